@@ -1,0 +1,1 @@
+"""The agent on the device: dials out, obeys signed orders, keeps a journal."""

@@ -1,0 +1,158 @@
+"""Asks: what a device says of itself, and the nonces with which it can be answered (protocol.md §3).
+
+An ask is not signed, so nothing in it is believed: a false nonce only makes an order that the device refuses, a false state
+only makes an order that it does not need.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from doorward_protocol import fields
+from doorward_protocol.digests import Digest, is_digest
+from doorward_protocol.fields import Malformed
+from doorward_protocol.ids import DeviceId, SessionId, is_id
+from doorward_protocol.orders import UnknownVersion
+from doorward_protocol.records import Head
+from doorward_protocol.revisions import Revision
+
+DOOR_STATES: Final = ("SHUT", "OPENING", "OPEN", "RETRYING", "CLOSING")
+MAX_ASK_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class DoorReport:
+    """What the device says of its door."""
+
+    state: str
+    session: SessionId | None
+    revision: Revision
+    digest: Digest | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReport:
+    """What the device says of its settings."""
+
+    revision: Revision
+    digest: Digest | None
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One ask."""
+
+    device: DeviceId
+    boot: str
+    count: int
+    nonce: str
+    runner_nonce: str | None
+    clock_at: int
+    uptime_s: int
+    agent: str
+    facts: Mapping[str, str]
+    door: DoorReport
+    settings: SettingsReport
+    journal_first: int
+    journal: Head
+
+
+def bytes_from_ask(ask: Ask) -> bytes:
+    """Write an ask as it travels."""
+    document = {
+        "type": "ask",
+        "v": 1,
+        "device": ask.device,
+        "boot": ask.boot,
+        "count": ask.count,
+        "nonce": ask.nonce,
+        "runner_nonce": ask.runner_nonce,
+        "clock_at": ask.clock_at,
+        "uptime_s": ask.uptime_s,
+        "agent": ask.agent,
+        "facts": dict(ask.facts),
+        "door": {
+            "state": ask.door.state,
+            "session": ask.door.session,
+            "epoch": ask.door.revision.epoch,
+            "revision": ask.door.revision.number,
+            "digest": ask.door.digest,
+            "code": ask.door.code,
+        },
+        "settings": {
+            "epoch": ask.settings.revision.epoch,
+            "revision": ask.settings.revision.number,
+            "digest": ask.settings.digest,
+            "values": ask.settings.values,
+        },
+        "journal": {"first": ask.journal_first, "n": ask.journal.n, "digest": ask.journal.digest},
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def ask_from_bytes(raw: bytes) -> Ask:
+    """Read an ask; raises UnknownVersion or Malformed."""
+    if len(raw) > MAX_ASK_BYTES:
+        raise Malformed("(message)", f"at most {MAX_ASK_BYTES} bytes")
+    source = fields.object_from_json(raw)
+    if source.get("type") != "ask" or source.get("v") != 1:
+        raise UnknownVersion
+    device = fields.text(source, "device", longest=18)
+    if not is_id("d", device):
+        raise Malformed("device", "a device id")
+    journal = fields.mapping(source, "journal")
+    return Ask(
+        device=DeviceId(device),
+        boot=fields.text(source, "boot", longest=64),
+        count=fields.integer(source, "count"),
+        nonce=fields.text(source, "nonce", longest=64),
+        runner_nonce=fields.text_or_none(source, "runner_nonce", longest=64),
+        clock_at=fields.integer(source, "clock_at"),
+        uptime_s=fields.integer(source, "uptime_s"),
+        agent=fields.text(source, "agent", longest=40),
+        facts=_facts(fields.mapping(source, "facts")),
+        door=_door(fields.mapping(source, "door")),
+        settings=_settings(fields.mapping(source, "settings")),
+        journal_first=fields.integer(journal, "first"),
+        journal=Head(0, fields.integer(journal, "n"), _digest(journal)),
+    )
+
+
+def _facts(source: Mapping[str, Any]) -> Mapping[str, str]:
+    """Keep at most 32 short facts: an ask is nobody's file store."""
+    names = list(source)[:32]
+    return {name[:40]: fields.text(source, name, longest=200) for name in names}
+
+
+def _door(source: Mapping[str, Any]) -> DoorReport:
+    state = fields.text(source, "state", longest=20)
+    session = fields.text_or_none(source, "session", longest=18)
+    if state not in DOOR_STATES:
+        raise Malformed("state", "one of " + ", ".join(DOOR_STATES))
+    if session is not None and not is_id("s", session):
+        raise Malformed("session", "a session id")
+    return DoorReport(
+        state=state,
+        session=None if session is None else SessionId(session),
+        revision=_revision(source),
+        digest=_digest(source),
+        code=fields.text_or_none(source, "code", longest=60),
+    )
+
+
+def _settings(source: Mapping[str, Any]) -> SettingsReport:
+    return SettingsReport(_revision(source), _digest(source), fields.mapping(source, "values"))
+
+
+def _revision(source: Mapping[str, Any]) -> Revision:
+    return Revision(fields.integer(source, "epoch"), fields.integer(source, "revision"))
+
+
+def _digest(source: Mapping[str, Any]) -> Digest | None:
+    value = fields.text_or_none(source, "digest", longest=71)
+    if value is not None and not is_digest(value):
+        raise Malformed("digest", "a digest")
+    return None if value is None else Digest(value)

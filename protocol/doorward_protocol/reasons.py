@@ -1,0 +1,132 @@
+"""Reason codes: every way in which something can fail, whose move it is, and the next step in plain words.
+
+A code is written by the layer that knows, travels unchanged, and is explained here once; pages, command lines and the
+table in ``docs/protocol.md`` are made from this table. A code is never renamed.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a code means.
+
+    Attributes:
+        move: whose move it is: ``owner``, ``administrator``, ``engineer``, ``device maker``, ``nobody`` (it mends itself).
+        meaning: what happened, as a sentence.
+        next: what to do, as a sentence.
+    """
+
+    code: str
+    move: str
+    meaning: str
+    next: str
+
+
+_ROWS: Final = (
+    # An order was refused (protocol.md §4)
+    Reason("order.too-large", "administrator", "The order is larger than 64 KiB.", "Look at who can publish to the broker: the console never sends this."),
+    Reason("order.not-an-envelope", "administrator", "What came on the order topic is not a signed envelope.", "Look at who can publish to the broker: the console never sends this."),
+    Reason("order.wrong-type", "administrator", "A signed message of another type came on the order topic.", "Look at who can publish to the broker: the console never sends this."),
+    Reason("order.unsigned", "administrator", "The order does not carry exactly one signature.", "Look at who can publish to the broker: the console never sends this."),
+    Reason("order.unknown-key", "administrator", "The order is signed by a key that this device has not pinned.", "Compare the grant key on the project's page with the device's; if they differ, join the device again."),
+    Reason("order.bad-signature", "administrator", "The order was changed after it was signed.", "Look at who can publish to the broker: somebody alters messages."),
+    Reason("order.unknown-version", "device maker", "The order is of a version that this agent does not know.", "Update the agent."),
+    Reason("order.malformed", "device maker", "The order lacks a field or has one of the wrong type.", "Update agent and console to neighbouring versions."),
+    Reason("order.other-device", "administrator", "The order is for another device or project.", "Look at who can publish to the broker: somebody redirects messages."),
+    Reason("order.stale-nonce", "nobody", "The order answers an ask that is too old, or one that was already answered.", "Nothing: the device asks again and is told anew."),
+    Reason("order.lower-revision", "administrator", "The device has already obeyed a later order than this one.", "If the console was restored from a backup, run: doorward-console restored"),
+    Reason("order.other-digest", "administrator", "Two different orders carry the same revision. One of them is forged, or two consoles use one key.", "Stop the second console; if there is none, replace the project's grant key."),
+    Reason("order.too-far-ahead", "administrator", "The order's revision jumps further than a console ever has reason to.", "Check that only one console uses this project's grant key."),
+    Reason("order.session-ended", "nobody", "The session of this order has ended; an ended session never opens again.", "Turn maintenance on again: that makes a new session."),
+    Reason("order.past-its-end", "owner", "The session's end is not after the order's own time.", "Turn maintenance on again."),
+    Reason("order.too-long", "owner", "The session lasts longer than this device allows.", "Choose a shorter duration, or raise longest_session_s in the device's configuration."),
+    Reason("order.not-allowed", "owner", "The order asks for a login, a forward or a key that this device does not allow.", "Compare the order's login user and forwards with the device's configuration."),
+    # The device could not open
+    Reason("door.no-sshd", "device maker", "There is no sshd program on this device.", "Install OpenSSH's server; it does not have to run."),
+    Reason("door.no-user", "device maker", "The login user does not exist on this device.", "Create the user: useradd --create-home --shell /bin/sh remote-admin"),
+    Reason("door.user-locked", "device maker", "The login user's account is locked, so sshd would refuse every key.", "Unlock it without a password: usermod -p '*' remote-admin"),
+    Reason("door.port-busy", "nobody", "The door's port on the device was taken by something else.", "Nothing: the device tries another port."),
+    Reason("door.not-started", "device maker", "The door's sshd did not start.", "Look into the runner's log on the device; it names the line of sshd_config."),
+    Reason("door.not-ended", "device maker", "Processes of the session are still there after the door was shut.", "Look at the device; the runner goes on ending them and its log names them."),
+    Reason("runner.unavailable", "device maker", "The runner, the agent's root half, does not answer.", "Check doorward-runner.socket, or the one line in sudoers: doorward-agent status says which."),
+    Reason("runner.busy", "nobody", "The runner is busy with another order.", "Nothing: the agent tries again."),
+    # The tunnel did not come up
+    Reason("tunnel.no-ssh", "device maker", "There is no ssh program on this device.", "Install OpenSSH's client."),
+    Reason("tunnel.unresolved", "administrator", "The relay's name cannot be resolved on the device.", "Check the relay's name on the device's page, and the device's DNS."),
+    Reason("tunnel.unreachable", "administrator", "The device cannot reach the relay's address and port.", "Check that the relay runs and that the device's network lets it out to that port."),
+    Reason("tunnel.host-key", "administrator", "The relay shows another host key than the one pinned in the order. Nothing was sent to it.", "Check the relay's address; if its host key was really replaced, pair the relay again."),
+    Reason("tunnel.not-admitted", "administrator", "The relay does not admit this device's certificate.", "Check that the relay has the grant: doorward-relay status"),
+    Reason("tunnel.port-refused", "administrator", "The relay refuses the port.", "Look at the relay's own reason beside this one."),
+    Reason("tunnel.lost", "nobody", "The connection between device and relay broke.", "Nothing: the device dials again, waiting at most a minute between attempts."),
+    Reason("tunnel.timeout", "nobody", "The relay did not answer in time.", "Nothing: the device dials again, waiting at most a minute between attempts."),
+    # The relay says
+    Reason("relay.port-freed", "nobody", "An older connection held the port; it was ended.", "Nothing: the device asks for the port again."),
+    Reason("relay.grant-ended", "nobody", "The session's grant on the relay has ended.", "Turn maintenance on again."),
+    Reason("relay.port-busy", "administrator", "A process that is not ours listens on that port of the relay.", "Find it on the relay with: ss -ltnp — or choose another port for the device."),
+    Reason("relay.unavailable", "administrator", "The relay's daemon does not answer.", "Look at the relay: doorward-relay status"),
+    Reason("relay.not-closed", "administrator", "Something still listens on the session's port although everything was ended.", "Look at the relay: ss -ltnp — the history names the process."),
+    Reason("relay.unreachable", "administrator", "The console cannot reach the relay's control port.", "Check that doorward-relay runs and that the console may connect to its control port."),
+    Reason("relay.wrong-certificate", "administrator", "The relay shows another TLS certificate than the one pinned at pairing.", "If the relay was set up anew, pair it again; otherwise somebody stands between."),
+    Reason("relay.not-paired", "owner", "The relay is not paired with this console.", "Run doorward-relay install on the relay and paste its line into the console."),
+    Reason("relay.already-paired", "administrator", "The relay is paired with a console already.", "To move it, run on the relay: doorward-relay install --pair-again"),
+    Reason("relay.bad-token", "owner", "The pairing token is wrong, was used, or is older than an hour.", "Run doorward-relay install --pair-again on the relay for a new line."),
+    # A grant was refused by the relay (protocol.md §7)
+    Reason("grant.too-large", "administrator", "The grant is larger than 64 KiB.", "Update console and relay to neighbouring versions."),
+    Reason("grant.not-an-envelope", "administrator", "The grant is not a signed envelope.", "Update console and relay to neighbouring versions."),
+    Reason("grant.wrong-type", "administrator", "A signed message of another type was put as a grant.", "Update console and relay to neighbouring versions."),
+    Reason("grant.unsigned", "administrator", "The grant does not carry exactly one signature.", "Update console and relay to neighbouring versions."),
+    Reason("grant.unknown-key", "administrator", "The grant is signed by a key that the relay has not pinned.", "Pair the relay again."),
+    Reason("grant.bad-signature", "administrator", "The grant was changed after it was signed.", "Look at the console's worker: it must pass grants on as they are."),
+    Reason("grant.unknown-version", "administrator", "The grant is of a version that this relay does not know.", "Update doorward-relay."),
+    Reason("grant.malformed", "administrator", "The grant lacks a field or has one of the wrong type.", "Update console and relay to neighbouring versions."),
+    Reason("grant.other-relay", "administrator", "The grant is for another relay or project.", "Pair the relay with the right project."),
+    Reason("grant.lower-sequence", "administrator", "The relay has already seen a later grant than this one.", "If the console was restored from a backup, run: doorward-console restored"),
+    Reason("grant.too-far-ahead", "administrator", "The grant's sequence jumps further than a console ever has reason to.", "Check that only one console uses this project's grant key."),
+    Reason("grant.session-ended", "nobody", "The session of this grant has ended; an ended session is never admitted again.", "Turn maintenance on again."),
+    Reason("grant.past-its-end", "administrator", "The grant's end has passed by the relay's clock.", "Check the clocks of console and relay: they have to agree within seconds."),
+    Reason("grant.too-long", "owner", "The grant lasts longer than the relay allows.", "Choose a shorter duration, or raise longest_session_s on the relay."),
+    Reason("grant.port-not-allowed", "owner", "The port is outside the range that this relay gives out.", "Choose a port within the relay's range for the device."),
+    Reason("grant.port-taken", "owner", "Another live session has this port on the relay.", "Choose another port for the device, or shut the other session."),
+    # The probe says
+    Reason("probe.refused", "nobody", "Nothing listens on the relay's port yet.", "Nothing: the device is on its way; if it stays so, look at the device's own reason."),
+    Reason("probe.silent", "administrator", "The relay's port is open but nobody answers behind it.", "Look at the device's door: doorward-agent status"),
+    Reason("probe.other-banner", "administrator", "Somebody else than this session's door answers on the relay's port.", "Find the process on the relay with: ss -ltnp"),
+    Reason("probe.not-public", "administrator", "The port is open on the relay's loopback but not at the address that engineers use.", "Check GatewayPorts and the firewall of the relay."),
+    # The signer refuses
+    Reason("signer.too-long", "owner", "The session is longer than the signer's ceiling.", "Choose a shorter duration, or raise the ceiling in the signer's own file."),
+    Reason("signer.too-many", "owner", "More doors are open than the signer's ceiling allows.", "Shut a door that is not needed, or raise the ceiling in the signer's own file."),
+    Reason("signer.not-entitled", "owner", "The person who asked has no right to turn maintenance on in this project.", "Ask the project's owner or an admin."),
+    Reason("signer.blocked", "owner", "The device is blocked.", "Unblock the device first."),
+    Reason("signer.no-relay", "owner", "The device has no relay and port.", "Enter a relay and a port on the device's page."),
+    Reason("signer.no-keys", "owner", "The project has no engineer key pair, so nobody could log in.", "Make the key pair on the project's Keys page."),
+    Reason("signer.port-taken", "owner", "Another open session uses this relay and port.", "Choose another port, or shut the other session."),
+    Reason("signer.not-joined", "owner", "The device has not joined yet.", "Copy the join string to the device: doorward-agent join '…'"),
+    Reason("signer.unavailable", "administrator", "The signer does not answer.", "Start it: doorward-console signer"),
+    # The session, seen from the console
+    Reason("session.no-answer", "engineer", "The device is away. It is told as soon as it connects.", "Ask the people at the device whether it is powered and online."),
+    Reason("session.expired", "nobody", "The session reached its end.", "Turn maintenance on again if it is still needed."),
+    Reason("session.turned-off", "nobody", "Maintenance was turned off.", "Nothing."),
+    Reason("session.lost", "nobody", "The door was open and cannot be reached any more; the device is dialling again.", "Wait a minute; if it stays so, look at the device's own reason."),
+    Reason("session.device-blocked", "owner", "The device was blocked, which ended its session.", "Unblock the device to open it again."),
+    Reason("session.disagreement", "administrator", "Device, relay and console do not agree whether this door is shut.", "The page names who disagrees; look there first."),
+    # Joining
+    Reason("join.bad-token", "owner", "The join token is wrong, was used, or is too old.", "Make a new join string on the device's page."),
+    Reason("join.wrong-certificate", "owner", "The server shows another certificate than the join string names. Nothing was sent to it.", "Check the address and the network; copy the join string again."),
+    Reason("join.unreachable", "owner", "The console's address cannot be reached from this device.", "Check the address in the join string and the device's network."),
+    Reason("join.malformed", "device maker", "The join request lacks a field or has one of the wrong type.", "Update the agent."),
+    Reason("join.refused", "administrator", "The console's signer did not certify this device in time.", "Look at the console: doorward-console check"),
+    # History
+    Reason("history.forked", "administrator", "The console's receipt names another record than the device has at that place.", "Keep an export of both; run doorward-console verify-history on it."),
+)  # fmt: skip
+
+REASONS: Final = {reason.code: reason for reason in _ROWS}
+
+
+def reason_of(code: str) -> Reason:
+    """Explain a code; one that this version does not know is explained as such."""
+    known = REASONS.get(code)
+    if known is not None:
+        return known
+    return Reason(code, "administrator", "This version does not know that code.", "Update this side.")

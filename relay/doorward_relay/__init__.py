@@ -1,0 +1,1 @@
+"""The relay: admits tunnels that hold a live grant, and nothing else."""
