@@ -1,0 +1,1 @@
+"""Where the console touches the world: broker, relays, doorbells, key files."""

@@ -1,0 +1,1 @@
+"""Devices and relays: what a project owns and how it is doing."""

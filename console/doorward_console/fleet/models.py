@@ -1,0 +1,152 @@
+"""Devices and relays as the console knows them.
+
+What a device says of itself (everything under "said") is a hint: nothing is decided by it but whether to send an order.
+"""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from doorward_console.identifiers import new_device_id, new_relay_id
+from doorward_console.people.models import Project, User
+
+
+class Relay(models.Model):
+    """A machine that engineers and devices can both reach, paired with this console."""
+
+    class Kind(models.TextChoices):
+        MANAGED = "managed"
+        PLAIN = "plain"
+        EMBEDDED = "embedded"
+
+    id = models.CharField(primary_key=True, max_length=18, default=new_relay_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="relays")
+    name = models.CharField(max_length=100)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.MANAGED)
+    host = models.CharField(max_length=253)
+    ssh_port = models.PositiveIntegerField(default=22)
+    tunnel_user = models.CharField(max_length=32, default="doorward-tunnel")
+    ssh_host_keys = models.JSONField(default=list)
+    control_port = models.PositiveIntegerField(default=8443)
+    tls_certificate = models.TextField(blank=True)  # PEM, pinned at pairing
+    record_key = models.CharField(max_length=44, blank=True)
+    low_port = models.PositiveIntegerField(default=1024)
+    high_port = models.PositiveIntegerField(default=65535)
+    epoch = models.PositiveIntegerField(default=0)
+    sequence = models.PositiveBigIntegerField(
+        default=0
+    )  # last one given out; raised by the signer (put) and worker (end)
+    paired_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)
+    # said by the relay, written by the worker
+    seen_at = models.DateTimeField(null=True, blank=True)
+    code = models.CharField(max_length=60, blank=True)  # reason why it cannot be reached, or empty
+    version = models.CharField(max_length=40, blank=True)
+    clock_skew_ms = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "name"), name="relay_name_once_per_project"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Device(models.Model):
+    """A machine with the agent."""
+
+    class State(models.TextChoices):
+        ADDED = "added"
+        JOINED = "joined"
+        BLOCKED = "blocked"
+
+    class Bind(models.TextChoices):
+        PUBLIC = "*"
+        LOOPBACK = "localhost"
+
+    id = models.CharField(primary_key=True, max_length=18, default=new_device_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="devices")
+    name = models.CharField(max_length=100)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.ADDED)
+    relay = models.ForeignKey(Relay, null=True, blank=True, on_delete=models.SET_NULL, related_name="devices")
+    relay_port = models.PositiveIntegerField(null=True, blank=True)
+    bind = models.CharField(max_length=10, choices=Bind.choices, default=Bind.PUBLIC)
+    added_at = models.DateTimeField(default=timezone.now)
+    joined_at = models.DateTimeField(null=True, blank=True)
+    # certified at joining
+    identity_key = models.CharField(max_length=44, blank=True)
+    tunnel_key = models.TextField(blank=True)
+    door_host_key = models.TextField(blank=True)
+    door_host_certificate = models.TextField(blank=True)
+    # said by the device, written by the worker
+    presence = models.CharField(max_length=10, default="away")
+    seen_at = models.DateTimeField(null=True, blank=True)
+    presence_at = models.DateTimeField(null=True, blank=True)
+    boot = models.CharField(max_length=64, blank=True)
+    ask_count = models.PositiveBigIntegerField(default=0)
+    nonce = models.CharField(max_length=64, blank=True)
+    runner_nonce = models.CharField(max_length=64, null=True, blank=True)
+    agent_version = models.CharField(max_length=40, blank=True)
+    facts = models.JSONField(default=dict)
+    clock_skew_ms = models.BigIntegerField(null=True, blank=True)
+    door_state = models.CharField(max_length=10, default="SHUT")
+    door_session = models.CharField(max_length=18, null=True, blank=True)
+    door_epoch = models.PositiveIntegerField(default=0)
+    door_revision = models.PositiveBigIntegerField(default=0)
+    door_digest = models.CharField(max_length=71, null=True, blank=True)
+    door_code = models.CharField(max_length=60, null=True, blank=True)
+    settings_epoch = models.PositiveIntegerField(default=0)
+    settings_revision = models.PositiveBigIntegerField(default=0)
+    settings_digest = models.CharField(max_length=71, null=True, blank=True)
+    settings_reported = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("project", "name"), name="device_name_once_per_project"),
+            models.UniqueConstraint(
+                fields=("relay", "relay_port"),
+                condition=Q(relay__isnull=False, relay_port__isnull=False),
+                name="one_device_per_relay_port",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class JoinToken(models.Model):
+    """A one-time token for one device; only its SHA-256 is kept."""
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="join_tokens")
+    digest = models.CharField(max_length=64, unique=True)
+    made_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    made_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"join token of {self.device_id}"
+
+
+class Enrolment(models.Model):
+    """A device's public parts, waiting for the signer to certify them (web writes, signer answers, web reads)."""
+
+    class State(models.TextChoices):
+        ASKED = "asked"
+        CERTIFIED = "certified"
+        REFUSED = "refused"
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="enrolments")
+    identity_key = models.CharField(max_length=44)
+    tunnel_key = models.TextField()
+    door_host_key = models.TextField(blank=True)
+    mqtt_csr = models.TextField()
+    agent_version = models.CharField(max_length=40, blank=True)
+    facts = models.JSONField(default=dict)
+    asked_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.ASKED)
+    code = models.CharField(max_length=60, blank=True)
+    mqtt_chain = models.TextField(blank=True)
+    door_host_certificate = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"enrolment of {self.device_id}"

@@ -1,0 +1,1 @@
+"""The history: records of console, devices and relays, as signed chains."""

@@ -1,0 +1,1 @@
+"""Sessions: what was asked, what was ordered, and how it ended."""

@@ -1,0 +1,1 @@
+"""People, their projects, their roles, and their API tokens."""
