@@ -1,0 +1,1 @@
+"""Tests of doorward. Folders mirror the rooms; ``parts`` starts real programs; ``flows`` cross rooms."""

@@ -1,0 +1,65 @@
+"""The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.certificates import Authority, make_root
+from tests.parts.files import scratch_folder
+from tests.parts.installed import missing
+from tests.parts.mosquitto import Broker, start_mosquitto
+from tests.parts.postgres import Postgres, start_postgres
+from tests.parts.processes import Programs
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose real parts are not installed, naming each and its package."""
+    wanted = [part for mark in item.iter_markers("real") for part in mark.args]
+    reasons = [reason for part in wanted if (reason := missing(part)) is not None]
+    if reasons:
+        pytest.skip("; ".join(reasons))
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder of mode 0711 that every system user can pass, and whose parents sshd accepts."""
+    with scratch_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def programs(scratch: Path) -> Iterator[Programs]:
+    """Starts programs; all of them are ended by pid after the test."""
+    started = Programs(scratch)
+    yield started
+    started.end_all()
+
+
+@pytest.fixture
+def root_authority() -> Authority:
+    """An installation's root CA."""
+    return make_root()
+
+
+@pytest.fixture
+def broker(programs: Programs, scratch: Path) -> Broker:
+    """A real Mosquitto with topic rights; replicas are ``worker-1`` and ``worker-2``."""
+    return start_mosquitto(programs, scratch / "mosquitto")
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Postgres]:
+    """One PostgreSQL for the whole run: starting it takes seconds."""
+    with scratch_folder() as folder:
+        programs = Programs(folder)
+        try:
+            yield start_postgres(programs, folder / "postgres")
+        finally:
+            programs.end_all()
+
+
+@pytest.fixture
+def postgres(postgres_cluster: Postgres) -> str:
+    """The URL of an empty PostgreSQL database."""
+    return postgres_cluster.new_database("doorward")
