@@ -1,16 +1,34 @@
-.PHONY: install check test smoke docs
+# Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
+.PHONY: install check test parts smoke docs clean
 PYTHON ?= python3
 V := .venv/bin
-ROOMS := protocol agent relay console
+SOURCES := protocol agent relay console tests
 
 install: .venv/.stamp
 
 .venv/.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(V)/pip install --quiet --editable '.[agent,relay,console,dev]'
+	$(V)/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,dev]'
 	touch $@
 
-check: install
+check: install  ## Format, lint, types, rooms: under a minute
 	$(V)/ruff format --check .
 	$(V)/ruff check .
-	$(V)/mypy $(ROOMS) tests
+	$(V)/mypy $(SOURCES)
+	$(V)/pytest -q tests/test_rooms.py
+
+test: install parts  ## Every test, with real parts; names what it had to skip
+	$(V)/pytest
+
+parts:  ## The Debian packages that tests use, where we may install them
+	sh tests/parts/install.sh
+
+smoke: install  ## The whole way once, by itself, in a scratch folder on loopback
+	@$(V)/python tests/smoke.py
+
+docs: install  ## Vectors and the generated parts of docs/
+	$(V)/python -m tests.protocol.make_vectors
+	$(V)/python -m tests.documents.generate
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
