@@ -1,0 +1,180 @@
+"""One machine of the house: namespaces with an /etc, /run, /home, /root and /var/lib of their own.
+
+Inside, the programs use the paths and system users that they use in the field, and nothing of it touches the machine
+that the tests run on. The machine's first process is all that holds it: when that ends, every process inside ends and
+every folder is gone, which is also what a power cut looks like. The network
+is the loopback of the host, or one of ``network``.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs, run
+from tests.parts.waiting import wait_until
+
+CHECKOUT = Path(__file__).parents[2]
+PROGRAMS = CHECKOUT / ".venv" / "bin"
+
+_INIT = """
+import ctypes, os, signal
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+while True:
+    signal.sigwait({signal.SIGCHLD})
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+"""
+"""The machine's first process: waits for orphans, as an init does."""
+
+_OWN_FOLDERS = ("etc", "home", "root", "run", "srv", "var/lib")
+"""``var/lib`` last: the scratch folder itself may stand there."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine that programs can be started on.
+
+    Attributes:
+        name: for logs.
+        network: a process in whose network namespace the machine stands; 0 for the host's.
+        folder: holds the machine's folders as seen from outside, and outlives a power cut but for ``run``.
+    """
+
+    name: str
+    folder: Path
+    programs: Programs
+    network: int = field(default=0)
+    holder: Program | None = field(default=None)
+    init_pid: int = field(default=0)
+
+    def prepare(self) -> None:
+        """Lay out the machine's own folders once."""
+        self.folder.mkdir(mode=0o711)
+        shutil.copytree("/etc", self.folder / "etc", symlinks=True, ignore=_unreadable)
+        for name in _OWN_FOLDERS[1:]:
+            (self.folder / name).mkdir(parents=True, mode=0o755)
+
+    def power_on(self) -> None:
+        """Start the machine with an empty /run, as a boot does."""
+        shutil.rmtree(self.folder / "run")
+        (self.folder / "run").mkdir(mode=0o755)
+        self.holder = self.programs.start(
+            *self._wired(), "/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private",
+            "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init",
+        )  # fmt: skip
+        self.init_pid = wait_until(self._find_init, 10, f"the first process of {self.name}")
+
+    def _mounts(self) -> str:
+        """Write the first steps of the boot, in sh: own folders, with the tests' own interpreter left visible."""
+        hidden = [path for path in (Path(sys.base_prefix), CHECKOUT) if _is_covered(path)]
+        lines = [f"mkdir -p {self._own(path)}; mount --bind {path} {self._own(path)}" for path in hidden]
+        lines += [f"mount --rbind {self.folder}/{name} /{name}" for name in _OWN_FOLDERS]
+        # sshd that is not the system's gives a terminal only where /dev/pts has the group tty.
+        lines.append("mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts")
+        lines.append("mount --bind /dev/pts/ptmx /dev/ptmx")
+        lines.append(f"exec {sys.base_prefix}/bin/python3 -S -E -c '{_INIT}'")
+        return "\n".join(lines)
+
+    def _wired(self) -> list[str]:
+        return ["/usr/bin/nsenter", f"--net=/proc/{self.network}/ns/net", "--"] if self.network else []
+
+    def _own(self, path: Path) -> Path:
+        return self.folder / path.relative_to("/")
+
+    def _find_init(self) -> int:
+        assert self.holder is not None
+        assert self.holder.is_running, self.holder.log_text()
+        pid = self.holder.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if not children:
+            return 0
+        found = int(children[0])
+        return found if b"ctypes" in Path(f"/proc/{found}/cmdline").read_bytes() else 0
+
+    def cut_power(self) -> None:
+        """End everything on the machine at once; what was on disk stays."""
+        if self.holder is not None:
+            os.kill(self.init_pid, signal.SIGKILL)
+            self.holder.process.wait(10)
+            self.holder = None
+
+    def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None) -> list[str]:
+        as_user = ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--net", "--wd=/"]
+        return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
+
+    def run(
+        self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None, limit_s: float = 60
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program on the machine to its end; never raises for a status."""
+        return run(self._inside(argv, user), stdin=stdin, limit_s=limit_s, env=_environment())
+
+    def must(self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None) -> str:
+        """Run a program on the machine and give its output; a status other than 0 fails with all it said."""
+        done = self.run(*argv, stdin=stdin, user=user)
+        said = done.stdout.decode() + done.stderr.decode()
+        assert done.returncode == 0, f"{' '.join(map(str, argv))} on {self.name} ended with {done.returncode}:\n{said}"
+        return done.stdout.decode()
+
+    def start(self, *argv: str | os.PathLike[str], user: str | None = None, name: str | None = None) -> "Inside":
+        """Start a program on the machine."""
+        called = name or Path(argv[0]).name
+        entered = self.programs.start(*self._inside(argv, user), name=f"{self.name}-{called}", env=_environment())
+        return Inside(entered)
+
+
+@dataclass(slots=True)
+class Inside:
+    """A program on a machine: ``entered`` waits for it outside, ``pid`` is itself, seen from outside."""
+
+    entered: Program
+    _pid: int = field(default=0)
+
+    @property
+    def pid(self) -> int:
+        if not self._pid:
+            outer = self.entered.pid
+            children = Path(f"/proc/{outer}/task/{outer}/children")
+            self._pid = int(wait_until(lambda: children.read_text().split(), 5, "the program inside")[0])
+        return self._pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.entered.is_running
+
+    def log_text(self) -> str:
+        return self.entered.log_text()
+
+    def kill(self) -> None:
+        """End it with no chance to tidy up."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.entered.process.wait(10)
+
+    def end(self) -> int:
+        """Ask it to end and give its status."""
+        os.kill(self.pid, signal.SIGTERM)
+        return self.entered.process.wait(20)
+
+
+def _environment() -> dict[str, str]:
+    return {**PLAIN_ENVIRONMENT, "HOME": "/root"}
+
+
+def _unreadable(folder: str, names: list[str]) -> set[str]:
+    """Leave out sockets and other things of /etc that cannot be copied."""
+    return {
+        name for name in names if not (Path(folder) / name).is_symlink() and not os.access(Path(folder) / name, os.R_OK)
+    }
+
+
+def _is_covered(path: Path) -> bool:
+    return any(path.is_relative_to(f"/{name}") for name in _OWN_FOLDERS)
