@@ -104,6 +104,12 @@ _ROWS: Final = (
     Reason("signer.port-taken", "owner", "Another open session uses this relay and port.", "Choose another port, or shut the other session."),
     Reason("signer.not-joined", "owner", "The device has not joined yet.", "Copy the join string to the device: doorward-agent join '…'"),
     Reason("signer.unavailable", "administrator", "The signer does not answer.", "Start it: doorward-console signer"),
+    Reason("signer.too-old", "owner", "The request waited for more than two minutes until the signer could look at it.", "Turn maintenance on again."),
+    # What was asked for cannot be asked for
+    Reason("ask.no-reason", "owner", "This project wants a reason for each opening.", "Write down why somebody has to log in, and turn on again."),
+    Reason("ask.bad-duration", "owner", "The duration is not between a second and 31 days.", "Choose another duration."),
+    Reason("ask.not-open", "owner", "There is no open session that could be made longer.", "Turn maintenance on."),
+    Reason("ask.settings-too-large", "owner", "The settings are larger than 32 KiB.", "Leave something out; files travel by other ways."),
     # The session, seen from the console
     Reason("session.no-answer", "engineer", "The device is away. It is told as soon as it connects.", "Ask the people at the device whether it is powered and online."),
     Reason("session.expired", "nobody", "The session reached its end.", "Turn maintenance on again if it is still needed."),

@@ -1,0 +1,191 @@
+"""The doorbell: one console process wakes another; polling is only the fallback.
+
+On PostgreSQL a ring is a NOTIFY in the asker's own transaction, so it sounds when that transaction commits. On SQLite it
+is an empty datagram to a unix socket in ``run_dir``, sent after the commit. A ring carries nothing: whoever hears it looks
+into the database. Nobody listening is no error. Rings that come together are heard as one.
+"""
+
+import asyncio
+import os
+import select
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+import psycopg
+from django.conf import settings
+from django.db import connection, connections, transaction
+
+Whom = Literal["signer", "worker", "web"]
+
+_MODE: Final = 0o660
+"""The console's three users share a group; nobody else may ring."""
+
+
+def ring(*whom: Whom) -> None:
+    """Wake the processes named once the running transaction commits; at once where there is none."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            for one in whom:
+                cursor.execute("SELECT pg_notify(%s, '')", [_channel(one)])
+        return
+    for one in whom:
+        transaction.on_commit(lambda one=one: _send(one))  # type: ignore[misc]  # the default binds the loop's value
+
+
+def _channel(whom: Whom) -> str:
+    return f"doorward_{whom}"
+
+
+def _send(whom: Whom) -> None:
+    """Put a datagram into each listener's socket; a full one has been rung already."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+        for path in _sockets(whom):
+            with suppress(OSError):
+                sender.sendto(b"", str(path))
+
+
+def _sockets(whom: Whom) -> list[Path]:
+    folder: Path = settings.CONFIG.run_dir
+    return sorted(folder.glob("web-*")) if whom == "web" else [folder / whom]
+
+
+class Bell:
+    """What one process hears; open it before the first look into the database, so that no ring is missed."""
+
+    def __init__(self, whom: Whom) -> None:
+        """Listen for rings to ``whom``; a web process has a socket of its own, the others one for their kind."""
+        self._ear: _Datagrams | _Notifications
+        self._ear = _Notifications(whom) if connection.vendor == "postgresql" else _Datagrams(whom)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until somebody has rung since the last wait, or ``timeout_s``; tell which."""
+        readable, _, _ = select.select([self._ear], [], [], timeout_s)
+        return bool(readable) and self.heard()
+
+    def heard(self) -> bool:
+        """Take in what has been rung, without waiting; tell whether anything was."""
+        return self._ear.heard()
+
+    def fileno(self) -> int:
+        """Give the descriptor that becomes readable when somebody rings."""
+        return self._ear.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._ear.close()
+
+
+class _Datagrams:
+    """A unix datagram socket in ``run_dir``."""
+
+    def __init__(self, whom: Whom) -> None:
+        folder: Path = settings.CONFIG.run_dir
+        if whom == "web":
+            _forget_dead(folder)
+        self._path = folder / (f"web-{os.getpid()}" if whom == "web" else whom)
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(self._path))
+        self._path.chmod(_MODE)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def heard(self) -> bool:
+        rung = False
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(1)
+                rung = True
+        return rung
+
+    def close(self) -> None:
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _forget_dead(folder: Path) -> None:
+    """Remove sockets of web processes that are gone."""
+    for path in folder.glob("web-*"):
+        if not Path("/proc", path.name.removeprefix("web-")).exists():
+            path.unlink(missing_ok=True)
+
+
+class _Notifications:
+    """A PostgreSQL connection that listens and does nothing else; it is made again when it breaks."""
+
+    def __init__(self, whom: Whom) -> None:
+        self._whom = whom
+        self._connection = self._listen()
+
+    def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
+        place = connections["default"].settings_dict
+        made = psycopg.connect(
+            dbname=place["NAME"],
+            user=place["USER"] or None,
+            host=place["HOST"] or None,
+            port=place["PORT"] or None,
+            autocommit=True,
+        )
+        made.execute(f"LISTEN {_channel(self._whom)}")  # one of three fixed words
+        return made
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def heard(self) -> bool:
+        try:
+            self._connection.pgconn.consume_input()
+        except psycopg.OperationalError:
+            self._connection.close()
+            self._connection = self._listen()
+            return True  # whatever was rung in between was not heard: look
+        rung = False
+        while self._connection.pgconn.notifies() is not None:
+            rung = True
+        return rung
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Chime:
+    """One bell for all event streams of a web process: each of them hears every ring.
+
+    A stream notes ``count``, looks into the database, and waits for a higher one; so a ring between the look and the
+    wait is not missed.
+    """
+
+    def __init__(self) -> None:
+        """Listen on the running event loop."""
+        self.count = 0
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._bell = Bell("web")
+        self._descriptor = self._bell.fileno()
+        self._loop.add_reader(self._descriptor, self._on_readable)
+
+    def _on_readable(self) -> None:
+        if not self._bell.heard():
+            return
+        self.count += 1
+        self._news.set()  # wakes all who wait now
+        self._news = asyncio.Event()
+        if self._bell.fileno() != self._descriptor:  # the bell was made again
+            self._loop.remove_reader(self._descriptor)
+            self._descriptor = self._bell.fileno()
+            self._loop.add_reader(self._descriptor, self._on_readable)
+
+    async def wait(self, seen: int, timeout_s: float) -> int:
+        """Wait for a count above ``seen``, at most ``timeout_s``; give the count."""
+        if self.count <= seen:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), timeout_s)
+        return self.count
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._descriptor)
+        self._bell.close()

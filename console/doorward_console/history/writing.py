@@ -1,0 +1,37 @@
+"""Writing down what happened in the console: one call, one line, in the transaction of the deed itself.
+
+The line becomes a signed record when the worker has chained it. Nothing here can change or remove a line.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+from doorward_protocol.audit import VERBS
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.history.models import Pending
+from doorward_console.people.models import Project
+
+
+def note(
+    project: Project,
+    verb: str,
+    *,
+    session: str | None = None,
+    device: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Pending:
+    """Write down that ``verb`` happened, with the ids it concerns, and wake the worker.
+
+    Raises:
+        ValueError: ``verb`` is none of the console's.
+    """
+    known = VERBS.get(verb)
+    if known is None or known.by != "console":
+        raise ValueError(f"{verb!r} is no verb of the console's history")
+    written = Pending.objects.create(
+        project=project, verb=verb, session=session, device=device, data=dict(data or {}), at=timezone.now()
+    )
+    ring("worker")
+    return written

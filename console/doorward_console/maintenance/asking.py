@@ -1,0 +1,296 @@
+"""What people ask for: turning on and off, extending, settings, blocking. Called by pages and API.
+
+Each call checks the right, writes down who asked, from where, when and why, and leaves the deciding to the signer; only
+shutting does not wait for it. All of it happens in one transaction that holds the device's row, so two people who ask at
+once are heard one after the other.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils import timezone
+from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_from_body
+from doorward_protocol.reasons import reason_of
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Device
+from doorward_console.history.writing import note
+from doorward_console.identifiers import new_session_id
+from doorward_console.maintenance.models import Desired, Intent, Order, Session
+from doorward_console.people.membership import is_entitled
+from doorward_console.people.models import User
+from doorward_console.people.rights import Right
+
+SHUT_WINS_S: Final = 1.0
+"""Two people who ask for opposite things within this time asked at once, as far as either could see."""
+
+LONGEST_ASKED_S: Final = 31 * 86_400
+"""Above any ceiling that makes sense; the signer's own file sets the real one."""
+
+
+class NotAsked(Exception):
+    """Nothing was asked for; ``code`` says why and what to do."""
+
+    def __init__(self, code: str) -> None:
+        reason = reason_of(code)
+        super().__init__(f"{reason.meaning} {reason.next}")
+        self.code = code
+
+
+class NotEntitled(NotAsked):
+    """The person has no right to this in the device's project."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Who asks and from where, as it goes into every record."""
+
+    user: User
+    from_address: str
+    at: datetime
+
+    @property
+    def name(self) -> str:
+        return self.user.email
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        return {"by": self.name, "from": self.from_address, **more}
+
+
+def turn_on(
+    device: Device, user: User, from_address: str, duration_s: int | None = None, reason: str = ""
+) -> Intent | Session:
+    """Ask for the device's door to be opened for ``duration_s`` (the project's own default when None).
+
+    A device whose session is live is left as it is and that session is given; so is an intent that nobody has decided
+    about yet. **Shut wins**: an ON that comes within ``SHUT_WINS_S`` after somebody else's OFF is refused here with
+    ``session.turned-off``, and an ON that came before it is voided by that OFF. An ON while the last session is still
+    closing waits for its end.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``ask.no-reason`` or ``ask.bad-duration``.
+    """
+    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    wanted_s = device.project.default_duration_s if duration_s is None else duration_s
+    _check_duration(wanted_s)
+    if device.project.needs_reason and not reason.strip():
+        raise NotAsked("ask.no-reason")
+    with _held(device):
+        return _on(device, asker, wanted_s, reason.strip()[:1000])
+
+
+def _on(device: Device, asker: _Asker, wanted_s: int, reason: str) -> Intent | Session:
+    facts = asker.facts(duration_s=wanted_s, reason=reason)
+    live = live_session(device)
+    if live is not None and live.state != Session.State.CLOSING:
+        note(device.project, "session.on", session=live.id, device=device.id, data=facts | {"already": live.state})
+        return live
+    waiting = _undecided(device, Intent.Kind.ON).first()
+    if waiting is not None:
+        session = _session_named(waiting)
+        note(device.project, "session.on", session=session, device=device.id, data=facts | {"already": "requested"})
+        return waiting
+    session = new_session_id()
+    note(device.project, "session.on", session=session, device=device.id, data=facts)
+    intent = _intent(device, asker, Intent.Kind.ON, duration_s=wanted_s, reason=reason, values={"session": session})
+    if _is_just_shut_by_another(device, asker):
+        _refuse(intent, "session.turned-off")
+    else:
+        ring("signer", "web")
+    return intent
+
+
+def _is_just_shut_by_another(device: Device, asker: _Asker) -> bool:
+    since = asker.at - timedelta(seconds=SHUT_WINS_S)
+    off = Intent.objects.filter(device=device, kind=Intent.Kind.OFF, at__gte=since)
+    return off.exclude(by=asker.user).exists()
+
+
+def turn_off(device: Device, user: User, from_address: str, reason: str = "") -> Intent | Session:
+    """Shut the device's door, without waiting for the signer.
+
+    In one transaction the live session becomes ``closing`` (so the worker ends its grant on the relay), undecided ONs
+    and extensions are voided, and orders that are not on their way yet are dropped. The signer then signs the device's
+    order to shut. OFF where nothing is open is written down and does no harm. Whatever came before or comes within
+    ``SHUT_WINS_S`` after it from somebody else loses: shut wins.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+    """
+    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    with _held(device):
+        session = live_session(device)
+        already = session is None or session.state == Session.State.CLOSING
+        voided = _void(device, "session.turned-off")
+        named = session.id if session else next(iter(voided), None)
+        facts = asker.facts(reason=reason.strip()[:1000]) | ({"already": "shut"} if already and not voided else {})
+        note(device.project, "session.off", session=named, device=device.id, data=facts)
+        intent = _intent(device, asker, Intent.Kind.OFF, reason=reason.strip()[:1000], session=session)
+        _start_closing(device, "session.turned-off", asker)
+        if session is None and not _wants_open(device):
+            _done(intent)
+        ring("signer", "worker", "web")
+        return session or intent
+
+
+def extend(device: Device, user: User, from_address: str, duration_s: int | None = None, reason: str = "") -> Intent:
+    """Ask for the live session to last until ``duration_s`` from now (the project's own default when None).
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``ask.not-open`` or ``ask.bad-duration``.
+    """
+    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    wanted_s = device.project.default_duration_s if duration_s is None else duration_s
+    _check_duration(wanted_s)
+    with _held(device):
+        session = live_session(device)
+        if session is None or session.state == Session.State.CLOSING:
+            raise NotAsked("ask.not-open")
+        why = reason.strip()[:1000]
+        intent = _intent(device, asker, Intent.Kind.EXTEND, duration_s=wanted_s, reason=why, session=session)
+        facts = asker.facts(duration_s=wanted_s, reason=why)
+        note(device.project, "session.extended", session=session.id, device=device.id, data=facts)
+        ring("signer", "web")
+        return intent
+
+
+def ask_settings(device: Device, user: User, from_address: str, values: Mapping[str, Any]) -> Intent:
+    """Ask for the device's settings document to become ``values``.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``ask.settings-too-large``.
+    """
+    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
+    if len(text_from_body(ApplySettings(values)).encode()) > MAX_SETTINGS_BYTES:
+        raise NotAsked("ask.settings-too-large")
+    with _held(device):
+        intent = _intent(device, asker, Intent.Kind.SETTINGS, values=dict(values))
+        note(device.project, "settings.asked", device=device.id, data=asker.facts(names=sorted(values)))
+        ring("signer", "web")
+        return intent
+
+
+def block(device: Device, user: User, from_address: str, reason: str = "") -> Device:
+    """Block the device at once: its session starts closing and nothing is ordered for it until it is unblocked.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+    """
+    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
+    with _held(device):
+        session = live_session(device)
+        _set_state(device, Device.State.BLOCKED)
+        _void(device, "signer.blocked")
+        facts = asker.facts(reason=reason.strip()[:1000])
+        note(device.project, "device.blocked", session=session.id if session else None, device=device.id, data=facts)
+        _start_closing(device, "session.device-blocked", asker)
+        ring("signer", "worker", "web")
+        return device
+
+
+def unblock(device: Device, user: User, from_address: str, reason: str = "") -> Device:
+    """Take the block away; the device is what it was before.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+    """
+    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
+    with _held(device):
+        if device.state == Device.State.BLOCKED:
+            _set_state(device, Device.State.JOINED if device.joined_at else Device.State.ADDED)
+            facts = asker.facts(reason=reason.strip()[:1000])
+            note(device.project, "device.unblocked", device=device.id, data=facts)
+            ring("signer", "worker", "web")
+        return device
+
+
+def live_session(device: Device) -> Session | None:
+    """Give the device's session that has not ended; there is at most one."""
+    return Session.objects.filter(device=device, state__in=Session.LIVE).first()
+
+
+def _entitled(device: Device, user: User, from_address: str, right: Right) -> _Asker:
+    if not is_entitled(user, device.project, right):
+        raise NotEntitled("signer.not-entitled")
+    return _Asker(user, from_address, timezone.now())
+
+
+def _check_duration(wanted_s: int) -> None:
+    if not 0 < wanted_s <= LONGEST_ASKED_S:
+        raise NotAsked("ask.bad-duration")
+
+
+@contextmanager
+def _held(device: Device) -> Iterator[None]:
+    """Hold the device's row for one transaction (SQLite holds the whole file) and see its state as it is now."""
+    with transaction.atomic():
+        device.state = Device.objects.select_for_update().values_list("state", flat=True).get(pk=device.pk)
+        yield
+
+
+def _undecided(device: Device, *kinds: Intent.Kind) -> "Any":
+    return Intent.objects.filter(device=device, kind__in=kinds, state=Intent.State.ASKED).order_by("id")
+
+
+def _session_named(intent: Intent) -> str | None:
+    return (intent.values or {}).get("session")
+
+
+def _intent(device: Device, asker: _Asker, kind: Intent.Kind, **more: Any) -> Intent:
+    return Intent.objects.create(
+        project=device.project,
+        device=device,
+        kind=kind,
+        by=asker.user,
+        by_name=asker.name,
+        from_address=asker.from_address,
+        at=asker.at,
+        **more,
+    )
+
+
+def _refuse(intent: Intent, code: str) -> None:
+    intent.state, intent.code = Intent.State.REFUSED, code
+    intent.save(update_fields=["state", "code"])
+    session = _session_named(intent)
+    note(intent.project, "session.refused", session=session, device=intent.device_id, data={"code": code})
+
+
+def _void(device: Device, code: str) -> list[str]:
+    """Refuse what nobody has decided about yet; give the sessions that will never be."""
+    undecided = list(_undecided(device, Intent.Kind.ON, Intent.Kind.EXTEND))
+    for intent in undecided:
+        _refuse(intent, code)
+    return [name for intent in undecided if (name := _session_named(intent)) is not None]
+
+
+def _start_closing(device: Device, code: str, asker: _Asker) -> None:
+    """Set a live session to closing and drop orders for the door that are not on their way yet."""
+    Session.objects.filter(
+        device=device, state__in=(Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
+    ).update(state=Session.State.CLOSING, code=code, closing_at=asker.at, closed_by_name=asker.name)
+    Order.objects.filter(device=device, part="door", state__in=(Order.State.ASKED, Order.State.SIGNED)).update(
+        state=Order.State.DROPPED
+    )
+
+
+def _wants_open(device: Device) -> bool:
+    """Tell whether the device is still told to be open; ``Desired.session`` is null once it is told to be shut."""
+    return Desired.objects.filter(device=device, part="door", session__isnull=False).exists()
+
+
+def _done(intent: Intent) -> None:
+    intent.state = Intent.State.DONE
+    intent.save(update_fields=["state"])
+
+
+def _set_state(device: Device, state: Device.State) -> None:
+    device.state = state
+    device.save(update_fields=["state"])
