@@ -1,0 +1,69 @@
+"""The command line: one request on standard input, one answer on standard output, gone.
+
+    doorward-runner [--config FILE]              answer one request (the socket and sudoers reach this alone)
+    doorward-runner [--config FILE] prepare      root, at joining: make the door's host key, print its public half
+    doorward-runner [--config FILE] pin [--again]  root, at joining: pin what is on standard input
+    doorward-runner [--config FILE] clear        root, at boot: end what is left
+
+Parsed by hand: argparse would cost each opening 10 ms. Exit status 0 also for a refusal, which is an answer; 64 for a wrong
+command line, 78 for a wrong configuration (sysexits.h), 1 where pinning was refused.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from doorward_runner.edges.log import complain
+
+USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] | clear]"
+DEFAULT_CONFIG: Final = Path("/etc/doorward/runner.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give the exit status."""
+    os.umask(0o077)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    path = DEFAULT_CONFIG
+    if words[:1] == ["--config"] and len(words) > 1:
+        path, words = Path(words[1]), words[2:]
+    if words not in ([], ["prepare"], ["pin"], ["pin", "--again"], ["clear"]):
+        complain(USAGE)
+        return os.EX_USAGE
+    if find_spec("cryptography") is None:  # looked for, not loaded: only orders need it
+        complain("a library is missing; install doorward[agent]")
+        return os.EX_UNAVAILABLE
+    if os.geteuid() != 0:
+        complain("is the agent's root half and has to be root")
+        return os.EX_NOPERM
+    return _run(path, words)
+
+
+def _run(path: Path, words: Sequence[str]) -> int:
+    from doorward_runner.config import config_from_file
+    from doorward_runner.errors import ConfigError
+
+    try:
+        config = config_from_file(path)
+        if words == ["clear"]:
+            from doorward_runner.runtime import clear
+
+            clear(config)
+            return os.EX_OK
+        if words:
+            from doorward_runner.edges import joining_line
+
+            return joining_line.run(config, words)
+        from doorward_runner.edges import request_line
+
+        return request_line.run(config)
+    except ConfigError as error:
+        for fault in error.faults:
+            complain(fault)
+        return os.EX_CONFIG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

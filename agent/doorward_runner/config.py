@@ -1,0 +1,112 @@
+"""The runner's configuration: one TOML file of root's, read whole, with every fault named at once.
+
+Knows fields, defaults and their reasons. Does not touch the folders that it names (``edges/files`` does). Read by
+``__main__`` at each start; no other module reads the file or the environment.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from doorward_runner.errors import ConfigError
+
+CLOSERS: Final = ("auto", "systemd", "cgroup", "subreaper")
+LONGEST_SESSION_S: Final = 7 * 24 * 3600
+"""No session lasts longer than a week, whatever the file says: a door is for maintenance."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """What an installation may choose.
+
+    Attributes:
+        state_dir: pins, counters, ended sessions, the door's host key; root's, mode 0700, survives a reboot.
+        run_dir: nonces and the open door's files; root's, mode 0755, gone after a reboot. No folder above it may be
+            writable by others than root, or sshd refuses the keys in it.
+        login_user: the one account that may log in at the door.
+        agent_user: the account of the agent, the only one besides root that is answered on the socket.
+        longest_session_s: seconds, from 60 s to a week; the default is one working day.
+        sshd: absolute path of OpenSSH's server.
+        closer: who ends the door; ``auto`` takes the first that this machine has of the other three.
+    """
+
+    state_dir: Path = Path("/var/lib/doorward-runner")
+    run_dir: Path = Path("/run/doorward-runner")
+    login_user: str = "remote-admin"
+    agent_user: str = "doorward"
+    longest_session_s: int = 28_800
+    sshd: Path = Path("/usr/sbin/sshd")
+    closer: str = "auto"
+
+
+def config_from_file(path: Path) -> RunnerConfig:
+    """Read the file at ``path``; where there is none, every default holds.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return RunnerConfig()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
+    return config_from_document(_document(path, text), path)
+
+
+def _document(path: Path, text: str) -> Mapping[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib as toml
+    else:
+        import tomli as toml
+    try:
+        return toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfig:
+    """Check a decoded document; raises ConfigError with every fault found."""
+    known = {field.name for field in fields(RunnerConfig)}
+    faults = [f"{path}: unknown key {name!r}" for name in document if name not in known]
+    chosen: dict[str, Any] = {}
+    for name in sorted(known & document.keys()):
+        value, expected = document[name], _EXPECTED[name]
+        if _is_right(name, value):
+            chosen[name] = Path(value) if name in _PATHS else value
+        else:
+            faults.append(f"{path}: {name} must be {expected}")
+    if faults:
+        raise ConfigError(faults)
+    return RunnerConfig(**chosen)
+
+
+_PATHS: Final = ("state_dir", "run_dir", "sshd")
+_EXPECTED: Final = {
+    "state_dir": "an absolute path",
+    "run_dir": "an absolute path",
+    "sshd": "an absolute path",
+    "login_user": "the name of an account other than root",
+    "agent_user": "the name of an account",
+    "longest_session_s": f"an integer from 60 to {LONGEST_SESSION_S} (seconds)",
+    "closer": "one of " + ", ".join(CLOSERS),
+}
+
+
+def _is_right(name: str, value: Any) -> bool:
+    if name == "longest_session_s":
+        return isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= LONGEST_SESSION_S
+    if not isinstance(value, str):
+        return False
+    if name in _PATHS:
+        return value.startswith("/") and _is_one_word(value)
+    if name == "closer":
+        return value in CLOSERS
+    return _is_one_word(value) and not (name == "login_user" and value == "root")
+
+
+def _is_one_word(value: str) -> bool:
+    """Tell whether sshd_config can hold ``value`` without quoting."""
+    return bool(value) and value.isascii() and value.isprintable() and not set(value) & set(" \"'\\#*?!%,@")

@@ -1,0 +1,78 @@
+"""Ends a door by systemd: a transient unit whose control group is killed as a whole, also when nobody of ours is alive.
+
+The unit's main process is the keeper, the door is its child: when the keeper reaches the end, or is killed, systemd ends
+everything in the unit. ``RuntimeMaxSec`` is the outer wall, which even a keeper that never looks at the clock cannot pass; the
+session's own end is the keeper's, because a unit's limit cannot be moved while it runs and a session's end can.
+"""
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from doorward_protocol.ids import SessionId
+
+from doorward_runner.contracts import Opening
+from doorward_runner.edges.processes import ENVIRONMENT, KEEPER
+from doorward_runner.errors import Refused
+
+_TIME_LIMIT_S: Final = 10
+_NOT_LOADED: Final = 5
+"""systemctl's exit status when there is no such unit: nothing is left."""
+
+
+class SystemdCloser:
+    """The closer of machines that systemd runs."""
+
+    name = "systemd"
+
+    def is_possible(self) -> bool:
+        """Tell whether systemd is the init system (sd_booted(3))."""
+        return Path("/run/systemd/system").is_dir()
+
+    def start(self, opening: Opening) -> None:
+        """Start the unit."""
+        status, words = _run(run_command(opening))
+        if status != 0:
+            raise Refused("door.not-started", words)
+
+    def end(self, session: SessionId, folder: Path) -> bool:
+        """Stop the unit; systemctl returns once its control group is empty."""
+        del folder
+        status, _ = _run(["/usr/bin/systemctl", "stop", _unit_of(session)])
+        return status in (0, _NOT_LOADED)
+
+
+def run_command(opening: Opening) -> list[str]:
+    """Give the command line that starts the door's unit (systemd-run(1), systemd.kill(5))."""
+    return [
+        "/usr/bin/systemd-run",
+        "--quiet",
+        "--collect",
+        f"--unit={_unit_of(opening.session)}",
+        f"--property=RuntimeMaxSec={opening.longest_s}",
+        "--property=KillMode=control-group",
+        "--property=KillSignal=SIGKILL",
+        "--property=OOMPolicy=continue",
+        "--",
+        "/bin/sh",
+        str(KEEPER),
+        str(opening.folder),
+        opening.session,
+        str(opening.ended_file),
+        "-",
+        *opening.command,
+    ]
+
+
+def _unit_of(session: SessionId) -> str:
+    return f"doorward-door-{session}.service"
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    try:
+        ran = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME_LIMIT_S, check=False, env=ENVIRONMENT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return -1, str(error)
+    return ran.returncode, ran.stderr.decode(errors="replace").strip()[-500:]

@@ -1,0 +1,71 @@
+"""What the runner promised last, and what an order makes of it: times and revisions, pure.
+
+The device needs no clock (protocol.md §4, "Time"): an accepted order's ``issued_at`` is taken as the time at the
+boot-time clock's reading, never moving back within a boot, and a session's end becomes a reading of that clock. A
+repeated order can only keep or shorten what was first promised; one of a higher revision may change it, and neither
+goes past the longest session that this device allows, counted from the session's first acceptance.
+"""
+
+from dataclasses import dataclass
+
+from doorward_protocol.digests import Digest
+from doorward_protocol.ids import SessionId
+from doorward_protocol.orders import OpenDoor, Order
+from doorward_protocol.revisions import NEVER, Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A reading of the boot-time clock: which boot, and how far into it."""
+
+    boot: str
+    uptime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The last accepted door order, as it is written down.
+
+    Attributes:
+        session: the one that was opened last; None after an order that shut.
+        boot: the boot in which it was accepted; the readings below count within it alone.
+        accepted_s: boot-time clock at the session's first acceptance.
+        ends_s: boot-time clock at the session's end.
+        console_ahead_ms: console time less boot-time clock, the highest heard in this boot.
+    """
+
+    revision: Revision = NEVER
+    digest: Digest | None = None
+    session: SessionId | None = None
+    boot: str = ""
+    accepted_s: float = 0.0
+    ends_s: float = 0.0
+    console_ahead_ms: int = 0
+
+    def is_over(self, now: Moment) -> bool:
+        """Tell whether the promised session has reached its end; another boot's end cannot be told."""
+        return self.session is not None and self.boot == now.boot and self.ends_s <= now.uptime_s
+
+
+def shut_promise(order: Order, last: Promise, now: Moment) -> Promise:
+    """Give what is written down once ``order``, which shuts, is accepted."""
+    return Promise(order.revision, order.digest, None, now.boot, 0.0, 0.0, _console_ahead_ms(order, last, now))
+
+
+def open_promise(order: Order, door: OpenDoor, last: Promise, now: Moment, longest_s: int) -> Promise | None:
+    """Give what is written down once ``order`` is accepted; None when its end has passed by the device's own clock."""
+    ahead_ms = _console_ahead_ms(order, last, now)
+    left_s = (door.ends_at - ahead_ms) / 1000 - now.uptime_s
+    goes_on = last.session == door.session and last.boot == now.boot
+    accepted_s = last.accepted_s if goes_on else now.uptime_s
+    ends_s = min(now.uptime_s + left_s, accepted_s + min(door.duration_s, longest_s))
+    if goes_on and order.revision == last.revision:
+        ends_s = min(ends_s, last.ends_s)
+    if ends_s <= now.uptime_s:
+        return None
+    return Promise(order.revision, order.digest, door.session, now.boot, accepted_s, ends_s, ahead_ms)
+
+
+def _console_ahead_ms(order: Order, last: Promise, now: Moment) -> int:
+    heard_ms = order.issued_at - int(now.uptime_s * 1000)
+    return max(heard_ms, last.console_ahead_ms) if last.boot == now.boot else heard_ms

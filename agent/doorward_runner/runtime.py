@@ -1,0 +1,236 @@
+"""Where the runner's decisions meet the world: one request in, one answer out, under one lock.
+
+The order of things is the safety of it. What is over is ended first, whoever asks for what. An order is judged
+(``doorward_protocol.admission``), promised durably (``promise``), and only then acted on. A session is written down as ended
+before its processes are ended. Called by ``__main__``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from doorward_protocol.ids import DeviceId, ProjectId, SessionId
+from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.reasons import reason_of
+
+from doorward_runner import VERSION, requests
+from doorward_runner.config import RunnerConfig
+from doorward_runner.contracts import Closer, Opening
+from doorward_runner.edges import account, clock, door, files, log, nonce_file
+from doorward_runner.edges.cgroup import CgroupCloser
+from doorward_runner.edges.door import Door
+from doorward_runner.edges.memory import Memory, Pins
+from doorward_runner.edges.subreaper import SubreaperCloser
+from doorward_runner.edges.systemd import SystemdCloser
+from doorward_runner.errors import Refused
+from doorward_runner.promise import Moment, open_promise, shut_promise
+from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellStatus
+from doorward_runner.sshd_config import DoorSettings
+
+if TYPE_CHECKING:  # loads the signature library
+    from doorward_protocol.admission import Standing
+
+CLOSERS: Final[tuple[Closer, ...]] = (SystemdCloser(), CgroupCloser(), SubreaperCloser())
+NOBODY: Final = Pins(DeviceId(""), ProjectId(""), ())
+"""Before joining no key is pinned, and no order is for this device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """One run: what it was configured with, what it remembers, and when it is."""
+
+    config: RunnerConfig
+    memory: Memory
+    now: Moment
+
+
+def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
+    """Do what ``request`` asks and give the line's content; refusals are answers too."""
+    try:
+        runner = _prepared(config)
+        with files.locked(config.run_dir / "lock"):
+            return _answer(runner, request)
+    except Refused as no:
+        log.event("refused", code=no.code, detail=no.detail)
+        meaning = reason_of(no.code).meaning
+        return requests.refused(no.code, f"{meaning} ({no.detail})" if no.detail else meaning)
+
+
+def clear(config: RunnerConfig) -> None:
+    """End whatever is left and take its files away: at boot, before anything may be ordered."""
+    runner = _prepared(config)
+    with files.locked(config.run_dir / "lock"):
+        for left in door.found_doors(config.run_dir):
+            _shut(runner, left, is_for_good=False)
+
+
+def _prepared(config: RunnerConfig) -> Runner:
+    files.prepare_folder(config.state_dir, mode=0o700)
+    files.prepare_folder(config.run_dir, mode=0o755)
+    return Runner(config, Memory(config.state_dir), clock.now())
+
+
+def _answer(runner: Runner, request: Request) -> Mapping[str, Any]:
+    _end_what_is_over(runner)
+    nonces = nonce_file.fresh_nonces(runner.config.run_dir, runner.now)
+    match request:
+        case ObeyOrder(envelope, port):
+            return _obey(runner, envelope, port, nonces)
+        case CloseSession(session):
+            return _close(runner, session)
+        case TellStatus():
+            return _status(runner)
+
+
+def _end_what_is_over(runner: Runner) -> None:
+    """Stand in for a closer that was prevented: end what is past its end, and what a killed runner left half done."""
+    promised = runner.memory.promised()
+    if promised.session is not None and promised.is_over(runner.now):
+        runner.memory.end(promised.session, is_ours=True)
+    ended = runner.memory.ended()
+    is_this_boot = promised.boot == runner.now.boot
+    for found in door.found_doors(runner.config.run_dir):
+        if found.session in ended or found.session != promised.session or not is_this_boot:
+            _shut(runner, found, is_for_good=is_this_boot)
+
+
+def _status(runner: Runner) -> Mapping[str, Any]:
+    for found in door.found_doors(runner.config.run_dir):
+        if door.answers(found):
+            return {"ok": True, "state": "open", "session": found.session, "port": found.port, "version": VERSION}
+    return {"ok": True, "state": "shut", "session": None, "port": None, "version": VERSION}
+
+
+def _close(runner: Runner, session: SessionId | None) -> Mapping[str, Any]:
+    """Shut without asking for a signature: whoever may speak to us may always shut."""
+    found = [each for each in door.found_doors(runner.config.run_dir) if session in (None, each.session)]
+    if session is not None:
+        runner.memory.end(session, is_ours=session == runner.memory.promised().session)
+    for each in found:
+        _shut(runner, each, is_for_good=True)
+    return requests.shut(session or (found[0].session if found else None))
+
+
+def _obey(runner: Runner, envelope: bytes, port: int, nonces: tuple[str, ...]) -> Mapping[str, Any]:
+    from doorward_protocol import admission  # loads the signature library: only once there is a signature
+
+    verdict = admission.judge(envelope, _standing(runner, nonces))
+    if isinstance(verdict, admission.Refused):
+        raise Refused(verdict.code)
+    order = verdict.order
+    done = _carry_out(runner, order, port)
+    # Only now: an order that could not be carried out (a busy port) may be tried again while it is fresh.
+    nonce_file.use_up(runner.config.run_dir, str(order.runner_nonce), nonces, runner.now)
+    return done
+
+
+def _carry_out(runner: Runner, order: Order, port: int) -> Mapping[str, Any]:
+    match order.body:
+        case OpenDoor():
+            return _open(runner, order, order.body, port)
+        case ShutDoor(session):
+            return _obey_shut(runner, order, session)
+        case ApplySettings():
+            raise Refused("order.not-allowed", "settings are not the runner's")
+
+
+def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
+    from doorward_protocol import admission
+    from doorward_protocol.signature import KeyRing
+
+    pins, promised = runner.memory.pins() or NOBODY, runner.memory.promised()
+    return admission.Standing(
+        device=pins.device,
+        project=pins.project,
+        keys=KeyRing(pins.grant_keys),
+        nonces=nonces,
+        held={"door": admission.Held(promised.revision, promised.digest)},
+        ended=runner.memory.ended(),
+        policy=admission.DoorPolicy(runner.config.longest_session_s, runner.config.login_user),
+        judges_as_runner=True,
+    )
+
+
+def _obey_shut(runner: Runner, order: Order, session: SessionId | None) -> Mapping[str, Any]:
+    """Shut what is named, and whatever else is open: this is what is wanted now."""
+    runner.memory.promise(shut_promise(order, runner.memory.promised(), runner.now))
+    if session is not None:
+        runner.memory.end(session, is_ours=True)
+    found = door.found_doors(runner.config.run_dir)
+    for each in found:
+        _shut(runner, each, is_for_good=True)
+    return requests.shut(session or (found[0].session if found else None))
+
+
+def _open(runner: Runner, order: Order, body: OpenDoor, port: int) -> Mapping[str, Any]:
+    promised = open_promise(order, body, runner.memory.promised(), runner.now, runner.config.longest_session_s)
+    if promised is None:
+        raise Refused("order.past-its-end")
+    runner.memory.promise(promised)
+    found = door.found_doors(runner.config.run_dir)
+    others = [each for each in found if each.session != body.session]
+    for other in others:
+        _shut(runner, other, is_for_good=True)
+    ended = others[0].session if others else None
+    for same in found:
+        if same.session == body.session:
+            if door.answers(same):
+                door.change(same, body.login.authorized_keys, promised.ends_s)
+                return requests.opened(same.session, same.port, same.closer, ended)
+            _shut(runner, same, is_for_good=False)
+    opened = _start(runner, body, port, promised.ends_s)
+    return requests.opened(opened.session, opened.port, opened.closer, ended)
+
+
+def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
+    """Start a door where none is; leaves nothing behind when it fails."""
+    config, closer = runner.config, _chosen_closer(runner.config.closer)
+    door.check_sshd(config.sshd)
+    account.check_login(config.login_user)
+    door.check_port(port)
+    new = Door(door.folder_of(config.run_dir, body.session), body.session, port, closer.name, body.banner)
+    try:
+        door.lay_out(new, _settings(runner, new), body.login.authorized_keys, ends_s)
+        door.check_config(config.sshd, new)
+        command = door.sshd_command(config.sshd, new)
+        closer.start(Opening(new.session, new.folder, runner.memory.ended_file, command, config.longest_session_s))
+        door.wait_for_banner(new)
+    except Refused:
+        _shut(runner, new, is_for_good=False)
+        raise
+    log.event("opened", session=new.session, port=port, closer=closer.name, ends_s=int(ends_s))
+    return new
+
+
+def _settings(runner: Runner, new: Door) -> DoorSettings:
+    certificate = runner.memory.host_certificate
+    return DoorSettings(
+        port=new.port,
+        login_user=runner.config.login_user,
+        banner=new.banner,
+        authorized_keys=new.authorized_keys,
+        host_key=runner.memory.host_key,
+        host_certificate=certificate if certificate.exists() else None,
+        has_penalties=door.knows_penalties(runner.config.sshd),
+    )
+
+
+def _chosen_closer(name: str) -> Closer:
+    for closer in CLOSERS:
+        if name in ("auto", closer.name) and closer.is_possible():
+            return closer
+    raise Refused("door.not-started", f"closer {name!r} is not possible on this machine")
+
+
+def _shut(runner: Runner, found: Door, *, is_for_good: bool) -> None:
+    """End everything behind a door and take its files away; ``is_for_good``: written down first, never to open again."""
+    if is_for_good:
+        runner.memory.end(found.session, is_ours=True)
+    closers = [each for each in CLOSERS if each.name == found.closer] or [
+        each for each in CLOSERS if each.is_possible()
+    ]
+    left = [closer.name for closer in closers if not closer.end(found.session, found.folder)]
+    if left:
+        raise Refused("door.not-ended", f"{found.session}: {', '.join(left)} goes on ending it")
+    door.remove(found)
+    log.event("shut", session=found.session, for_good=is_for_good)
