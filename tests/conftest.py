@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.parts.certificates import Authority, make_root
 from tests.parts.files import scratch_folder
@@ -11,6 +12,10 @@ from tests.parts.installed import missing
 from tests.parts.mosquitto import Broker, start_mosquitto
 from tests.parts.postgres import Postgres, start_postgres
 from tests.parts.processes import Programs
+
+# Examples are timed by pytest-timeout: a limit for each one fails on a busy machine and finds nothing.
+settings.register_profile("doorward", deadline=None, print_blob=True)
+settings.load_profile("doorward")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,7 +6,6 @@ Source: DSSE v1.0 protocol and envelope specification.
 """
 
 import base64
-import binascii
 import json
 import re
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ def decode(raw: bytes, *, expected: str) -> Envelope:
         found = _PAYLOAD_TYPE.fullmatch(fields.text(document, "payloadType", longest=100))
         payload = _bytes(fields.text(document, "payload", longest=MAX_BYTES))
         signatures = fields.mappings(document, "signatures")
-    except (fields.Malformed, binascii.Error):
+    except (fields.Malformed, ValueError):
         raise NotAnEnvelope("not-an-envelope") from None
     if found is None or found.group(1) != expected:
         raise NotAnEnvelope("wrong-type")
@@ -86,7 +85,7 @@ def decode(raw: bytes, *, expected: str) -> Envelope:
     try:
         keyid = fields.text(signatures[0], "keyid", longest=32)
         signature = _bytes(fields.text(signatures[0], "sig", longest=200))
-    except (fields.Malformed, binascii.Error):
+    except (fields.Malformed, ValueError):
         raise NotAnEnvelope("unsigned") from None
     if _KEYID.fullmatch(keyid) is None or not signature:
         raise NotAnEnvelope("unsigned")
@@ -94,4 +93,5 @@ def decode(raw: bytes, *, expected: str) -> Envelope:
 
 
 def _bytes(encoded: str) -> bytes:
+    """Decode base64; raises ValueError, also for text that is not ASCII."""
     return base64.b64decode(encoded, validate=True)

@@ -5,6 +5,7 @@ stay within 63 bits so that every language can hold them.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -24,10 +25,13 @@ def object_from_json(raw: bytes | str) -> Mapping[str, Any]:
     """Decode one JSON object.
 
     Raises:
-        Malformed: not UTF-8, not JSON, nested too deep, not an object, or a key stands twice.
+        Malformed: not UTF-8, not JSON, nested too deep, not an object, a key stands twice, a number is none, or text
+            holds a zero byte or half a character (a database or the next reader would stumble over it).
     """
     try:
-        decoded = json.loads(raw, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
+        text = raw if isinstance(raw, str) else raw.decode()
+        decoded = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant, parse_float=_finite)
+        _check_texts(decoded)
     except (ValueError, RecursionError):
         raise Malformed("(message)", "a JSON object") from None
     if not isinstance(decoded, dict):
@@ -45,6 +49,28 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(literal: str) -> float:
+    number = float(literal)
+    if math.isinf(number):
+        raise ValueError("a number without bound")
+    return number
+
+
+def _check_texts(decoded: Any) -> None:
+    """Raise ValueError for any text in ``decoded`` that is no storable Unicode."""
+    waiting = [decoded]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            one.encode()  # raises UnicodeEncodeError, a ValueError, for a lone surrogate
+            if "\0" in one:
+                raise ValueError("a zero byte")
+        elif isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            waiting += one
 
 
 def text(source: Mapping[str, Any], name: str, *, longest: int = 4096) -> str:
