@@ -30,7 +30,7 @@ def note(
     known = VERBS.get(verb)
     if known is None or known.by != "console":
         raise ValueError(f"{verb!r} is no verb of the console's history")
-    written = Pending.objects.create(
+    written: Pending = Pending.objects.create(
         project=project, verb=verb, session=session, device=device, data=dict(data or {}), at=timezone.now()
     )
     ring("worker")

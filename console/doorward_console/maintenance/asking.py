@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_from_body
 from doorward_protocol.reasons import reason_of
@@ -90,7 +91,7 @@ def _on(device: Device, asker: _Asker, wanted_s: int, reason: str) -> Intent | S
     if live is not None and live.state != Session.State.CLOSING:
         note(device.project, "session.on", session=live.id, device=device.id, data=facts | {"already": live.state})
         return live
-    waiting = _undecided(device, Intent.Kind.ON).first()
+    waiting: Intent | None = _undecided(device, Intent.Kind.ON).first()
     if waiting is not None:
         session = _session_named(waiting)
         note(device.project, "session.on", session=session, device=device.id, data=facts | {"already": "requested"})
@@ -108,7 +109,7 @@ def _on(device: Device, asker: _Asker, wanted_s: int, reason: str) -> Intent | S
 def _is_just_shut_by_another(device: Device, asker: _Asker) -> bool:
     since = asker.at - timedelta(seconds=SHUT_WINS_S)
     off = Intent.objects.filter(device=device, kind=Intent.Kind.OFF, at__gte=since)
-    return off.exclude(by=asker.user).exists()
+    return bool(off.exclude(by=asker.user).exists())
 
 
 def turn_off(device: Device, user: User, from_address: str, reason: str = "") -> Intent | Session:
@@ -213,7 +214,8 @@ def unblock(device: Device, user: User, from_address: str, reason: str = "") -> 
 
 def live_session(device: Device) -> Session | None:
     """Give the device's session that has not ended; there is at most one."""
-    return Session.objects.filter(device=device, state__in=Session.LIVE).first()
+    live: Session | None = Session.objects.filter(device=device, state__in=Session.LIVE).first()
+    return live
 
 
 def _entitled(device: Device, user: User, from_address: str, right: Right) -> _Asker:
@@ -235,16 +237,19 @@ def _held(device: Device) -> Iterator[None]:
         yield
 
 
-def _undecided(device: Device, *kinds: Intent.Kind) -> "Any":
-    return Intent.objects.filter(device=device, kind__in=kinds, state=Intent.State.ASKED).order_by("id")
+def _undecided(device: Device, *kinds: str) -> QuerySet[Intent]:
+    found: QuerySet[Intent] = Intent.objects.filter(device=device, kind__in=kinds, state=Intent.State.ASKED).order_by(
+        "id"
+    )
+    return found
 
 
 def _session_named(intent: Intent) -> str | None:
     return (intent.values or {}).get("session")
 
 
-def _intent(device: Device, asker: _Asker, kind: Intent.Kind, **more: Any) -> Intent:
-    return Intent.objects.create(
+def _intent(device: Device, asker: _Asker, kind: str, **more: Any) -> Intent:
+    made: Intent = Intent.objects.create(
         project=device.project,
         device=device,
         kind=kind,
@@ -254,6 +259,7 @@ def _intent(device: Device, asker: _Asker, kind: Intent.Kind, **more: Any) -> In
         at=asker.at,
         **more,
     )
+    return made
 
 
 def _refuse(intent: Intent, code: str) -> None:
@@ -283,7 +289,7 @@ def _start_closing(device: Device, code: str, asker: _Asker) -> None:
 
 def _wants_open(device: Device) -> bool:
     """Tell whether the device is still told to be open; ``Desired.session`` is null once it is told to be shut."""
-    return Desired.objects.filter(device=device, part="door", session__isnull=False).exists()
+    return bool(Desired.objects.filter(device=device, part="door", session__isnull=False).exists())
 
 
 def _done(intent: Intent) -> None:
@@ -291,6 +297,6 @@ def _done(intent: Intent) -> None:
     intent.save(update_fields=["state"])
 
 
-def _set_state(device: Device, state: Device.State) -> None:
+def _set_state(device: Device, state: str) -> None:
     device.state = state
     device.save(update_fields=["state"])

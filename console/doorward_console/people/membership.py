@@ -8,7 +8,8 @@ def role_of(user: User, project: Project) -> str | None:
     """Name the person's role, or None when they are no member or their account is off."""
     if not user.is_active:
         return None
-    return Member.objects.filter(project=project, user=user).values_list("role", flat=True).first()
+    role: str | None = Member.objects.filter(project=project, user=user).values_list("role", flat=True).first()
+    return role
 
 
 def is_entitled(user: User, project: Project, right: Right) -> bool:

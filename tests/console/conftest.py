@@ -1,0 +1,118 @@
+"""The console under test: its configuration in a scratch folder, SQLite in a file, PostgreSQL where a test asks for it."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import django
+import pytest
+from django.conf import settings
+
+from tests.parts.files import write_whole
+
+
+def _configure() -> Path:
+    """Write a configuration and point Django at it, once, before any model is imported."""
+    folder = Path(tempfile.mkdtemp(prefix="doorward-console-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "run").mkdir()
+    paths = ("tls_certificate", "tls_key", "web_key", "worker_key", "signer_key", "ceilings", "broker_ca")
+    lines = [f'{name} = "{folder}/{name}"' for name in (*paths, "worker_certificate", "worker_certificate_key")]
+    lines += [f'database = "sqlite:{folder}/console.sqlite3"', f'data_dir = "{folder}"', f'run_dir = "{folder}/run"']
+    write_whole(folder / "console.toml", "\n".join(lines) + "\n")
+    for name in ("worker_key", "signer_key"):
+        write_whole(folder / name, os.urandom(32), 0o400)
+    write_whole(folder / "web_key", os.urandom(32).hex(), 0o400)
+    os.environ["DOORWARD_CONSOLE_CONFIG"] = str(folder / "console.toml")
+    os.environ["DJANGO_SETTINGS_MODULE"] = "doorward_console.settings"
+    settings.DATABASES["default"]["TEST"] = {"NAME": str(folder / "test.sqlite3")}
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher"
+    ]  # quick; what is stored is not tested by it
+    django.setup()
+    return folder
+
+
+FOLDER = _configure()
+
+
+@dataclass(frozen=True)
+class House:
+    """One project with an owner, a joined device, a paired relay and its engineer pair; rows only."""
+
+    project: Any
+    owner: Any
+    device: Any
+    relay: Any
+    pair: Any
+
+
+@pytest.fixture
+def run_dir() -> Path:
+    """Where doorbells of this test run hang."""
+    return FOLDER / "run"
+
+
+@pytest.fixture
+def house(transactional_db: None) -> House:
+    """The smallest fleet that can open a door, in a database that really commits."""
+    return make_house()
+
+
+def make_house(name: str = "plant") -> House:
+    """Write the rows of a ``House``; keys are made by the tests that need them."""
+    from django.utils import timezone
+    from doorward_console.fleet.models import Device, Relay
+    from doorward_console.keys.models import EngineerPair
+    from doorward_console.people.models import Member, Project, User
+
+    project = Project.objects.create(name=name)
+    owner = User.objects.create_user(f"owner-of-{name}@example.com", "a long password 1")
+    Member.objects.create(project=project, user=owner, role="owner")
+    relay = Relay.objects.create(
+        project=project, name="relay", host="relay.example.com", ssh_port=2222,
+        ssh_host_keys=[ED25519_LINE], paired_at=timezone.now(),
+    )  # fmt: skip
+    device = Device.objects.create(
+        project=project, name="press 1", state="joined", joined_at=timezone.now(), relay=relay, relay_port=22001,
+        tunnel_key=ED25519_LINE, presence="connected", nonce="n" * 22, runner_nonce="r" * 22,
+    )  # fmt: skip
+    pair = EngineerPair.objects.create(project=project, public_key=ED25519_LINE)
+    return House(project, owner, device, relay, pair)
+
+
+ED25519_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUaYnQVMAiyX1b1tKjWFMwJ2RB1rd8sQvYB8TCF0cZk"
+"""A public key that nobody has the private half of."""
+
+
+@pytest.fixture
+def on_postgres(postgres: str, django_db_blocker: Any) -> Iterator[str]:
+    """Move the console of this process to an empty, migrated PostgreSQL database for one test; gives its URL."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    place = urlsplit(postgres)
+    query = parse_qs(place.query)
+    before = connections.settings["default"]
+    own = dict(before) | {
+        "ENGINE": "django.db.backends.postgresql", "NAME": place.path.lstrip("/"), "USER": place.username or "",
+        "HOST": query["host"][0], "PORT": query["port"][0], "OPTIONS": {}, "CONN_MAX_AGE": 0,
+    }  # fmt: skip
+    kept = connections["default"]
+    connections.settings["default"] = own
+    del connections["default"]
+    with django_db_blocker.unblock():
+        try:
+            call_command("migrate", verbosity=0)
+            yield postgres
+        finally:
+            connections["default"].close()
+            del connections["default"]
+            connections.settings["default"] = before
+            connections["default"] = kept

@@ -1,0 +1,79 @@
+"""The doorbell between the console's processes: unix datagrams beside SQLite, NOTIFY on PostgreSQL."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from django.db import transaction
+from doorward_console.edges.doorbell import Bell, Chime, ring
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bell_when_rung_after_commit_then_heard_once(run_dir: Path) -> None:
+    """A ring sounds at the commit and not before; rings that came together are heard as one."""
+    bell = Bell("signer")
+    try:
+        with transaction.atomic():
+            ring("signer")
+            ring("signer")
+            assert not bell.heard()
+        assert bell.wait(5)
+        assert not bell.heard()
+    finally:
+        bell.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ring_when_nobody_listens_then_no_error(run_dir: Path) -> None:
+    """A missing listener, or the socket of one that died, does not disturb whoever rings."""
+    Bell("worker").close()
+    ring("signer", "worker", "web")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ring_when_rolled_back_then_silent(run_dir: Path) -> None:
+    """What did not happen is not rung."""
+    bell = Bell("worker")
+    try:
+        with suppress(ZeroDivisionError), transaction.atomic():
+            ring("worker")
+            raise ZeroDivisionError
+        assert not bell.wait(0)
+    finally:
+        bell.close()
+
+
+@pytest.mark.real("postgres")
+def test_bell_when_on_postgres_then_notify_carries_the_ring(on_postgres: str) -> None:
+    """On PostgreSQL a ring from another connection is heard after its commit."""
+    bell = Bell("worker")
+    try:
+        with transaction.atomic():
+            ring("worker")
+            ring("signer")
+            assert not bell.heard()
+        assert bell.wait(5)
+        assert not bell.heard()
+    finally:
+        bell.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chime_when_rung_then_every_stream_wakes(run_dir: Path) -> None:
+    """All streams of a web process wake at one ring, also one that began to wait after it."""
+
+    async def streams() -> tuple[int, int, int]:
+        chime = Chime()
+        early = asyncio.gather(chime.wait(0, 5), chime.wait(0, 5))
+        await asyncio.sleep(0)
+        ringer = threading.Thread(target=ring, args=("web",))
+        ringer.start()
+        first, second = await early
+        ringer.join()
+        late = await chime.wait(0, 5)
+        chime.close()
+        return first, second, late
+
+    assert asyncio.run(streams()) == (1, 1, 1)
