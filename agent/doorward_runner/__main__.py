@@ -16,17 +16,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from doorward_runner.config import DEFAULT_PATH, config_from_file
 from doorward_runner.edges.log import complain
+from doorward_runner.errors import ConfigError
 
 USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] | clear]"
-DEFAULT_CONFIG: Final = Path("/etc/doorward/runner.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit status."""
     os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    path = DEFAULT_CONFIG
+    path = DEFAULT_PATH
     if words[:1] == ["--config"] and len(words) > 1:
         path, words = Path(words[1]), words[2:]
     if words not in ([], ["prepare"], ["pin"], ["pin", "--again"], ["clear"]):
@@ -42,9 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(path: Path, words: Sequence[str]) -> int:
-    from doorward_runner.config import config_from_file
-    from doorward_runner.errors import ConfigError
-
     try:
         config = config_from_file(path)
         if words == ["clear"]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from doorward_runner.errors import ConfigError
 
+DEFAULT_PATH: Final = Path("/etc/doorward/runner.toml")
 CLOSERS: Final = ("auto", "systemd", "cgroup", "subreaper")
 LONGEST_SESSION_S: Final = 7 * 24 * 3600
 """No session lasts longer than a week, whatever the file says: a door is for maintenance."""
@@ -35,14 +36,14 @@ class RunnerConfig:
     state_dir: Path = Path("/var/lib/doorward-runner")
     run_dir: Path = Path("/run/doorward-runner")
     login_user: str = "remote-admin"
-    agent_user: str = "doorward"
+    agent_user: str = "doorward-agent"
     longest_session_s: int = 28_800
     sshd: Path = Path("/usr/sbin/sshd")
     closer: str = "auto"
 
 
 def config_from_file(path: Path) -> RunnerConfig:
-    """Read the file at ``path``; where there is none, every default holds.
+    """Read the file at ``path``; where there is none at the usual place, every default holds.
 
     Raises:
         ConfigError: with every fault found.
@@ -50,7 +51,9 @@ def config_from_file(path: Path) -> RunnerConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return RunnerConfig()
+        if path == DEFAULT_PATH:
+            return RunnerConfig()
+        raise ConfigError([f"{path}: there is no such file"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read: {error}"]) from error
     return config_from_document(_document(path, text), path)

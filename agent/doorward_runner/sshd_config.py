@@ -34,6 +34,7 @@ def sshd_config_from(door: DoorSettings) -> str:
         f"AuthorizedKeysFile {door.authorized_keys}",
         f"AllowUsers {door.login_user}",
         f"VersionAddendum doorward-{door.banner}",
+        f"SetEnv DOORWARD_DOOR={door.authorized_keys.parent}",  # a mark, for where no control group holds together
         *_FIXED,
     ]
     if door.host_certificate is not None:

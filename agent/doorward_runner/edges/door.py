@@ -5,7 +5,6 @@ that whoever comes after a killed runner finds what to end. How the processes ar
 """
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -97,8 +96,8 @@ def write_end(folder: Path, ends_s: float) -> None:
 
 
 def remove(door: Door) -> None:
-    """Take the folder away."""
-    shutil.rmtree(door.folder, ignore_errors=True)
+    """Take the folder away; the keeper may be doing the same."""
+    files.remove_folder(door.folder)
 
 
 def check_sshd(sshd: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +72,14 @@ def prepare_folder(folder: Path, *, mode: int) -> None:
         raise ConfigError([f"{folder}: must be a folder of root's that nobody else can write to"])
     if stat.S_IMODE(found.st_mode) != mode:
         folder.chmod(mode)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove ``folder`` and the files in it, whoever else may be removing them."""
+    for file in folder.glob("*"):
+        file.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        folder.rmdir()
 
 
 @contextmanager

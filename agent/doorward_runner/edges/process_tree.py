@@ -49,7 +49,10 @@ def descendants(ancestor: int) -> set[int]:
 
 
 def marked(mark: str) -> set[int]:
-    """Give every process that carries ``mark`` in its command line or its environment, and their descendants."""
+    """Give every process that carries ``mark`` in its command line or its environment, and their descendants.
+
+    The door's sshd has its folder in its command line; what it starts has it in the environment (``sshd_config``).
+    """
     wanted = mark.encode()
     carriers = {pid for pid in _pids() if wanted in _words(pid) and pid != os.getpid()}
     return carriers.union(*(descendants(pid) for pid in carriers))

@@ -6,7 +6,6 @@ The runner leaves a child behind, outside the agent's reach, which is the subrea
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -48,7 +47,7 @@ class SubreaperCloser:
         os.waitpid(between, 0)
 
     def end(self, session: SessionId, folder: Path) -> bool:
-        """Ask the subreaper for the end and wait until it is gone; do its work where it was killed."""
+        """Ask the subreaper for the end and wait until it is gone; where it was killed, end what carries its mark."""
         del session
         subreaper = process_tree.read_identity(folder / "subreaper.pid")
         give_up_at = time.monotonic() + END_WAIT_S
@@ -67,6 +66,8 @@ def _stay(opening: Opening) -> NoReturn:
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         _let_go_of_the_runner()
+        import ctypes  # 10 ms that no other closer needs
+
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
             process_tree.write_identity(opening.folder / "subreaper.pid", os.getpid())
             _start_door(opening)
@@ -89,17 +90,21 @@ def _let_go_of_the_runner() -> None:
 def _start_door(opening: Opening) -> None:
     started = subprocess.Popen(
         list(opening.command),
-        env=ENVIRONMENT | {"DOORWARD_DOOR": str(opening.folder)},
+        env=ENVIRONMENT,
         start_new_session=True,
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD) and None,  # noqa: PLW1509 - one thread
+        preexec_fn=_hear_all_again,  # noqa: PLW1509 - this process has one thread
     )
     started.returncode = 0  # reaped with all others
     with contextlib.suppress(OSError):  # a container may forbid it
         Path("/proc/self/oom_score_adj").write_text("-1000", encoding="ascii")
 
 
+def _hear_all_again() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+
+
 def _wait_for_end(opening: Opening) -> None:
-    """Return at the end in the door's folder, when the folder has gone, or when asked."""
+    """Return at the end that the door's folder names, when it names none, or when asked."""
     while True:
         end = files.read(opening.folder / "end")
         left_s = -1.0 if end is None else int(end) - clock.now().uptime_s
@@ -114,6 +119,4 @@ def _wait_for_end(opening: Opening) -> None:
 def _end_door(opening: Opening) -> None:
     files.append(opening.ended_file, f"\n{opening.session}\n")
     process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
-    for file in opening.folder.glob("*"):
-        file.unlink(missing_ok=True)
-    opening.folder.rmdir()
+    files.remove_folder(opening.folder)
