@@ -75,8 +75,7 @@ def test_vectors_when_keys_are_made_from_their_seeds_then_ids_agree() -> None:
         assert (made.public, keyid_of(made.public)) == (key["public"], key["keyid"])
 
 
-@pytest.mark.feature("B2", "P11")
-@pytest.mark.threat("broker-forgery", "broker-replay", "broker-retarget", "worker-signs")
+@pytest.mark.threat("broker-forgery", "broker-replay", "broker-late", "broker-retarget", "worker-signs")
 @pytest.mark.parametrize("vector", by_name("orders"))
 def test_order_when_judged_then_the_answer_is_the_vectors(vector: dict[str, Any]) -> None:
     """Each order is obeyed, or refused with exactly the code of the first question that it fails."""
@@ -96,7 +95,6 @@ def test_orders_when_all_are_read_then_every_code_of_an_order_is_among_them() ->
     assert shown == {code for code in REASONS if code.startswith("order.")}
 
 
-@pytest.mark.feature("B6")
 def test_records_when_read_in_turn_then_each_continues_the_chain() -> None:
     """A chain links, each record's digest is over its payload, and its author's key vouches for it."""
     last = Head()
@@ -117,7 +115,6 @@ def test_receipt_when_read_and_written_then_nothing_changes(vector: dict[str, An
     assert payload_from_receipt(receipt_from_payload(payload)) == payload == vector["payload"].encode()
 
 
-@pytest.mark.feature("P11")
 @pytest.mark.threat("worker-signs")
 @pytest.mark.parametrize("vector", by_name("grants"))
 def test_grant_when_read_by_its_relay_then_the_answer_is_the_vectors(vector: dict[str, Any]) -> None:

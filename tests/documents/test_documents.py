@@ -1,0 +1,27 @@
+"""The documents say what the code says."""
+
+import pytest
+
+from tests.documents.features import IDS
+from tests.documents.generate import DOCS, documents
+from tests.documents.marks import marked_tests
+from tests.documents.threats import SLUGS
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in documents()))
+def test_document_when_generated_again_then_nothing_differs(name: str) -> None:
+    """Tables of verbs, reasons, features, threats and packages are those of the code and the tests."""
+    path = DOCS / name
+    assert path.read_text(encoding="utf-8") == documents()[path], "run: make docs"
+
+
+@pytest.mark.parametrize(("mark", "known"), [("feature", IDS), ("threat", SLUGS)])
+def test_marks_when_read_then_each_names_a_row(mark: str, known: tuple[str, ...]) -> None:
+    """A test that promises a row promises one that exists."""
+    assert {row: tests for row, tests in marked_tests(mark).items() if row not in known} == {}
+
+
+@pytest.mark.parametrize("rows", [IDS, SLUGS], ids=["features", "threats"])
+def test_rows_when_read_then_each_stands_once(rows: tuple[str, ...]) -> None:
+    """A row's name is nobody else's."""
+    assert len(set(rows)) == len(rows)
