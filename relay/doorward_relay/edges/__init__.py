@@ -1,0 +1,1 @@
+"""Where the relay touches the world, one module for each thing that it touches."""

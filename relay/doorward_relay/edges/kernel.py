@@ -1,0 +1,120 @@
+"""The kernel's own word on sockets and processes, from /proc (proc(5)); and ending a process surely.
+
+Decides nothing: ``view`` says what the tables mean.
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from doorward_relay.view import Process, Socket, sockets_from_table
+
+_PROC: Final = Path("/proc")
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+def sockets() -> tuple[Socket, ...]:
+    """Read all TCP sockets of this network namespace."""
+    found: list[Socket] = []
+    for table in _TABLES:
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            found.extend(sockets_from_table(table.read_text()))
+    return tuple(found)
+
+
+def processes_of(uid: int) -> tuple[Process, ...]:
+    """Read the processes of one user, with the sockets that they hold."""
+    found = (_process(pid) for pid in _pids() if _uid(pid) == uid)
+    return tuple(one for one in found if one is not None)
+
+
+def holders_of(inodes: Iterable[int]) -> tuple[str, ...]:
+    """Name the processes that hold a socket, whoever's they are, as ``name (pid)``: for people."""
+    wanted = frozenset(inodes)
+    return tuple(f"{_name(pid)} ({pid})" for pid in _pids() if wanted & _inodes(pid))
+
+
+def ancestors_of(pid: int) -> Iterator[int]:
+    """Give a process, its parent, and so on up to init."""
+    while pid > 1:
+        yield pid
+        fields = _stat(pid)
+        if fields is None:
+            return
+        pid = int(fields[1])
+
+
+def started_at(pid: int) -> int | None:
+    """Give a process's start in clock ticks since boot, or None when it is gone."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
+
+
+def is_sshd(pid: int) -> bool:
+    """Tell whether a process is OpenSSH's server (its sessions are ``sshd-session`` from OpenSSH 9.8 on)."""
+    return _name(pid).startswith("sshd")
+
+
+def end(pid: int, started: int) -> bool:
+    """Kill the one process that has this pid *and* this start; False when it is gone already.
+
+    The handle is taken before the start is compared, so a pid that was given to somebody else is never hit.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except (ProcessLookupError, OSError):
+        return False
+    try:
+        if started_at(pid) != started:
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdecimal())
+
+
+def _process(pid: int) -> Process | None:
+    fields = _stat(pid)
+    return None if fields is None else Process(pid, int(fields[1]), int(fields[19]), _inodes(pid))
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Read /proc/PID/stat from its third field on; the second may hold anything, also spaces and brackets."""
+    with suppress(OSError):
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return None
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return (_PROC / str(pid) / "comm").read_text().strip()
+    return "?"
+
+
+def _uid(pid: int) -> int | None:
+    """Read the real uid; the folder's owner would be root's for what changed its user, as sshd does."""
+    with suppress(OSError):
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("Uid:"):
+                return int(line.split()[1])
+    return None
+
+
+def _inodes(pid: int) -> frozenset[int]:
+    found = set()
+    with suppress(OSError):
+        for entry in os.scandir(_PROC / str(pid) / "fd"):
+            with suppress(OSError):
+                target = os.readlink(entry.path)  # noqa: PTH115 - thousands of times, as text
+                if target.startswith("socket:["):
+                    found.add(int(target[8:-1]))
+    return frozenset(found)

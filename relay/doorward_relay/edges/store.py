@@ -1,0 +1,200 @@
+"""The relay's memory in SQLite: ledger, pairing, chain of records. Decides nothing.
+
+One file, one writer (the daemon; ``install`` writes while pairing anew). Every call is one transaction and durable when it
+returns: what was answered to the console stays answered after a power cut.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from doorward_protocol.digests import Digest
+from doorward_protocol.grants import Grant, GrantedForward
+from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
+from doorward_protocol.orders import Asked
+from doorward_protocol.records import Head, document_from_head, head_from_document
+from doorward_protocol.revisions import Revision
+
+from doorward_relay.effects import Live
+from doorward_relay.ledger import Ledger
+from doorward_relay.pairing import PairingOffer, Pinned
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS live (session TEXT PRIMARY KEY, grant_json TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS ended (session TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS record (
+  author TEXT NOT NULL, n INTEGER NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL, envelope BLOB NOT NULL,
+  PRIMARY KEY (author, n)) STRICT;
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+_FACTS: Final = ("sequence", "offer", "pinned", "heads", "receipted", "reconciled")
+"""Single values, as JSON."""
+
+
+class Store:
+    """An open database."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, making it (mode 0600) where there is none."""
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._database = sqlite3.connect(path, isolation_level=None, timeout=5)
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        """Read the ledger."""
+        live = {SessionId(name): _live(text, digest) for name, text, digest in self._rows("SELECT * FROM live")}
+        ended = {SessionId(name): int(at) for name, at in self._rows("SELECT * FROM ended")}
+        sequence = self._fact("sequence")
+        return Ledger(Revision(*sequence) if sequence else Revision(0, 0), live, ended)
+
+    def keep_grant(self, live: Live) -> None:
+        """Write down a live grant in place of the session's former one."""
+        row = (live.grant.session, json.dumps(asdict(live.grant)), live.digest)
+        self._database.execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", row)
+
+    def keep_end(self, session: str, at: int) -> None:
+        """Write down a session as ended and no longer live."""
+        with self._transaction():
+            self._database.execute("DELETE FROM live WHERE session = ?", (session,))
+            self._database.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session, at))
+
+    def keep_sequence(self, sequence: Revision) -> None:
+        """Write down the highest sequence seen."""
+        self._keep("sequence", list(sequence))
+
+    def forget_ended(self, before: int) -> None:
+        """Drop sessions that ended before a time (ms)."""
+        self._database.execute("DELETE FROM ended WHERE at <= ?", (before,))
+
+    def keep_reconciled(self, at: int) -> None:
+        """Write down when the console last compared its list (ms)."""
+        self._keep("reconciled", at)
+
+    def reconciled(self) -> int | None:
+        """Give when the console last compared its list (ms)."""
+        found = self._fact("reconciled")
+        return None if found is None else int(found)
+
+    # Pairing
+
+    def offer(self) -> PairingOffer | None:
+        """Give the open pairing offer."""
+        found = self._fact("offer")
+        return None if found is None else PairingOffer(**found)
+
+    def keep_offer(self, offer: PairingOffer | None) -> None:
+        """Write down the offer, or that there is none."""
+        self._keep("offer", None if offer is None else asdict(offer))
+
+    def pinned(self) -> Pinned | None:
+        """Give what was pinned at pairing, or None while unpaired."""
+        found = self._fact("pinned")
+        return None if found is None else Pinned(**found)
+
+    def keep_pinned(self, pinned: Pinned) -> None:
+        """Pin a console; the offer is used up in the same transaction."""
+        with self._transaction():
+            self._keep("pinned", asdict(pinned))
+            self._keep("offer", None)
+
+    def unpin(self, offer: PairingOffer) -> None:
+        """Open a new offer and forget the console; what was granted is ended by the daemon, which reads this."""
+        with self._transaction():
+            self._keep("pinned", None)
+            self._keep("offer", asdict(offer))
+
+    # Records
+
+    def head(self, author: str) -> Head:
+        """Give the head of the chain of ``author``."""
+        rows = self._rows("SELECT n, digest FROM record WHERE author = ? ORDER BY n DESC LIMIT 1", (author,))
+        return Head(0, int(rows[0][0]), Digest(rows[0][1])) if rows else Head()
+
+    def append(self, author: str, head: Head, at: int, envelope: bytes) -> None:
+        """Add the record that makes ``head`` the head; raises sqlite3.IntegrityError when there is one already."""
+        row = (author, head.n, head.digest, at, envelope)
+        self._database.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?)", row)
+
+    def records_after(self, author: str, n: int, *, most: int) -> tuple[bytes, ...]:
+        """Give envelopes in their order."""
+        query = "SELECT envelope FROM record WHERE author = ? AND n > ? ORDER BY n LIMIT ?"
+        return tuple(row[0] for row in self._rows(query, (author, n, most)))
+
+    def digest_of_record(self, author: str, n: int) -> str | None:
+        """Give the digest of one record, or None where it is not kept (any more)."""
+        rows = self._rows("SELECT digest FROM record WHERE author = ? AND n = ?", (author, n))
+        return str(rows[0][0]) if rows else None
+
+    def heads(self) -> dict[str, Head]:
+        """Give the heads of other chains as receipts named them."""
+        return {name: head_from_document(one) for name, one in (self._fact("heads") or {}).items()}
+
+    def keep_receipt(self, author: str, upto: int, heads: dict[str, Head]) -> None:
+        """Write down how far the console has stored our records, and its heads."""
+        with self._transaction():
+            self._keep("receipted", {"author": author, "upto": upto})
+            self._keep("heads", {name: document_from_head(head) for name, head in heads.items()})
+
+    def drop_receipted(self, author: str, before: int) -> None:
+        """Drop records that were receipted and are older than a time (ms); the head stays."""
+        receipted = self._fact("receipted") or {}
+        if receipted.get("author") != author:
+            return
+        upto = min(int(receipted["upto"]), self.head(author).n - 1)
+        self._database.execute("DELETE FROM record WHERE author = ? AND n <= ? AND at < ?", (author, upto, before))
+
+    def _fact(self, name: str) -> Any:
+        rows = self._rows("SELECT value FROM fact WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def _keep(self, name: str, value: object) -> None:
+        if name not in _FACTS:
+            raise ValueError(f"no fact is called {name}")
+        self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
+
+    def _rows(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+        return self._database.execute(query, tuple(values)).fetchall()
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database)
+
+
+class _Transaction:
+    """BEGIN, then COMMIT, or ROLLBACK when something was raised."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _live(text: str, digest: str) -> Live:
+    source = json.loads(text)
+    grant = Grant(
+        project=ProjectId(source["project"]),
+        relay=RelayId(source["relay"]),
+        sequence=Revision(*source["sequence"]),
+        session=SessionId(source["session"]),
+        device=DeviceId(source["device"]),
+        issued_at=source["issued_at"],
+        ends_at=source["ends_at"],
+        forwards=tuple(GrantedForward(**one) for one in source["forwards"]),
+        banner=source["banner"],
+        asked=Asked(**source["asked"]),
+    )
+    return Live(grant, digest)

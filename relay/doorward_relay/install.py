@@ -1,0 +1,155 @@
+"""Install: everything that a relay needs on its machine, shown before it is written, and the one line for the console.
+
+Only sets up what is ours: our own sshd's configuration, our own user, our own folders. Running it again keeps keys and
+pairing, and writes the configuration anew from the flags; ``--pair-again`` withdraws the pairing for a new line.
+"""
+
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from doorward_protocol.joining import (
+    TOKEN_BYTES,
+    PairingLine,
+    fingerprint_of,
+    text_from_pairing,
+    token_digest,
+    token_from_bytes,
+)
+
+from doorward_relay.config import ConfigError, RelayConfig, text_from_config
+from doorward_relay.daemon import clock
+from doorward_relay.edges import keys, sshd
+from doorward_relay.edges.files import make_folder, writable_by_others, write_whole
+from doorward_relay.edges.store import Store
+from doorward_relay.pairing import PairingOffer
+from doorward_relay.sshd_text import sshd_config_text
+
+_LIMIT_S: Final = 30
+_PENALTIES: Final = "PerSourcePenalties=no"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How to install.
+
+    Attributes:
+        config_file: where relay.toml is written.
+        asks: show the sshd configuration and ask before anything is written.
+        pairs_again: withdraw the pairing.
+    """
+
+    config_file: Path
+    asks: bool
+    pairs_again: bool
+
+
+class Declined(Exception):
+    """The operator said no; nothing was written."""
+
+
+def install(config: RelayConfig, choices: Choices) -> str | None:
+    """Set the relay up; gives the pairing line, or None when it is paired and stays so.
+
+    Raises:
+        ConfigError: something of the machine does not fit; each fault says what to do.
+        Declined: the operator said no.
+    """
+    _check_machine(config)
+    text = sshd_config_text(config, knows_penalties=_knows_penalties(config.sshd_program))
+    _show(config, text, asks=choices.asks)
+    _make_user(config.tunnel_user)
+    _make_files(config, text)
+    refused = sshd.fault_in(config.sshd_program, "-f", str(config.sshd_config_file))
+    if refused is not None:
+        raise ConfigError([f"sshd refuses {config.sshd_config_file}: {refused}"])
+    make_folder(choices.config_file.parent, 0o755)
+    write_whole(choices.config_file, text_from_config(config), 0o644)
+    return _offer(config, again=choices.pairs_again)
+
+
+def _check_machine(config: RelayConfig) -> None:
+    faults = []
+    if not config.sshd_program.exists():
+        faults.append(f"sshd_program: {config.sshd_program} is missing; install OpenSSH's server (it need not run)")
+    open_folder = writable_by_others(config.state_dir)
+    if open_folder is not None:
+        faults.append(
+            f"state_dir: {open_folder} is not root's alone to write, and sshd trusts nothing below it; "
+            "choose a folder such as /var/lib/doorward-relay"
+        )
+    if faults:
+        raise ConfigError(faults)
+
+
+def _knows_penalties(program: Path) -> bool:
+    """Ask sshd itself whether it has PerSourcePenalties, with a throw-away host key."""
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder) / "key"
+        keys.make_host_key(key)
+        return sshd.fault_in(program, "-f", "/dev/null", "-h", str(key), "-o", _PENALTIES) is None
+
+
+def _show(config: RelayConfig, text: str, *, asks: bool) -> None:
+    sys.stdout.write(f"{config.sshd_config_file} will be:\n\n{text}\n")
+    sys.stdout.flush()
+    if asks and input("Write this and set the relay up? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Declined
+
+
+def _make_user(name: str) -> None:
+    """Make the tunnel user. Its password is ``*``: none fits, and unlike ``!`` it does not lock the account for keys."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        useradd = _program("useradd")
+        arguments = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        _run([useradd, *arguments, "--shell", "/bin/sh", "--password", "*", name])
+    else:
+        _run([_program("usermod"), "--password", "*", "--shell", "/bin/sh", name])
+
+
+def _make_files(config: RelayConfig, text: str) -> None:
+    make_folder(config.state_dir, 0o711)
+    make_folder(config.sshd_config_file.parent, 0o755)
+    make_folder(config.run_dir, 0o755)
+    keys.make_host_key(config.host_key_file)
+    keys.make_tls(config.tls_certificate_file, config.tls_key_file, config.host)
+    keys.make_record_key(config.record_key_file)
+    write_whole(config.sshd_config_file, text, 0o644)
+    for path in (config.tunnel_ca_file, config.principals_file):
+        if not path.exists():
+            write_whole(path, "", 0o644)
+
+
+def _offer(config: RelayConfig, *, again: bool) -> str | None:
+    store = Store(config.database_file)
+    try:
+        if store.pinned() is not None and not again:
+            return None
+        token = token_from_bytes(secrets.token_bytes(TOKEN_BYTES))
+        store.unpin(PairingOffer(token_digest(token), clock()))
+    finally:
+        store.close()
+    fingerprint = fingerprint_of(keys.certificate_der(config.tls_certificate_file))
+    host_key = keys.host_key_line(config.host_key_file)
+    return text_from_pairing(PairingLine(config.host, config.control_port, fingerprint, token, host_key))
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if found is None:
+        raise ConfigError([f"{name} is missing on this machine; install it (Debian: the package passwd)"])
+    return found
+
+
+def _run(arguments: list[str]) -> None:
+    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=_LIMIT_S, check=False, env={})
+    if ran.returncode != 0:
+        raise ConfigError([f"{arguments[0]} failed: {ran.stderr.strip()}"])

@@ -1,0 +1,46 @@
+"""Write the lines by which sshd admits a tunnel: one for each live grant, and nothing besides.
+
+The file is the relay's whole permission, read by sshd at each log-in, and it closes by itself: every line ends at its
+grant's end even if nobody of ours is alive to take it away. Source: sshd(8), AUTHORIZED_KEYS FILE FORMAT;
+sshd_config(5), AuthorizedPrincipalsFile. Called by ``runtime``.
+
+Why each option is there: ``restrict`` takes everything away; ``port-forwarding`` gives forwards back, of which
+``permitlisten`` leaves the session's own ports and the dead ``permitopen`` no connection at all (``none`` there would
+make every log-in fail); ``command`` replaces whatever the client wants to run; ``expiry-time`` is in UTC by its Z.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Final
+
+from doorward_protocol.grants import Grant, GrantedForward
+
+NOWHERE: Final = "127.0.0.1:1"
+"""Where a tunnel may connect to on the relay: tcpmux, which nobody runs."""
+
+
+def principals_text(grants: Iterable[Grant], hello: str) -> str:
+    """Give the file's text; ``hello`` is the command that a line's session id is added to."""
+    return "".join(f"{principals_line(grant, hello)}\n" for grant in grants)
+
+
+def principals_line(grant: Grant, hello: str) -> str:
+    """Give the one line that admits the device of ``grant``."""
+    options = [
+        "restrict",
+        "port-forwarding",
+        *(f'permitlisten="{_listen(forward)}"' for forward in grant.forwards),
+        f'permitopen="{NOWHERE}"',
+        f'command="{hello} {grant.session}"',
+        f'expiry-time="{_utc_second(grant.ends_at)}"',
+    ]
+    return f"{','.join(options)} {grant.session}"
+
+
+def _listen(forward: GrantedForward) -> str:
+    return f"{forward.bind}:{forward.port}"
+
+
+def _utc_second(at: int) -> str:
+    """Write a time (ms) as sshd reads it, rounded down: never longer than granted."""
+    return datetime.fromtimestamp(at // 1000, tz=timezone.utc).strftime("%Y%m%d%H%M%SZ")

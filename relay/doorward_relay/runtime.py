@@ -1,0 +1,352 @@
+"""The runtime: the one place where the relay's decisions meet its effects.
+
+Owns the ledger and what the watch knows, both on one asyncio loop, so that nothing is decided on half a change: between
+reading and writing the ledger there is never an ``await``. The control API, the hello socket and the clock bring events;
+``ledger``, ``pairing`` and ``watch`` decide; ``_perform`` does it, in the order decided (the record first, then the act).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from doorward_protocol.digests import digest_of
+from doorward_protocol.grants import Grant, GrantRefused, grant_from_envelope
+from doorward_protocol.ids import SessionId
+from doorward_protocol.records import Fact
+from doorward_protocol.revisions import Revision
+from doorward_protocol.signature import KeyRing, SigningKey
+
+from doorward_relay import ledger as rules
+from doorward_relay import watch
+from doorward_relay.chain import Chain
+from doorward_relay.config import RelayConfig
+from doorward_relay.doors import Doors
+from doorward_relay.edges import kernel
+from doorward_relay.edges.admitting import Admitting
+from doorward_relay.edges.probing import Probed
+from doorward_relay.edges.store import Store
+from doorward_relay.effects import (
+    AdmitLive,
+    CloseSession,
+    Effect,
+    EndTunnel,
+    KeepEnd,
+    KeepGrant,
+    KeepSequence,
+    ProbeDoor,
+    WriteRecord,
+)
+from doorward_relay.pairing import Pinned
+from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
+from doorward_relay.view import Process, Socket, View, listening_on, view_from, visitors_on
+
+CLOSE_LIMIT_S: Final = 10.0
+"""protocol.md §7: an end answers within this, closed or not."""
+EAGER_S: Final = 60.0
+"""For so long after a grant its listener is looked for eagerly: people wait for green."""
+_PAUSE_S: Final = 0.02
+_WALK_S: Final = 2.0
+"""Processes are walked at least this often while anybody is connected: a connection may hold nothing."""
+_LOG: Final = logging.getLogger("doorward.relay")
+
+
+class Runtime:
+    """One relay at work."""
+
+    def __init__(
+        self, config: RelayConfig, store: Store, key: SigningKey, admitting: Admitting, clock: Callable[[], int]
+    ) -> None:
+        """Take up what the store holds; nothing is done before ``start``."""
+        self.config, self.store, self.clock = config, store, clock
+        self.news = asyncio.Event()
+        self.ledger = store.ledger()
+        self.pinned: Pinned | None = store.pinned()
+        self._key, self._admitting = key, admitting
+        self._author = None if self.pinned is None else f"relay:{self.pinned.relay}"
+        self._known = watch.Known()
+        self._doors = Doors(config.host, self._tell)
+        self._closing: dict[SessionId, asyncio.Task[bool]] = {}
+        self._unclosed: dict[SessionId, Grant] = {}
+        self._refusals: dict[tuple[str, str | None], tuple[int, int]] = {}
+        self._walked: tuple[float, frozenset[int], View] | None = None
+        self._eager_until = 0.0
+
+    @property
+    def public_key(self) -> str:
+        return self._key.public
+
+    @property
+    def chain(self) -> Chain | None:
+        """The chain, from the first pairing on."""
+        return None if self._author is None else Chain(self.store, self._key, self._author, self.news)
+
+    def start(self) -> None:
+        """Let sshd admit what is live, end what ran out meanwhile, and say that we are here."""
+        self._tell(Fact("relay.started", data={"live": len(self.ledger.live)}))
+        self._admit()
+        self._apply(rules.expire(self.ledger, now=self.clock()))
+        self._be_eager()
+
+    # Asked by the console
+
+    def put(self, raw: bytes, session: SessionId) -> Grant:
+        """Take the grant of ``session`` into force; raises RequestRefused."""
+        pinned = self._paired()
+        try:
+            grant = grant_from_envelope(raw, KeyRing([pinned.grant_key]), relay=pinned.relay, project=pinned.project)
+        except GrantRefused as refused:
+            raise self._refused(refused.code, None) from None
+        if grant.session != session:
+            raise self._refused("grant.malformed", grant)
+        offer = rules.Offer(grant, digest_of(raw), self._busy(rules.ports_of(grant)))
+        low, high = self.config.ports
+        limits = rules.Limits(low, high, self.config.longest_session_s)
+        decided = rules.put(self.ledger, offer, limits, now=self.clock())
+        if isinstance(decided, rules.Refused):
+            raise self._refused(decided.code, grant)
+        self._apply(decided)
+        self._be_eager()
+        return grant
+
+    async def end(self, session: SessionId, request: EndRequest) -> None:
+        """End a session and wait until nothing listens for it; raises RequestRefused (``relay.not-closed``)."""
+        step = rules.end(self.ledger, session, sequence=request.sequence, why=request.why, now=self.clock())
+        self._apply(step)
+        if session in self._unclosed and session not in self._closing:
+            self._close(self._unclosed[session], request.why)
+        task = self._closing.get(session)
+        if task is not None and not await asyncio.shield(task):
+            raise RequestRefused("relay.not-closed")
+
+    def reconcile(self, request: ReconcileRequest) -> tuple[list[str], list[str]]:
+        """Follow the console's list; gives what was ended, and what the console lists and we have not."""
+        before = set(self.ledger.live)
+        self._apply(rules.reconcile(self.ledger, request.sessions, as_of=request.as_of, now=self.clock()))
+        self.store.keep_reconciled(self.clock())
+        missing = [name for name in request.sessions if SessionId(name) not in self.ledger.live]
+        return sorted(before - set(self.ledger.live)), missing
+
+    async def probe(self, session: SessionId) -> Probed:
+        """Ask a live session's door now; raises RequestRefused."""
+        live = self.ledger.live.get(session)
+        if live is None:
+            raise RequestRefused("relay.grant-ended")
+        return await self._doors.ask(live.grant)
+
+    def receipt(self, raw: bytes) -> None:
+        """Take a receipt; raises chain.ReceiptRefused."""
+        pinned, chain = self._paired(), self.chain
+        if chain is not None:
+            chain.take_receipt(raw, pinned, now=self.clock())
+
+    def pair(self, pinned: Pinned) -> None:
+        """Belong to a console from now on."""
+        self.store.keep_pinned(pinned)
+        self.pinned, self._author = pinned, f"relay:{pinned.relay}"
+        self.ledger = replace(self.ledger, sequence=Revision(pinned.epoch, 0))
+        self.store.keep_sequence(self.ledger.sequence)
+        self._admitting.trust(pinned.tunnel_ca)
+        self.start()
+
+    def unpair(self) -> None:
+        """Belong to nobody: whatever was granted ends."""
+        self._apply(rules.end_everything(self.ledger, why="unpaired", now=self.clock()))
+        self._admitting.trust(None)
+        self.pinned = None
+
+    # Asked by a device's connection
+
+    async def hello(self, pid: int, session: SessionId) -> str:
+        """Give a session's port to the connection that asks; answers a reason code (protocol.md §7, Hello)."""
+        view = self._walk()
+        caller = next((one for up in kernel.ancestors_of(pid) for one in view.tunnels if one.pid == up), None)
+        live = self.ledger.live.get(session)
+        if caller is None or live is None:
+            return "relay.grant-ended"
+        ports = rules.ports_of(live.grant)
+        others = [one for one in view.holders_of(ports) if one.pid != caller.pid]
+        if others:
+            data = {"peer": caller.peer, "replaced": [one.peer for one in others], "ports": list(ports)}
+            self._tell(Fact("tunnel.replaced", session, live.grant.device, data))
+        deadline = time.monotonic() + CLOSE_LIMIT_S
+        while True:
+            for one in others:
+                kernel.end(one.pid, one.started)
+            view = self._walk()
+            own = {each.inode for one in view.tunnels if one.pid == caller.pid for each in one.listeners}
+            if not [one for one in listening_on(kernel.sockets(), ports) if one.inode not in own]:
+                return "relay.port-freed"
+            others = [one for one in view.holders_of(ports) if one.pid != caller.pid]
+            if not others or time.monotonic() > deadline:
+                return "relay.port-busy"
+            await asyncio.sleep(_PAUSE_S)
+
+    # The clock
+
+    async def keep_watching(self) -> NoReturn:
+        """Look, again and again; the pause is short while somebody waits for a door."""
+        while True:
+            self.tick()
+            is_eager = time.monotonic() < self._eager_until
+            await asyncio.sleep(0.05 if is_eager else 1.0)
+
+    def tick(self) -> None:
+        """Look once: end what ran out, compare kernel and ledger, notice a pairing that was withdrawn."""
+        now = self.clock()
+        self._apply(rules.expire(self.ledger, now=now))
+        if self.pinned is not None and self.store.pinned() is None:
+            self.unpair()
+        view = self._view()
+        visitors = tuple(one for one in view.visitors if not self._doors.is_own(one.address, one.from_port))
+        before = self._known
+        seen = watch.look(before, replace(view, visitors=visitors), self.ledger, now=now)
+        self._known = seen.known
+        self._perform(seen.effects)
+        self._notice_lost(before)
+        if all(
+            any(one.session == name and one.is_up for one in seen.known.tunnels.values()) for name in self.ledger.live
+        ):
+            self._eager_until = 0.0
+
+    def stop(self) -> None:
+        """End every connection of a device: sshd itself is about to end."""
+        for one in self._walk().tunnels:
+            kernel.end(one.pid, one.started)
+
+    # Effects
+
+    def _apply(self, changed: rules.Changed) -> None:
+        self.ledger = changed.ledger
+        self._perform(changed.effects)
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case WriteRecord(fact):
+                    self._tell(fact)
+                case KeepGrant(live):
+                    self.store.keep_grant(live)
+                case KeepEnd(session, at):
+                    self.store.keep_end(session, at)
+                    self._doors.forget(session)
+                case KeepSequence(sequence):
+                    self.store.keep_sequence(sequence)
+                case AdmitLive():
+                    self._admit()
+                case CloseSession(grant, why):
+                    self._close(grant, why)
+                case EndTunnel(tunnel):
+                    kernel.end(tunnel.pid, tunnel.started)
+                case ProbeDoor(session):
+                    self._doors.watch(self.ledger.live[session].grant)
+                case _:
+                    _unreachable(effect)
+
+    def _tell(self, fact: Fact) -> None:
+        """Continue the chain; before the first pairing the log has to do."""
+        _LOG.info("%s session=%s", fact.verb, fact.session)
+        chain = self.chain
+        if chain is not None:
+            chain.write(fact, now=self.clock())
+
+    def _admit(self) -> None:
+        self._admitting.admit([live.grant for live in self.ledger.live.values()])
+
+    def _close(self, grant: Grant, why: str) -> None:
+        name = f"close {grant.session}"
+        task = asyncio.get_running_loop().create_task(self._see_closed(grant, why), name=name)
+        self._closing[grant.session] = task
+        task.add_done_callback(lambda _: self._closing.pop(grant.session, None))
+
+    async def _see_closed(self, grant: Grant, why: str) -> bool:
+        """End a session's connections until nothing listens on its ports; then record how it went."""
+        ports, deadline = rules.ports_of(grant), time.monotonic() + CLOSE_LIMIT_S
+        while True:
+            view = self._walk()
+            for one in watch.tunnels_to_end(self._known, view, grant.session, ports):
+                kernel.end(one.pid, one.started)
+            left = listening_on(kernel.sockets(), ports)
+            if not left or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_PAUSE_S)
+        held_by = kernel.holders_of(one.inode for one in left)
+        data = {"why": why, "ports_free": not left, "held_by": list(held_by)}
+        self._tell(Fact("grant.ended", grant.session, grant.device, data))
+        self._unclosed.pop(grant.session, None)
+        if left:
+            self._unclosed[grant.session] = grant
+        return not left
+
+    def _notice_lost(self, before: watch.Known) -> None:
+        """Tell the probe's loop which live sessions have just lost their tunnel."""
+        up = {one.session for one in self._known.tunnels.values() if one.is_up}
+        for session in {one.session for one in before.tunnels.values() if one.is_up} - up:
+            live = None if session is None else self.ledger.live.get(session)
+            if live is not None:
+                self._doors.lost(live.grant)
+                self._be_eager()
+
+    def _be_eager(self) -> None:
+        self._eager_until = time.monotonic() + EAGER_S
+
+    # The kernel
+
+    def _busy(self, ports: tuple[int, ...]) -> dict[int, bool]:
+        """Say who listens on ports; a device's listener without a live grant is ended first, as surplus."""
+        view = self._walk()
+        for one in view.holders_of(port for port in ports if self.ledger.session_of_port(port) is None):
+            kernel.end(one.pid, one.started)
+        deadline = time.monotonic() + _PAUSE_S
+        while (left := listening_on(kernel.sockets(), ports)) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S / 10)
+        return {one.port: one.uid == self._admitting.tunnel_uid for one in left}
+
+    def _view(self) -> View:
+        """Read the sockets, and walk the processes only when the sockets say that something changed."""
+        table = kernel.sockets()
+        ours = frozenset(one.inode for one in table if self._concerns_us(one))
+        if self._walked is not None and self._walked[1] == ours and time.monotonic() - self._walked[0] < _WALK_S:
+            held = self._walked[2]
+            return replace(held, visitors=visitors_on(table, (one.port for one in held.listeners)))
+        return self._walk()
+
+    def _walk(self) -> View:
+        table = kernel.sockets()
+        ours = frozenset(one.inode for one in table if self._concerns_us(one))
+        view = self._read(table, kernel.processes_of(self._admitting.tunnel_uid) if ours else ())
+        self._walked = (time.monotonic(), ours, view)
+        return view
+
+    def _read(self, table: tuple[Socket, ...], processes: tuple[Process, ...]) -> View:
+        uid = self._admitting.tunnel_uid
+        return view_from(table, processes, ssh_port=self.config.ssh_port, tunnel_uid=uid)
+
+    def _concerns_us(self, one: Socket) -> bool:
+        return one.uid == self._admitting.tunnel_uid or one.local_port == self.config.ssh_port
+
+    # Refusals
+
+    def _paired(self) -> Pinned:
+        if self.pinned is None:
+            raise RequestRefused("relay.not-paired")
+        return self.pinned
+
+    def _refused(self, code: str, grant: Grant | None) -> RequestRefused:
+        """Record a refusal; equal ones within a minute are counted, not repeated."""
+        session, device = (None, None) if grant is None else (grant.session, grant.device)
+        now, key = self.clock(), (code, session)
+        first, times = self._refusals.get(key, (0, 0))
+        if now - first < 60_000:
+            self._refusals[key] = (first, times + 1)
+        else:
+            self._tell(Fact("grant.refused", session, device, {"code": code, "times": max(times, 1)}))
+            self._refusals = {name: one for name, one in self._refusals.items() if now - one[0] < 3_600_000}
+            self._refusals[key] = (now, 1)
+        return RequestRefused(code)
+
+
+def _unreachable(value: NoReturn) -> NoReturn:
+    raise AssertionError(f"no effect: {value!r}")

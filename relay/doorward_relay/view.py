@@ -1,0 +1,178 @@
+"""What the kernel's tables say about doors: who listens, which device holds it, who is connected.
+
+Pure reading of values that ``edges.kernel`` took from /proc. The one thing decided here is what counts as ours: a
+process is a device's connection when it runs as the tunnel user *and* holds an established connection to our sshd's
+own port. That needs no parentage, so it stays true for connections that outlived their sshd, and it holds apart two
+relays on one machine. Called by ``watch`` and ``runtime``.
+"""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+ESTABLISHED: Final = 0x01
+LISTEN: Final = 0x0A
+"""States of /proc/net/tcp (include/net/tcp_states.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One row of the kernel's table of TCP sockets."""
+
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    state: int
+    uid: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the tunnel user.
+
+    Attributes:
+        started: clock ticks since boot; with the pid it names one process for ever within a boot.
+        inodes: the sockets that it holds.
+    """
+
+    pid: int
+    parent: int
+    started: int
+    inodes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket on a port that devices may hold."""
+
+    address: str
+    port: int
+    uid: int
+    inode: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An authenticated connection of a device.
+
+    Attributes:
+        parent: sshd's privileged half, which goes with it.
+        listeners: what it holds open; empty when it asked for nothing (yet).
+    """
+
+    pid: int
+    parent: int
+    started: int
+    peer: str
+    peer_port: int
+    listeners: tuple[Listener, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody's connection to a port that a device holds."""
+
+    port: int
+    address: str
+    from_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All of it at one instant. ``listeners`` are all of the tunnel user's, but for those of another relay's sshd."""
+
+    tunnels: tuple[Tunnel, ...]
+    listeners: tuple[Listener, ...]
+    visitors: tuple[Visitor, ...]
+
+    def holders_of(self, ports: Iterable[int]) -> tuple[Tunnel, ...]:
+        """Give the tunnels that hold any of ``ports``."""
+        wanted = frozenset(ports)
+        return tuple(one for one in self.tunnels if any(each.port in wanted for each in one.listeners))
+
+
+def sockets_from_table(text: str) -> tuple[Socket, ...]:
+    """Read /proc/net/tcp or /proc/net/tcp6 (proc(5)): one heading, then one socket a line."""
+    return tuple(_socket(line.split()) for line in text.splitlines()[1:] if line.strip())
+
+
+def listening_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Listener, ...]:
+    """Give whatever listens on any of ``ports``, whoever it is."""
+    wanted = frozenset(ports)
+    return tuple(_listener(one) for one in sockets if one.state == LISTEN and one.local_port in wanted)
+
+
+def visitors_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Visitor, ...]:
+    """Give whoever is connected to any of ``ports``."""
+    wanted = frozenset(ports)
+    return tuple(
+        Visitor(one.local_port, one.remote, one.remote_port)
+        for one in sockets
+        if one.state == ESTABLISHED and one.local_port in wanted
+    )
+
+
+def view_from(sockets: Sequence[Socket], processes: Sequence[Process], *, ssh_port: int, tunnel_uid: int) -> View:
+    """Put sockets and the tunnel user's processes together."""
+    listeners = tuple(_listener(one) for one in sockets if one.state == LISTEN and one.uid == tunnel_uid)
+    established = {one.inode: one for one in sockets if one.state == ESTABLISHED}
+    arrived = {inode: one for inode, one in established.items() if one.local_port == ssh_port}
+    found = (_tunnel(process, arrived, listeners) for process in processes)
+    tunnels = tuple(one for one in found if one is not None)
+    elsewhere = _of_another_relay(processes, established, {one.pid for one in tunnels}, listeners)
+    ours = tuple(one for one in listeners if one.inode not in elsewhere)
+    return View(tunnels, ours, visitors_on(sockets, (one.port for one in ours)))
+
+
+def _of_another_relay(
+    processes: Sequence[Process], established: dict[int, Socket], own: set[int], listeners: Sequence[Listener]
+) -> frozenset[int]:
+    """Give the sockets of processes that came through another sshd than ours, which shares the tunnel user."""
+    doors = {one.port for one in listeners}
+    strangers = (
+        process
+        for process in processes
+        if process.pid not in own
+        and any(inode in established and established[inode].local_port not in doors for inode in process.inodes)
+    )
+    return frozenset(inode for process in strangers for inode in process.inodes)
+
+
+def _tunnel(process: Process, arrived: dict[int, Socket], listeners: Sequence[Listener]) -> Tunnel | None:
+    connection = next((arrived[inode] for inode in process.inodes if inode in arrived), None)
+    if connection is None:
+        return None
+    held = tuple(one for one in listeners if one.inode in process.inodes)
+    peer, port = connection.remote, connection.remote_port
+    return Tunnel(process.pid, process.parent, process.started, peer, port, held)
+
+
+def _listener(one: Socket) -> Listener:
+    return Listener(one.local, one.local_port, one.uid, one.inode)
+
+
+def _socket(columns: list[str]) -> Socket:
+    local, local_port = _end(columns[1])
+    remote, remote_port = _end(columns[2])
+    return Socket(local, local_port, remote, remote_port, int(columns[3], 16), int(columns[7]), int(columns[9]))
+
+
+def _end(text: str) -> tuple[str, int]:
+    """Read ``ADDRESS:PORT`` in hex; addresses are 32-bit words in the machine's own byte order."""
+    address, _, port = text.partition(":")
+    raw = b"".join(struct.pack("=I", int(address[at : at + 8], 16)) for at in range(0, len(address), 8))
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
+    written = socket.inet_ntop(family, raw)
+    mapped = ipaddress.ip_address(written)
+    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped is not None:
+        written = str(mapped.ipv4_mapped)
+    return written, int(port, 16)

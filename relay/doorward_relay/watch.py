@@ -1,0 +1,191 @@
+"""The watch: what the kernel's tables mean against the ledger, decided without touching the world.
+
+Compares what is there with what was there a moment ago and with what is granted. Whatever listens without a grant is
+ended; a connection that holds nothing for ``IDLE_MS`` is ended, so that one that authenticated before its grant ended
+cannot wait for a better day; comings and goings become records. Called by ``runtime`` about once a second.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from doorward_protocol.grants import Grant
+from doorward_protocol.ids import SessionId
+from doorward_protocol.records import Fact
+
+from doorward_relay.effects import Effect, EndTunnel, ProbeDoor, WriteRecord
+from doorward_relay.ledger import Ledger
+from doorward_relay.view import Listener, Tunnel, View, Visitor
+
+IDLE_MS: Final = 15_000
+"""How long a connection may hold nothing: a device asks for its forward in the same breath, hello takes seconds."""
+
+TunnelKey = tuple[int, int]
+"""pid and start: names one connection for ever within a boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTunnel:
+    """A connection as it was last seen.
+
+    Attributes:
+        session: whose forward it holds or held.
+        is_up: it holds a forward of a live session.
+        since: when it came to that (ms).
+    """
+
+    tunnel: Tunnel
+    session: SessionId | None
+    is_up: bool
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVisitor:
+    """Somebody who is connected to a door."""
+
+    grant: Grant
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the last look left behind.
+
+    Attributes:
+        surplus: inodes of listeners that were found to have no grant, so that each is recorded once.
+        is_shut: no live grant and no listener, as it was last recorded; None before the first look.
+    """
+
+    tunnels: Mapping[TunnelKey, KnownTunnel] = field(default_factory=dict)
+    visitors: Mapping[Visitor, KnownVisitor] = field(default_factory=dict)
+    surplus: frozenset[int] = frozenset()
+    is_shut: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known after a look, and what is to be done."""
+
+    known: Known
+    effects: tuple[Effect, ...] = ()
+
+
+def key_of(tunnel: Tunnel) -> TunnelKey:
+    """Name a connection."""
+    return tunnel.pid, tunnel.started
+
+
+def look(known: Known, view: View, ledger: Ledger, *, now: int) -> Seen:
+    """Compare ``view`` with what was known and with what is granted."""
+    tunnels, about_tunnels = _tunnels(known, view, ledger, now)
+    visitors, about_visitors = _visitors(known, view, ledger, now)
+    surplus = tuple(one for one in view.listeners if not is_granted(one, ledger))
+    is_shut = not ledger.live and not view.listeners
+    effects = [*_end_surplus(known, view, surplus), *about_tunnels, *about_visitors]
+    if is_shut and known.is_shut is not True:
+        effects.append(WriteRecord(Fact("doors.shut", data={"listeners": 0, "grants": 0})))
+    return Seen(Known(tunnels, visitors, frozenset(one.inode for one in surplus), is_shut), tuple(effects))
+
+
+def tunnels_to_end(known: Known, view: View, session: SessionId, ports: tuple[int, ...]) -> tuple[Tunnel, ...]:
+    """Name the connections that go when ``session`` ends: those with its ports, and those that once had them."""
+    holders = view.holders_of(ports)
+    former = [
+        one
+        for one in view.tunnels
+        if (was := known.tunnels.get(key_of(one))) is not None and was.session == session and one not in holders
+    ]
+    return (*holders, *former)
+
+
+def is_granted(listener: Listener, ledger: Ledger) -> bool:
+    """Tell whether a live grant covers a listener: its port, and its address where that is the loopback alone."""
+    session = ledger.session_of_port(listener.port)
+    if session is None:
+        return False
+    forward = next(one for one in ledger.live[session].grant.forwards if one.port == listener.port)
+    return forward.bind == "*" or listener.is_loopback
+
+
+def _end_surplus(known: Known, view: View, surplus: Sequence[Listener]) -> list[Effect]:
+    effects: list[Effect] = []
+    held = {each.inode: one for one in view.tunnels for each in one.listeners}
+    for listener in surplus:
+        holder = held.get(listener.inode)
+        if listener.inode not in known.surplus:
+            data = {"address": listener.address, "port": listener.port, "peer": holder and holder.peer}
+            effects.append(WriteRecord(Fact("listener.surplus", data=data)))
+        if holder is not None:
+            effects.append(EndTunnel(holder))
+    return effects
+
+
+def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[TunnelKey, KnownTunnel], list[Effect]]:
+    found: dict[TunnelKey, KnownTunnel] = {}
+    effects: list[Effect] = []
+    for tunnel in view.tunnels:
+        was = known.tunnels.get(key_of(tunnel))
+        now_known = _known_tunnel(tunnel, was, ledger, now)
+        found[key_of(tunnel)] = now_known
+        if now_known.is_up and (was is None or not was.is_up):
+            effects += _up(now_known, ledger)
+        if not now_known.is_up and now - now_known.since >= IDLE_MS:
+            effects.append(EndTunnel(tunnel))
+    for key, was in known.tunnels.items():
+        if was.is_up and (key not in found or not found[key].is_up):
+            effects.append(WriteRecord(_down(was, now)))
+    return found, effects
+
+
+def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:
+    sessions = (ledger.session_of_port(one.port) for one in tunnel.listeners if is_granted(one, ledger))
+    session = next((one for one in sessions if one is not None), None)
+    is_up = session is not None
+    if was is None:
+        return KnownTunnel(tunnel, session, is_up, now)
+    since = was.since if was.is_up == is_up else now
+    return replace(was, tunnel=tunnel, session=session or was.session, is_up=is_up, since=since)
+
+
+def _up(one: KnownTunnel, ledger: Ledger) -> list[Effect]:
+    assert one.session is not None  # noqa: S101 - is_up says so; told to the type checker
+    device = ledger.live[one.session].grant.device
+    data = {"peer": one.tunnel.peer, "ports": [each.port for each in one.tunnel.listeners]}
+    return [WriteRecord(Fact("tunnel.up", one.session, device, data)), ProbeDoor(one.session)]
+
+
+def _down(was: KnownTunnel, now: int) -> Fact:
+    return Fact("tunnel.down", was.session, None, {"peer": was.tunnel.peer, "lasted_ms": now - was.since})
+
+
+def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[Visitor, KnownVisitor], list[Effect]]:
+    found: dict[Visitor, KnownVisitor] = {}
+    effects: list[Effect] = []
+    for visitor in view.visitors:
+        session = ledger.session_of_port(visitor.port)
+        was = known.visitors.get(visitor)
+        if was is None and session is not None:
+            was = KnownVisitor(ledger.live[session].grant, now)
+            effects.append(WriteRecord(_came(visitor, was)))
+        if was is not None:
+            found[visitor] = was
+    for visitor, gone in known.visitors.items():
+        if visitor not in found:
+            effects.append(WriteRecord(_left(visitor, gone, now)))
+    return found, effects
+
+
+def _came(visitor: Visitor, one: KnownVisitor) -> Fact:
+    data = {"address": visitor.address, "from_port": visitor.from_port, "port": visitor.port}
+    return Fact("visitor.came", one.grant.session, one.grant.device, data)
+
+
+def _left(visitor: Visitor, one: KnownVisitor, now: int) -> Fact:
+    data = {
+        "address": visitor.address,
+        "from_port": visitor.from_port,
+        "port": visitor.port,
+        "lasted_ms": now - one.since,
+    }
+    return Fact("visitor.left", one.grant.session, one.grant.device, data)

@@ -1,0 +1,87 @@
+"""Relays, consoles, devices and doors of the relay's tests."""
+
+import itertools
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.installed import missing
+from tests.parts.processes import Programs
+from tests.relay.relaying import Console, Device, Relay, device_for, install_relay
+
+_RANGES = itertools.count(21_000 + os.getpid() % 100 * 80, 8)
+"""First ports of the ranges: eight for each relay, and apart from those of a run beside this one."""
+
+
+@pytest.fixture
+def relay(programs: Programs, scratch: Path) -> Relay:
+    """An installed relay whose sshd and daemon run; unpaired."""
+    for part in ("root", "sshd", "ssh", "useradd"):
+        reason = missing(part)
+        if reason is not None:
+            pytest.skip(reason)
+    first = next(_RANGES)
+    made = install_relay(programs, scratch / "relay", range(first, first + 8))
+    made.start_sshd()
+    made.start_daemon()
+    return made
+
+
+@pytest.fixture
+def console(relay: Relay, scratch: Path) -> Console:
+    """The console that the relay is paired with."""
+    made = Console(relay, scratch)
+    made.pair()
+    return made
+
+
+@pytest.fixture
+def dial(relay: Relay, console: Console, scratch: Path) -> Callable[[str], Device]:
+    """Make a device with a certificate for a session; it has not dialled yet."""
+    return lambda session: device_for(relay, console, scratch, session)
+
+
+class Door:
+    """What stands behind a tunnel: shows a banner to whoever connects."""
+
+    def __init__(self, banner: str) -> None:
+        self.banner = banner
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, name="door", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                visitor, _ = self._listening.accept()
+            except OSError:
+                return
+            self._open.append(visitor)
+            visitor.sendall(f"SSH-2.0-OpenSSH_9.2 doorward-{self.banner}\r\n".encode())
+
+    def shut(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for one in self._open:
+            one.close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def door() -> Iterator[Callable[[str], Door]]:
+    """Start a door that shows a session's banner."""
+    made: list[Door] = []
+
+    def start(banner: str) -> Door:
+        made.append(Door(banner))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.shut()
