@@ -1,0 +1,134 @@
+"""The three commands: builds the edges from the configuration and hands them to whoever does the work."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from doorward_protocol.fields import Malformed
+
+from doorward_agent.config import Config, config_from_file
+from doorward_agent.edges.files import DocumentStore, is_locked, lock_instance
+from doorward_agent.edges.folders import made_runtime_dir, runtime_dir
+from doorward_agent.errors import ConfigError, JoinFailed, NotJoined
+from doorward_agent.identity import NAME, Identity, identity_from_document
+
+
+def run_command(chosen: argparse.Namespace) -> int:
+    """Do what the command line asks for."""
+    config = config_from_file(chosen.config)
+    if chosen.command == "join":
+        return _join(config, chosen.line, is_again=chosen.again)
+    if chosen.command == "status":
+        return _status(config, as_json=chosen.json)
+    return _run(config)
+
+
+def _version() -> str:
+    try:
+        return version("doorward")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _identity(config: Config, store: DocumentStore) -> Identity:
+    document = store.load(NAME)
+    if document is None:
+        raise NotJoined(str(config.state_dir))
+    try:
+        return identity_from_document(document)
+    except Malformed as error:
+        raise ConfigError(str(config.state_dir / "identity.json"), [str(error)]) from None
+
+
+def _join(config: Config, text: str, *, is_again: bool) -> int:
+    from doorward_protocol.joining import NotALine, join_from_text
+
+    from doorward_agent.edges.joining import join
+
+    try:
+        line = join_from_text(text)
+    except NotALine as error:
+        raise JoinFailed("join.malformed", str(error)) from None
+    identity = join(config, line, _version(), is_again=is_again)
+    sys.stdout.write(f"Joined as {identity.name} ({identity.device}). Start the agent: doorward-agent run\n")
+    return 0
+
+
+def _run(config: Config) -> int:
+    from doorward_agent import events
+    from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
+    from doorward_agent.edges.journal import JournalOnDisk
+    from doorward_agent.edges.runner import RunnerEdge
+    from doorward_agent.edges.system import Machine, SystemClock
+    from doorward_agent.edges.tunnel import TunnelEdge
+    from doorward_agent.runtime import Edges, Mailbox, Runtime
+    from doorward_agent.signing import Signing
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    if not config.state_dir.is_dir():
+        raise NotJoined(str(config.state_dir))
+    folder = made_runtime_dir(config)
+    store = DocumentStore(config.state_dir, folder)
+    identity = _identity(config, store)
+    lock_instance(config.state_dir)
+    mailbox = Mailbox()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: mailbox.post(events.StopRequested()))
+    state = config.state_dir
+    address = BrokerAddress(
+        identity.mqtt_host,
+        identity.mqtt_port,
+        state / "mqtt-ca.pem",
+        state / "mqtt.pem",
+        state / "mqtt.key",
+        config.keepalive_s,
+    )
+    edges = Edges(
+        clock=SystemClock(),
+        system=Machine(config.firmware, config.firmware_file),
+        broker=BrokerEdge(identity.device, address, mailbox.post),
+        runner=RunnerEdge(config, mailbox.post),
+        tunnel=TunnelEdge(config, folder, mailbox.post),
+        journal=JournalOnDisk(state / "journal"),
+        store=store,
+    )
+    signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes)
+    Runtime(identity, signing, edges, _version(), config.journal_max_bytes).run(mailbox)
+    return 0
+
+
+def _status(config: Config, *, as_json: bool) -> int:
+    store = DocumentStore(config.state_dir, runtime_dir(config))
+    identity = _identity(config, store)
+    is_running = is_locked(config.state_dir)
+    status: dict[str, Any] = {
+        "device": identity.device,
+        "project": identity.project,
+        "name": identity.name,
+        "running": is_running,
+        "version": _version(),
+        **(store.load("status") or {}),
+    }
+    sys.stdout.write(json.dumps(status) + "\n" if as_json else _sentences(status))
+    return 0
+
+
+def _sentences(status: dict[str, Any]) -> str:
+    """Say for people how things stand."""
+    from doorward_protocol.reasons import reason_of
+
+    lines = [
+        f"{status['name']} ({status['device']}), agent {status['version']}, "
+        + ("running" if status["running"] else "not running: start it with doorward-agent run"),
+        f"door: {status.get('state', 'unknown')}" + (f", session {status['session']}" if status.get("session") else ""),
+        f"link to the broker: {status.get('link', 'unknown')}",
+    ]
+    for name in ("code", "runner_code"):
+        if status.get(name):
+            reason = reason_of(status[name])
+            lines.append(f"{status[name]}: {reason.meaning} {reason.next}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,144 @@
+"""The MQTT broker, through paho: TLS with a client certificate, the pinned CA, no trust in the device's clock.
+
+One connection per ``connect``, each on a thread of its own that ends with it; reconnecting is ``machine``'s business. paho's
+threads only put events on the queue.
+"""
+
+import logging
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import paho.mqtt.client as mqtt
+from doorward_protocol.ids import DeviceId
+from doorward_protocol.topics import TO_DEVICE, device_and_leaf, topic
+from paho.mqtt.enums import CallbackAPIVersion
+
+from doorward_agent.contracts import Post
+from doorward_agent.events import BrokerConnected, BrokerLost, MessageArrived, RecordDelivered
+
+_log = logging.getLogger(__name__)
+
+NO_CHECK_TIME: Final = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME: a device that does not know the year still verifies chain and name."""
+CONNECT_LIMIT_S: Final = 15.0
+STOP_LIMIT_S: Final = 3.0
+MOST_IN_FLIGHT: Final = 80
+"""64 records (protocol.md §5), and room for what must not wait behind them."""
+PRESENT: Final = b'{"state":"connected"}'
+AWAY: Final = b'{"state":"away"}'
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and with which files it is spoken to."""
+
+    host: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+    keepalive_s: int
+
+
+def tls_context(address: BrokerAddress) -> ssl.SSLContext:
+    """Trust exactly the pinned CA, check the name, leave dates unchecked; raises OSError for unreadable files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cafile=str(address.ca))
+    context.load_cert_chain(str(address.certificate), str(address.key))
+    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
+    return context
+
+
+class BrokerEdge:
+    """``contracts.Broker`` on paho."""
+
+    def __init__(self, device: DeviceId, address: BrokerAddress, post: Post) -> None:
+        self._device = device
+        self._address = address
+        self._post = post
+        self._connection: _Connection | None = None
+
+    def connect(self, generation: int) -> None:
+        self.disconnect()
+        self._connection = _Connection(self._device, self._address, self._post, generation)
+
+    def disconnect(self) -> None:
+        """Say goodbye and wait a moment for it to be sent."""
+        if self._connection is not None:
+            self._connection.stop()
+            self._connection = None
+
+    def publish(self, leaf: str, payload: bytes, *, retain: bool = False, record: int | None = None) -> None:
+        if self._connection is not None:
+            self._connection.publish(leaf, payload, retain=retain, record=record)
+
+
+class _Connection:
+    """One connection, from dialling to its end, said with ``BrokerLost`` exactly once."""
+
+    def __init__(self, device: DeviceId, address: BrokerAddress, post: Post, generation: int) -> None:
+        self._device, self._address, self._post, self._generation = device, address, post, generation
+        self._records: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._is_stopped = threading.Event()
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=device, clean_session=True, reconnect_on_failure=False
+        )
+        self._client.connect_timeout = CONNECT_LIMIT_S
+        self._client.max_inflight_messages_set(MOST_IN_FLIGHT)
+        self._client.will_set(topic(device, "presence"), AWAY, qos=1, retain=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+        self._thread = threading.Thread(target=self._run, name=f"broker-{generation}", daemon=True)
+        self._thread.start()
+
+    def publish(self, leaf: str, payload: bytes, *, retain: bool, record: int | None) -> None:
+        with self._lock:  # the acknowledgement must not come before its number is known
+            sent = self._client.publish(topic(self._device, leaf), payload, qos=1, retain=retain)
+            if record is not None:
+                self._records[sent.mid] = record
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+        if self._client.is_connected():
+            said = self._client.publish(topic(self._device, "presence"), AWAY, qos=1, retain=True)
+            try:
+                said.wait_for_publish(1.0)
+            except (ValueError, RuntimeError) as error:
+                _log.info("goodbye not sent error=%s", error)
+        self._client.disconnect()
+        self._thread.join(STOP_LIMIT_S)
+
+    def _run(self) -> None:
+        try:
+            self._client.tls_set_context(tls_context(self._address))
+            self._client.connect(self._address.host, self._address.port, keepalive=self._address.keepalive_s)
+            why = str(self._client.loop_forever(retry_first_connection=False))
+        except (OSError, ValueError) as error:
+            why = str(error)
+        self._post(BrokerLost(self._generation, why))
+
+    def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure or self._is_stopped.is_set():
+            _log.warning("broker not used reason=%s", reason)
+            client.disconnect()
+            return
+        client.subscribe([(topic(self._device, leaf), 1) for leaf in TO_DEVICE])
+        client.publish(topic(self._device, "presence"), PRESENT, qos=1, retain=True)
+        self._post(BrokerConnected(self._generation))
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        found = device_and_leaf(message.topic)
+        if found is not None and found[0] == self._device:
+            self._post(MessageArrived(found[1], bytes(message.payload)))
+
+    def _on_publish(self, _client: mqtt.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        with self._lock:
+            record = self._records.pop(mid, None)
+        if record is not None:
+            self._post(RecordDelivered(self._generation, record))

@@ -1,0 +1,165 @@
+"""Events: what has happened, as data. Edges make them; ``runtime`` alone reads them from its queue.
+
+``at_ms`` and every other ``_ms`` is a reading of the boot-time clock in milliseconds unless it says otherwise.
+"""
+
+from dataclasses import dataclass
+
+from doorward_protocol.ids import SessionId
+from doorward_protocol.orders import OpenDoor
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConnected:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLost:
+    """The connection, or the attempt at one, is over; ``why`` is for the log."""
+
+    generation: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageArrived:
+    """Something came on one of the device's own topics; ``leaf`` is ``order`` or ``receipt``."""
+
+    leaf: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDelivered:
+    """The broker has acknowledged the record with this number."""
+
+    generation: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An accepted order wants this door open.
+
+    Attributes:
+        envelope: the order exactly as it came; the runner judges it again.
+        deadline_ms: when the session ends by the boot-time clock.
+        port: a free loopback port for the door, if it needs one.
+        is_repeat: the revision was held already.
+    """
+
+    order: OpenDoor
+    envelope: bytes
+    deadline_ms: int
+    port: int
+    is_repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedShut:
+    """An accepted order wants the door shut; None for whatever is open."""
+
+    session: SessionId | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerReported:
+    """The runner's answer to ``status``; ``code`` is set when it did not answer."""
+
+    session: SessionId | None
+    port: int | None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DoorFound:
+    """The runner holds a door open that this agent did not know of: it was restarted meanwhile."""
+
+    session: SessionId
+    port: int
+    deadline_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DoorGone:
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class DoorOpened:
+    session: SessionId
+    port: int
+    closer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoorFailed:
+    """The runner did not open the door; ``code`` says why."""
+
+    session: SessionId
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoorClosed:
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class DoorNotClosed:
+    session: SessionId
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelOpened:
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelFailed:
+    """It did not come up, or it was up and broke.
+
+    Attributes:
+        relay_code: the relay's own reason, when it gave one.
+    """
+
+    attempt: int
+    code: str
+    relay_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelEnded:
+    """The tunnel that should end has ended, with its child; also said when there was none."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    pass
+
+
+DoorEvent = (
+    Ordered
+    | OrderedShut
+    | DoorFound
+    | DoorGone
+    | DoorOpened
+    | DoorFailed
+    | DoorClosed
+    | DoorNotClosed
+    | TunnelOpened
+    | TunnelFailed
+    | TunnelEnded
+    | TimerDue
+)
+LinkEvent = BrokerConnected | BrokerLost | TimerDue | StopRequested
+Event = DoorEvent | BrokerConnected | BrokerLost | MessageArrived | RecordDelivered | RunnerReported | StopRequested

@@ -1,0 +1,134 @@
+"""The device's history: its chain of records, what of it the console has, and what goes out next.
+
+Part of ``runtime`` and called on its thread alone: it joins the pure ``outbox`` and ``refusals`` with journal, broker and
+store. Records are signed when they are sent, so that an idle agent need not load the signature library.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from doorward_protocol.digests import digest_of
+from doorward_protocol.fields import Malformed
+from doorward_protocol.receipts import Receipt
+from doorward_protocol.records import Fact, Head, Moment, document_from_head, head_from_document, next_payload
+
+from doorward_agent import outbox, policy, refusals
+from doorward_agent.contracts import Broker, Journal, Store
+from doorward_agent.identity import Identity
+from doorward_agent.outbox import Outbox
+from doorward_agent.refusals import Refusals
+from doorward_agent.signing import Signing
+
+_log = logging.getLogger(__name__)
+
+KEPT_MS: Final = 30 * 24 * 3_600_000
+"""Receipted records stay for 30 days, to fill the gap of a console that was restored (protocol.md §6)."""
+FOR_EVER: Final = 2**62
+
+
+class History:
+    """The chain of this device."""
+
+    def __init__(self, identity: Identity, journal: Journal, store: Store, signing: Signing, most_bytes: int) -> None:
+        self._identity = identity
+        self._journal = journal
+        self._store = store
+        self._signing = signing
+        self._most_bytes = most_bytes
+        self._refusals = Refusals()
+        self._forked: tuple[int, str | None] | None = None
+        known = store.load("receipt") or {}
+        upto = known.get("upto", 0)
+        self._outbox = Outbox(upto, upto)
+        self._heads = _heads_from_document(known.get("heads", {}))
+
+    @property
+    def head(self) -> Head:
+        return self._journal.head
+
+    @property
+    def first(self) -> int:
+        return self._journal.first
+
+    @property
+    def receipted(self) -> int:
+        return self._outbox.receipted
+
+    def write(self, verb: str, session: str | None, data: Mapping[str, Any], moment: Moment) -> None:
+        """Append a record; it is on the disk when this returns, or the log says why not."""
+        fact = Fact(verb, session, self._identity.device, data)
+        self._journal.append(next_payload(self._identity.author, self._journal.head, moment, fact, self._heads))
+
+    def write_refusal(self, code: str, data: Mapping[str, Any], moment: Moment, now_ms: int) -> None:
+        """Record a refused order, or count it; refusals leave the last quarter of the journal to sessions."""
+        self._refusals, times = refusals.refused(self._refusals, code, now_ms)
+        if times and self._journal.size_bytes < self._most_bytes * 3 // 4:
+            self.write("order.refused", None, {"code": code, **data, "times": times}, moment)
+
+    def sweep(self, moment: Moment, now_ms: int) -> None:
+        """Record what was only counted, and drop what has been receipted for long or does not fit any more."""
+        self._refusals, left = refusals.swept(self._refusals, now_ms)
+        for code, times in left.items():
+            self.write("order.refused", None, {"code": code, "times": times}, moment)
+        if moment.at is not None:
+            self._journal.trim(self._outbox.receipted, moment.at - KEPT_MS)
+        if self._journal.size_bytes > self._most_bytes:
+            self._journal.trim(self._outbox.receipted, FOR_EVER)
+
+    def restart(self) -> None:
+        """Begin again at the receipted record."""
+        self._outbox = outbox.restarted(self._outbox)
+
+    def send(self, broker: Broker) -> None:
+        """Hand over as many records as there is room for."""
+        due = self._journal.after(self._outbox.sent, self._outbox.room)
+        if not self._signing.is_loaded and not policy.is_worth_signing([_verb(payload) for _n, payload in due]):
+            return
+        for n, payload in due:
+            broker.publish("record", self._signing.seal(payload), record=n)
+            self._outbox = outbox.sent(self._outbox, n)
+
+    def delivered(self, n: int) -> None:
+        self._outbox = outbox.delivered(self._outbox, n)
+
+    def take_receipt(self, raw: bytes, moment: Moment) -> None:
+        """Note what the console has; a receipt for another record than ours drops nothing and is recorded once."""
+        receipt = self._signing.receipt(raw)
+        if receipt is None:
+            _log.warning("receipt refused")
+        elif self._is_ours(receipt):
+            self._note(receipt)
+        elif self._forked != (receipt.upto, receipt.digest):
+            self._forked = (receipt.upto, receipt.digest)
+            self.write("history.forked", None, {"upto": receipt.upto, "digest": receipt.digest}, moment)
+
+    def _is_ours(self, receipt: Receipt) -> bool:
+        """Compare digests, where the record is still held."""
+        if receipt.upto < max(1, self._journal.first):
+            return True
+        found = self._journal.after(receipt.upto - 1, 1)
+        return bool(found) and found[0][0] == receipt.upto and digest_of(found[0][1]) == receipt.digest
+
+    def _note(self, receipt: Receipt) -> None:
+        has_changed = receipt.upto != self._outbox.receipted
+        self._outbox = outbox.receipted(self._outbox, receipt.upto)
+        self._heads = receipt.heads
+        if has_changed:
+            heads = {name: document_from_head(head) for name, head in receipt.heads.items()}
+            try:
+                self._store.save("receipt", {"upto": receipt.upto, "heads": heads}, durable=True)
+            except OSError as error:
+                _log.error("receipt not kept error=%s", error)
+
+
+def _verb(payload: bytes) -> str:
+    return str(json.loads(payload)["verb"])
+
+
+def _heads_from_document(document: Mapping[str, Any]) -> Mapping[str, Head]:
+    try:
+        return {name: head_from_document(head) for name, head in document.items()}
+    except Malformed:
+        return {}

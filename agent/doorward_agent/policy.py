@@ -1,0 +1,116 @@
+"""Policy: the small decisions of the agent, each a function of its arguments.
+
+How long to wait, which relay is next, what an order means for the session at hand. Chance arrives as ``chance``, a
+number from 0 up to but not including 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from doorward_protocol.ids import SessionId
+from doorward_protocol.orders import OpenDoor, RelayRoute
+
+from doorward_agent.events import DoorFailed, Ordered, OrderedShut, TunnelEnded, TunnelFailed, TunnelOpened
+
+FIRST_RETRY_MS: Final = 1_000
+LONGEST_RETRY_MS: Final = 60_000
+"""Longer waits were met as "gone for an hour after a short outage" in other agents; shorter ones as storms."""
+SHORTEST_RETRY_MS: Final = 100
+STEADY_MS: Final = 60_000
+"""A connection that lasted this long was a good one: the next wait begins small again."""
+ORDER_WAIT_MS: Final = 20_000
+"""How long an attempt waits for the console to sign the order again."""
+
+DOOR: Final = "door"
+TUNNEL: Final = "tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session at hand.
+
+    Attributes:
+        order: what was ordered; None when the agent was restarted and has not been told again.
+        envelope: an order that the runner has not judged yet, or None.
+        port: the loopback port to propose for the door.
+        deadline_ms: its end by the boot-time clock; None when that is not known.
+        door_port: where the door answers; None while there is none.
+        attempt: number of the tunnel attempt that is under way or was last; fences late events.
+        failures: attempts in a row that came to nothing.
+        steady_from_ms: when the tunnel counts as steady.
+        code: reason of the last failure since it was last open.
+        unfinished: which halves still have to end.
+        why: reason code of its end.
+    """
+
+    id: SessionId
+    order: OpenDoor | None = None
+    envelope: bytes | None = None
+    port: int = 0
+    deadline_ms: int | None = None
+    door_port: int | None = None
+    attempt: int = 0
+    failures: int = 0
+    steady_from_ms: int = 0
+    code: str | None = None
+    unfinished: frozenset[str] = frozenset()
+    why: str | None = None
+
+
+def retry_delay_ms(failures: int, chance: float) -> int:
+    """Give the wait before the next attempt: full jitter under a ceiling that doubles from 1 s to 60 s."""
+    ceiling = min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** min(failures, 16))
+    return SHORTEST_RETRY_MS + int(chance * (ceiling - SHORTEST_RETRY_MS))
+
+
+def is_same_session(event: Ordered, session: Session | None) -> bool:
+    return session is None or event.order.session == session.id
+
+
+def shuts(event: OrderedShut, session: Session | None) -> bool:
+    """Tell whether a shut order is about the session at hand."""
+    return session is not None and event.session in (None, session.id)
+
+
+def is_final(event: DoorFailed) -> bool:
+    """Tell whether the runner's no is about the order itself, so that trying again cannot help.
+
+    A stale nonce is not: the runner renews its nonce, and the same order signed again is welcome.
+    """
+    return event.code.startswith("order.") and event.code != "order.stale-nonce"
+
+
+def is_stale(event: TunnelOpened | TunnelFailed | TunnelEnded, session: Session | None) -> bool:
+    """Tell whether a tunnel's event is of an attempt that was given up."""
+    return session is None or event.attempt != session.attempt
+
+
+def route_of(session: Session, order: OpenDoor) -> RelayRoute:
+    """Choose the relay: the next one at each attempt."""
+    return order.relays[(session.attempt - 1) % len(order.relays)]
+
+
+def needs_order(session: Session) -> bool:
+    """Tell whether the console has to sign the order again before an attempt makes sense."""
+    return session.order is None or (session.door_port is None and session.envelope is None)
+
+
+def after_failure(session: Session, code: str, now_ms: int) -> Session:
+    """Count a failure; one after a steady time begins the count anew."""
+    was_steady = session.steady_from_ms and now_ms >= session.steady_from_ms
+    failures = 0 if was_steady else session.failures + 1
+    return replace(session, code=code, failures=failures, steady_from_ms=0)
+
+
+def deadline_of(order: OpenDoor, accepted_ms: int, offset_ms: int) -> int:
+    """Give a session's end by the boot-time clock: by console time, and never later than its duration allows."""
+    return min(order.ends_at - offset_ms, accepted_ms + order.duration_s * 1000)
+
+
+def is_worth_signing(verbs: Sequence[str]) -> bool:
+    """Tell whether these unsent records call for the signature library.
+
+    An agent that only started, or refused what was no order, stays small; those records go out with the next ones.
+    """
+    return any(verb not in {"agent.started", "order.refused"} for verb in verbs)

@@ -1,0 +1,381 @@
+"""Where decisions meet effects: takes an event from the queue, lets a machine step, performs what it decided.
+
+One thread, which owns all state. Edges and their threads only put events on the queue. An order's way: ``edges/broker`` puts
+``MessageArrived``, ``_take_order`` has it judged and written down, the door machine steps, ``_perform`` acts. After every event
+the device tells the console if anything that it reports has changed.
+"""
+
+import logging
+import queue
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from doorward_protocol.ids import SessionId
+from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.records import Moment
+
+from doorward_agent import effects as do
+from doorward_agent import events, holdings, policy, reporting, timeline, timers
+from doorward_agent.asking import Asking, JournalReport
+from doorward_agent.contracts import Broker, Clock, Dial, Journal, Runner, Store, System, Tunnel
+from doorward_agent.effects import Effect
+from doorward_agent.events import Event
+from doorward_agent.history import History
+from doorward_agent.identity import Identity
+from doorward_agent.link import LinkMachine
+from doorward_agent.machine import DoorMachine
+from doorward_agent.signing import Signing
+from doorward_agent.states import DoorState, LinkState
+
+if TYPE_CHECKING:
+    from doorward_protocol.admission import Refused, Verified
+
+_log = logging.getLogger(__name__)
+
+ASK_EVERY_MS: Final = 300_000
+RUNNER_NONCE_RENEWED_S: Final = 300
+MOST_WAITING: Final = 1_000
+"""Messages beyond it are dropped: what mattered in them comes again after the next ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The world, as ``contracts`` describes it."""
+
+    clock: Clock
+    system: System
+    broker: Broker
+    runner: Runner
+    tunnel: Tunnel
+    journal: Journal
+    store: Store
+
+
+class Mailbox:
+    """The queue of events. Unlike ``queue.Queue`` it may be used from a signal handler."""
+
+    def __init__(self) -> None:
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+
+    def post(self, event: Event) -> None:
+        if isinstance(event, events.MessageArrived) and self._events.qsize() >= MOST_WAITING:
+            return
+        self._events.put(event)
+
+    def take(self, limit_s: float) -> Event | None:
+        """Wait for an event, at most ``limit_s``."""
+        try:
+            return self._events.get(timeout=limit_s) if limit_s > 0 else self._events.get_nowait()
+        except queue.Empty:
+            return None
+
+
+class Runtime:
+    """The agent at work."""
+
+    def __init__(self, identity: Identity, signing: Signing, edges: Edges, version: str, journal_bytes: int) -> None:
+        self._edges = edges
+        self._signing = signing
+        self._door = DoorMachine()
+        self._link = LinkMachine()
+        self._timers: dict[str, int] = {}
+        self._asking = Asking(identity.device, version, edges.clock, edges.system)
+        self._history = History(identity, edges.journal, edges.store, signing, journal_bytes)
+        self._holdings = holdings.holdings_from_document(edges.store.load("holdings"))
+        self._timeline = timeline.timeline_from_document(edges.store.load("time"), edges.system.boot)
+        self._runner_code: str | None = None
+        self._shown: Mapping[str, Any] | None = None
+
+    @property
+    def door(self) -> DoorMachine:
+        return self._door
+
+    def run(self, mailbox: Mailbox) -> None:
+        """Work until a stop is requested."""
+        self.start()
+        while True:
+            event = mailbox.take(self.wait_s)
+            if event is not None:
+                self.handle(event)
+            if isinstance(event, events.StopRequested):
+                return
+            self.fire_timers()
+
+    @property
+    def wait_s(self) -> float:
+        is_live = self._door.state is not DoorState.SHUT
+        return timers.wait_s(self._timers, self._now_ms, is_live=is_live)
+
+    def start(self) -> None:
+        """Write down that the agent started, look for what an earlier one left, dial the broker."""
+        self._write("agent.started", None, {"boot": self._edges.system.boot})
+        self._edges.runner.report()
+        self._timers[do.ASK] = self._now_ms + ASK_EVERY_MS
+        self._perform_all(self._link.start(self._now_ms))
+        self._show()
+
+    def handle(self, event: Event) -> None:
+        """Answer one event."""
+        match event:
+            case events.MessageArrived("order", payload):
+                self._take_order(payload)
+            case events.MessageArrived("receipt", payload):
+                self._history.take_receipt(payload, self._moment)
+            case events.MessageArrived():
+                pass  # only the device's own two topics are subscribed to
+            case events.RecordDelivered(generation, n):
+                if generation == self._link.generation:
+                    self._history.delivered(n)
+            case events.RunnerReported():
+                self._take_report(event)
+            case events.BrokerConnected() | events.BrokerLost():
+                _log.info("broker %s", event)
+                self._perform_all(self._link.step(event, self._now_ms, self._edges.system.chance()))
+            case events.StopRequested():
+                self._stop(event)
+            case _:
+                self._step_door(event)
+        self._tell()
+
+    def fire_timers(self) -> None:
+        """Let the timers that are due come true."""
+        for name in timers.due(self._timers, self._now_ms):
+            if self._timers.pop(name, None) is not None:
+                self._handle_timer(name)
+                self._tell()
+
+    def _handle_timer(self, name: str) -> None:
+        if name == do.ASK:
+            self._ask_as_usual()
+        elif name == do.NONCE_ASK:
+            self._ask()
+        elif name == do.LINK_RETRY:
+            self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
+        else:
+            self._step_door(events.TimerDue(name))
+
+    # Orders
+
+    def _take_order(self, raw: bytes) -> None:
+        from doorward_protocol.admission import Verified
+
+        judged = self._signing.judge(raw, self._asking.fresh_nonces(), self._holdings)
+        if isinstance(judged, Verified):
+            self._accept(judged, raw)
+        else:
+            self._refuse(judged)
+
+    def _refuse(self, refused: "Refused") -> None:
+        data = {"order": refused.order, "part": refused.part}
+        _log.warning("order refused code=%s order=%s", refused.code, refused.order)
+        self._history.write_refusal(refused.code, data, self._moment, self._now_ms)
+        if refused.code == "order.stale-nonce":
+            self._timers.setdefault(do.NONCE_ASK, self._asking.again_at())
+
+    def _accept(self, verified: "Verified", raw: bytes) -> None:
+        """Write down what was accepted, durably, before anything is done about it."""
+        order = verified.order
+        self._hear(order.issued_at)
+        if not verified.is_repeat:
+            kept = holdings.accepted(self._holdings, order.part, order.revision, order.digest)
+            if isinstance(order.body, ShutDoor) and order.body.session is not None:
+                kept = holdings.ended(kept, order.body.session)
+            if isinstance(order.body, ApplySettings):
+                kept = holdings.with_settings(kept, order.body.values)
+            self._keep(kept)
+        effects = self._answer(order, raw, is_repeat=verified.is_repeat)
+        if effects or not verified.is_repeat:
+            self._write("order.accepted", _session_of(order), _facts_of(order))
+        self._perform_all(effects)
+
+    def _answer(self, order: Order, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
+        """Let the door machine decide what an accepted order means."""
+        event: events.DoorEvent
+        match order.body:
+            case OpenDoor() as body:
+                deadline_ms = self._deadline_ms(order, body)
+                event = events.Ordered(body, raw, deadline_ms, self._edges.system.free_port(), is_repeat)
+            case ShutDoor(session):
+                event = events.OrderedShut(session)
+            case ApplySettings():
+                return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
+        return self._door.step(event, self._now_ms, self._edges.system.chance())
+
+    def _deadline_ms(self, order: Order, body: OpenDoor) -> int:
+        """Give the session's end; the same revision accepted again, also after a restart, moves nothing."""
+        known = self._edges.store.load("session") or {}
+        mark = {"boot": self._edges.system.boot, "session": body.session, "revision": list(order.revision)}
+        if {name: known.get(name) for name in mark} == mark:
+            return int(known["deadline_ms"])
+        deadline_ms = policy.deadline_of(body, self._now_ms, self._timeline.offset_ms or 0)
+        self._save("session", {**mark, "deadline_ms": deadline_ms}, durable=False)
+        return deadline_ms
+
+    def _hear(self, issued_at: int) -> None:
+        heard = timeline.heard(self._timeline, issued_at, self._now_ms)
+        if heard != self._timeline:
+            self._timeline = heard
+            self._save("time", timeline.document_from_timeline(heard), durable=False)
+
+    # The runner's report
+
+    def _take_report(self, report: events.RunnerReported) -> None:
+        """Compare what the runner holds with what is known here."""
+        self._runner_code = report.code
+        session = self._door.session
+        if report.code is not None:
+            return
+        if report.session is None:
+            if session is not None and session.door_port is not None:
+                self._step_door(events.DoorGone(session.id))
+        elif report.session in self._holdings.ended:
+            if session is None:
+                self._edges.runner.close_door(report.session)
+        elif session is None:
+            self._step_door(events.DoorFound(report.session, report.port or 0, self._known_deadline(report.session)))
+
+    def _known_deadline(self, session: SessionId) -> int | None:
+        known = self._edges.store.load("session") or {}
+        is_it = known.get("boot") == self._edges.system.boot and known.get("session") == session
+        return int(known["deadline_ms"]) if is_it else None
+
+    # Performing
+
+    def _step_door(self, event: events.DoorEvent) -> None:
+        before = self._door.state
+        effects = self._door.step(event, self._now_ms, self._edges.system.chance())
+        _log.info("door %s: %s -> %s", type(event).__name__, before.value, self._door.state.value)
+        self._perform_all(effects)
+
+    def _perform_all(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:  # noqa: C901, PLR0912  the one exhaustive match
+        match effect:
+            case do.WriteRecord(verb, session, data):
+                self._write(verb, session, data)
+            case do.OpenDoor(session_id, envelope, port):
+                self._edges.runner.open_door(session_id, envelope, port)
+            case do.CloseDoor(session_id):
+                self._edges.runner.close_door(session_id)
+            case do.OpenTunnel(attempt, session_id, route, forwards):
+                self._edges.tunnel.open(Dial(attempt, session_id, route, forwards))
+            case do.ForwardTunnel(attempt, port):
+                self._edges.tunnel.forward(attempt, port)
+            case do.EndTunnel(attempt):
+                self._edges.tunnel.end(attempt)
+            case do.MarkEnded(session_id):
+                self._keep(holdings.ended(self._holdings, session_id))
+            case do.SendAsk():
+                self._ask()
+            case do.StartTimer(name, at_ms):
+                self._timers[name] = at_ms
+            case do.StopTimer(name):
+                self._timers.pop(name, None)
+            case do.ConnectBroker(generation):
+                self._edges.broker.connect(generation)
+            case do.DisconnectBroker():
+                self._edges.broker.disconnect()
+            case do.GreetConsole():
+                self._history.restart()
+                self._ask()
+
+    def _stop(self, event: events.StopRequested) -> None:
+        """Leave: the tunnel ends with us; the door stays its time, for an agent that starts again."""
+        self._edges.tunnel.stop()
+        self._perform_all(self._link.step(event, self._now_ms, 0.0))
+        self._edges.runner.stop()
+
+    # The history
+
+    def _write(self, verb: str, session: str | None, data: Mapping[str, Any]) -> None:
+        self._history.write(verb, session, data, self._moment)
+
+    def _keep(self, kept: holdings.Holdings) -> None:
+        self._holdings = kept
+        self._save("holdings", holdings.document_from_holdings(kept), durable=True)
+
+    def _save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None:
+        """Keep a document; a full disk stops no door: what is in memory counts until the next one is kept."""
+        try:
+            self._edges.store.save(name, document, durable=durable)
+        except OSError as error:
+            _log.error("document not kept name=%s error=%s", name, error)
+
+    @property
+    def _now_ms(self) -> int:
+        return self._edges.clock.boottime_ms()
+
+    @property
+    def _moment(self) -> Moment:
+        return self._timeline.moment(self._now_ms)
+
+    # Telling
+
+    @property
+    def _report(self) -> reporting.Report:
+        kept = self._holdings
+        return reporting.Report(
+            reporting.door_report(self._door.state, self._door.session, self._door.last_code, kept.part("door")),
+            reporting.settings_report(kept.part("settings"), kept.settings),
+            self._edges.runner.nonce(),
+        )
+
+    def _tell(self) -> None:
+        """Ask if anything that is reported has changed, and send what is due."""
+        if self._link.state is LinkState.ONLINE:
+            if self._asking.has_changed(self._report):
+                self._ask()
+            self._history.send(self._edges.broker)
+        self._show()
+
+    def _ask(self) -> None:
+        if self._link.state is LinkState.ONLINE:
+            journal = JournalReport(self._history.first, self._history.head)
+            self._asking.ask(self._edges.broker, self._report, journal)
+
+    def _ask_as_usual(self) -> None:
+        """Do what is done every five minutes."""
+        self._timers[do.ASK] = self._now_ms + ASK_EVERY_MS
+        self._history.sweep(self._moment, self._now_ms)
+        self._history.restart()
+        age_s = self._edges.runner.nonce_age_s()
+        if self._door.session is not None or age_s is None or age_s > RUNNER_NONCE_RENEWED_S:
+            self._edges.runner.report()
+        self._ask()
+
+    def _show(self) -> None:
+        """Write down for ``doorward-agent status`` how things stand, when that has changed."""
+        session = self._door.session
+        shown = {
+            "state": self._door.state.value,
+            "session": None if session is None else session.id,
+            "code": self._door.last_code if session is None else session.code,
+            "link": self._link.state.value,
+            "runner_code": self._runner_code,
+            "journal": {"first": self._history.first, "n": self._history.head.n, "receipted": self._history.receipted},
+        }
+        if shown != self._shown:
+            self._shown = shown
+            self._save("status", shown, durable=False)
+
+
+def _session_of(order: Order) -> str | None:
+    return None if isinstance(order.body, ApplySettings) else order.body.session
+
+
+def _facts_of(order: Order) -> Mapping[str, Any]:
+    """Give what the history keeps of an accepted order: who wanted what, and why."""
+    facts = {
+        "order": order.id,
+        "part": order.part,
+        "epoch": order.revision.epoch,
+        "revision": order.revision.number,
+        "digest": order.digest,
+    }
+    if not isinstance(order.body, OpenDoor):
+        return {**facts, "state": "shut"} if isinstance(order.body, ShutDoor) else facts
+    asked = {"by": order.body.asked.by, "at": order.body.asked.at, "reason": order.body.asked.reason}
+    return {**facts, "state": "open", "ends_at": order.body.ends_at, "asked": asked}

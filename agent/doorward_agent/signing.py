@@ -1,0 +1,77 @@
+"""Everything that needs the signature library, which is loaded at the first use and not before.
+
+An agent that waits for its first order keeps 10 MB less in memory. So nothing here, and nothing that imports this module,
+may import ``admission``, ``signature`` or ``cryptography`` at its top; a test looks at a real idle process.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from doorward_protocol.envelope import NotAnEnvelope, decode
+from doorward_protocol.fields import Malformed
+from doorward_protocol.orders import UnknownVersion
+from doorward_protocol.receipts import Receipt, receipt_from_payload
+
+from doorward_agent.holdings import Holdings
+from doorward_agent.identity import Identity
+
+if TYPE_CHECKING:
+    from doorward_protocol.admission import Refused, Verified
+    from doorward_protocol.signature import KeyRing, SigningKey
+
+
+class Signing:
+    """Judges orders, reads receipts, seals records; holds the device's key once it is needed."""
+
+    def __init__(self, identity: Identity, longest_s: int, login_user: str, seed: Callable[[], bytes]) -> None:
+        """Keep what will be needed; ``seed`` reads the identity key's 32 secret bytes."""
+        self._identity = identity
+        self._longest_s = longest_s
+        self._login_user = login_user
+        self._seed = seed
+        self._own: SigningKey | None = None
+        self._grant_keys: KeyRing | None = None
+        self._record_keys: KeyRing | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._own is not None or self._grant_keys is not None or self._record_keys is not None
+
+    def judge(self, raw: bytes, nonces: Sequence[str], holdings: Holdings) -> "Verified | Refused":
+        """Answer whether an order may be obeyed; one that is no envelope is refused without the library."""
+        from doorward_protocol import admission
+        from doorward_protocol.signature import KeyRing
+
+        if self._grant_keys is None:
+            self._grant_keys = KeyRing(self._identity.grant_keys)
+        standing = admission.Standing(
+            device=self._identity.device,
+            project=self._identity.project,
+            keys=self._grant_keys,
+            nonces=nonces,
+            held={name: admission.Held(*held) for name, held in holdings.parts.items()},
+            ended=frozenset(holdings.ended),
+            policy=admission.DoorPolicy(self._longest_s, self._login_user),
+        )
+        return admission.judge(raw, standing)
+
+    def seal(self, payload: bytes) -> bytes:
+        """Sign a record with the device's key."""
+        from doorward_protocol.signature import SigningKey
+
+        if self._own is None:
+            self._own = SigningKey.from_raw(self._seed())
+        return self._own.seal("record", payload)
+
+    def receipt(self, raw: bytes) -> Receipt | None:
+        """Read a receipt for this device that a pinned record key signed; anything else is None."""
+        from doorward_protocol.signature import KeyRing, SignatureRefused
+
+        if self._record_keys is None:
+            self._record_keys = KeyRing(self._identity.record_keys)
+        try:
+            receipt = receipt_from_payload(self._record_keys.verify(decode(raw, expected="receipt")))
+        except (NotAnEnvelope, SignatureRefused, UnknownVersion, Malformed):
+            return None
+        is_ours = receipt.project == self._identity.project and receipt.author == self._identity.author
+        return receipt if is_ours else None
