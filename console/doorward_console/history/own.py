@@ -1,0 +1,106 @@
+"""The console's own chain: facts that web, signer and worker wrote down become signed records, in the order of their ids.
+
+The row of the chain is locked while it grows, so two workers never give one number twice. Each record names the heads of the
+device's and the relay's chains that it speaks of, so that cutting theirs shows in ours. Called by the worker alone: it
+holds the record key.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from django.db import transaction
+from doorward_protocol.digests import Digest
+from doorward_protocol.records import Fact, Head, Moment, head_after, next_payload
+from doorward_protocol.signature import SigningKey
+
+from doorward_console.history.models import Chain, Pending, Record
+from doorward_console.maintenance.models import Session
+from doorward_console.times import ms_from_time
+
+AT_ONCE = 200
+"""Records signed in one transaction: 20 ms of signing, during which other writers wait."""
+
+
+class RecordKeys(Protocol):
+    """Gives a project's record key."""
+
+    def record_key(self, project: str) -> SigningKey: ...
+
+
+def author_of(project: str) -> str:
+    """Name the console as an author of a project's history."""
+    return f"console:{project}"
+
+
+def chain_pending(keys: RecordKeys, now: datetime) -> int:
+    """Sign and store what is pending; gives how many records were made."""
+    projects = list(Pending.objects.values_list("project_id", flat=True).distinct())
+    return sum(_chain_project(project, keys.record_key(project), now) for project in projects)
+
+
+@transaction.atomic
+def _chain_project(project: str, key: SigningKey, now: datetime) -> int:
+    chain = locked_chain(project, key)
+    waiting = list(Pending.objects.filter(project=project).order_by("id")[:AT_ONCE])
+    for fact in waiting:
+        _append(chain, key, fact, now)
+    chain.save(update_fields=["n", "digest"])
+    Pending.objects.filter(id__in=[fact.id for fact in waiting]).delete()
+    return len(waiting)
+
+
+def locked_chain(project: str, key: SigningKey) -> Chain:
+    """Give the console's chain, locked until the transaction ends; makes it when it is the first."""
+    Chain.objects.get_or_create(author=author_of(project), defaults={"project_id": project, "public_key": key.public})
+    chain: Chain = Chain.objects.select_for_update().get(author=author_of(project))
+    return chain
+
+
+def _append(chain: Chain, key: SigningKey, fact: Pending, now: datetime) -> None:
+    at = ms_from_time(fact.at)
+    last = head_of(chain)
+    payload = next_payload(
+        chain.author,
+        last,
+        Moment(at),
+        Fact(fact.verb, fact.session, fact.device, fact.data),
+        _heads(fact),
+    )
+    head = head_after(payload, last)
+    Record.objects.create(
+        project_id=fact.project_id,
+        author=chain.author,
+        epoch=head.epoch,
+        n=head.n,
+        digest=head.digest,
+        verb=fact.verb,
+        at=fact.at,
+        received_at=now,
+        session=fact.session,
+        device=fact.device,
+        data=fact.data,
+        envelope=key.seal("record", payload),
+    )
+    chain.n, chain.digest = head.n, head.digest
+
+
+def head_of(chain: Chain) -> Head:
+    """Give a chain's head as the protocol writes it."""
+    return Head(chain.epoch, chain.n, None if chain.digest is None else Digest(chain.digest))
+
+
+def console_head(project: str) -> Mapping[str, Head]:
+    """Name the console's head, as receipts carry it; empty before its first record."""
+    chain = Chain.objects.filter(author=author_of(project), n__gt=0).first()
+    return {} if chain is None else {chain.author: head_of(chain)}
+
+
+def _heads(fact: Pending) -> dict[str, Head]:
+    """Name the heads of the chains of which a fact speaks, as far as anything of them is stored."""
+    session = None if fact.session is None else Session.objects.filter(id=fact.session).first()
+    device = fact.device or (None if session is None else session.device_id)
+    wanted = [f"device:{device}"] if device else []
+    wanted += [f"relay:{session.relay_id}"] if session else []
+    chains = Chain.objects.filter(project=fact.project_id, author__in=wanted, n__gt=0)
+    return {chain.author: head_of(chain) for chain in chains}

@@ -1,0 +1,139 @@
+"""Orders on their way: asked for when a device is other than it should be, published when they are signed.
+
+A door's order to open waits until the relays have the session's grants; an order to shut waits for nothing. Each step is a
+transaction of its own, so a worker that is started again goes on where the last one was.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from doorward_protocol.envelope import decode
+from doorward_protocol.orders import order_from_payload
+from doorward_protocol.revisions import Revision
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Device
+from doorward_console.maintenance import facts, sessions
+from doorward_console.maintenance.models import Desired, Grant, Order, Session
+from doorward_console.maintenance.telling import Reported, Told, Wanted, is_due
+from doorward_console.times import ms_from_time, ms_from_time_or_none
+
+Publish = Callable[[str, bytes], bool]
+"""Hands an order for a device to the broker; False when there is no connection."""
+
+
+def ask_where_due(now: datetime) -> int:
+    """Ask for orders for all connected devices that have not heard theirs; gives how many were asked for."""
+    waiting = Desired.objects.filter(device__state=Device.State.JOINED, device__presence="connected")
+    recent = now - timedelta(hours=1)
+    devices = waiting.filter(device__seen_at__gte=recent).values_list("device_id", flat=True).distinct()
+    return sum(ask_if_due(device, now) for device in devices)
+
+
+@transaction.atomic
+def ask_if_due(device_id: str, now: datetime) -> int:
+    """Ask the signer for what this device has to be told; gives how many orders were asked for."""
+    device = Device.objects.select_for_update().get(pk=device_id)
+    if device.state != Device.State.JOINED or not device.nonce:
+        return 0
+    asked = 0
+    for desired in Desired.objects.filter(device=device).select_related("session"):
+        if not _is_over(desired, now) and is_due(
+            _wanted(desired), _reported(device, desired.part), _told(device, desired), ms_from_time(now)
+        ):
+            Order.objects.create(
+                device=device,
+                part=desired.part,
+                epoch=desired.epoch,
+                revision=desired.revision,
+                nonce=device.nonce,
+                asked_at=now,
+            )
+            asked += 1
+    if asked:
+        ring("signer")
+    return asked
+
+
+def _is_over(desired: Desired, now: datetime) -> bool:
+    """Tell whether a door is still desired open although its session has ended: the order to shut is being signed."""
+    session = desired.session
+    return session is not None and (session.state not in _STILL_WANTED or session.ends_at <= now)
+
+
+_STILL_WANTED = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
+
+
+def _wanted(desired: Desired) -> Wanted:
+    door = str(json.loads(desired.body).get("state", "")) if desired.part == "door" else ""
+    return Wanted(Revision(desired.epoch, desired.revision), desired.digest, door)
+
+
+def _reported(device: Device, part: str) -> Reported:
+    if part == "door":
+        return Reported(Revision(device.door_epoch, device.door_revision), device.door_digest, device.door_state)
+    return Reported(Revision(device.settings_epoch, device.settings_revision), device.settings_digest)
+
+
+def _told(device: Device, desired: Desired) -> Told:
+    """Count this revision's orders under the device's present nonces; what was never sent is dropped when it is stale."""
+    made = Order.objects.filter(device=device, part=desired.part).order_by("asked_at")
+    unsent = made.filter(state__in=(Order.State.ASKED, Order.State.SIGNED))
+    unsent.exclude(nonce=device.nonce, epoch=desired.epoch, revision=desired.revision).update(state=Order.State.DROPPED)
+    sent = [
+        order
+        for order in made.filter(
+            state=Order.State.SENT, nonce=device.nonce, epoch=desired.epoch, revision=desired.revision
+        )
+        if _runner_nonce(order) == device.runner_nonce or desired.part != "door"
+    ]
+    last = ms_from_time_or_none(sent[-1].sent_at) if sent else None
+    return Told(len(sent), unsent.exists(), last)
+
+
+def _runner_nonce(order: Order) -> str | None:
+    """Read the runner's nonce that an order answers: a used one is no use to an order that comes after."""
+    return order_from_payload(decode(bytes(order.envelope or b""), expected="order").payload).runner_nonce
+
+
+def send_signed(publish: Publish, now: datetime) -> int:
+    """Publish what is signed and may go; gives how many went."""
+    waiting = Order.objects.filter(state=Order.State.SIGNED).order_by("signed_at").values_list("pk", flat=True)
+    return sum(_send(order, publish, now) for order in list(waiting))
+
+
+@transaction.atomic
+def _send(order_id: str, publish: Publish, now: datetime) -> bool:
+    order = (
+        Order.objects.select_for_update(skip_locked=True, of=("self",))
+        .select_related("device")
+        .filter(pk=order_id, state=Order.State.SIGNED)
+        .first()
+    )
+    if order is None or order.envelope is None:
+        return False
+    desired = Desired.objects.filter(device=order.device, part=order.part).select_related("session").first()
+    if desired is None or (desired.epoch, desired.revision) != (order.epoch, order.revision):
+        _drop(order)
+        return False
+    if not _may_go(desired) or not publish(order.device_id, bytes(order.envelope)):
+        return False
+    order.state, order.sent_at = Order.State.SENT, now
+    order.save(update_fields=["state", "sent_at"])
+    if desired.session_id is not None:
+        sessions.apply(desired.session_id, facts.Stepped(facts.ORDERED, ms_from_time(now)))
+    return True
+
+
+def _drop(order: Order) -> None:
+    order.state = Order.State.DROPPED
+    order.save(update_fields=["state"])
+
+
+def _may_go(desired: Desired) -> bool:
+    """Hold an order to open until the relays have all grants of its session."""
+    if desired.session_id is None:
+        return True
+    return not Grant.objects.filter(session=desired.session_id, state=Grant.State.SIGNED).exists()

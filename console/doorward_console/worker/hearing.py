@@ -1,0 +1,97 @@
+"""What comes from devices and relays, into the database: each message in transactions of its own.
+
+A message that cannot be read or stored is dropped with one line in the log and does no harm: whoever sent it, the worker
+lives on. Whatever else goes wrong is our fault or the database's and ends the worker; it is started again and finds
+everything as it was.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from django.db import DataError, transaction
+from doorward_protocol import fields
+from doorward_protocol.asks import ask_from_bytes
+from doorward_protocol.fields import Malformed
+from doorward_protocol.orders import UnknownVersion
+
+from doorward_console.edges.relay_client import Page
+from doorward_console.fleet import asks, relays
+from doorward_console.history import inbox
+from doorward_console.history.models import Chain
+from doorward_console.history.own import RecordKeys
+from doorward_console.maintenance import orders, sessions
+
+LOG: Final = logging.getLogger("doorward.worker")
+
+MAX_EPOCH: Final = 2**31 - 1
+"""What the database holds; a console that was restored as often has other troubles."""
+
+Send = Callable[[bytes], object]
+
+
+def hear_ask(device: str, payload: bytes, now: datetime) -> bool:
+    """Take an ask, and ask the signer for what the device has to be told; tells whether it was heard."""
+    try:
+        ask = ask_from_bytes(payload)
+        if (
+            ask.device != device
+            or max(ask.door.revision.epoch, ask.settings.revision.epoch) > MAX_EPOCH
+            or not asks.take_ask(ask, now)
+        ):
+            return False
+    except (Malformed, UnknownVersion, DataError, ValueError) as error:
+        LOG.warning("ask dropped device=%s why=%s", device, type(error).__name__)
+        return False
+    orders.ask_if_due(device, now)
+    return True
+
+
+def behind(device: str, payload: bytes) -> str | None:
+    """Name the project whose history lacks records that an ask speaks of: a receipt makes the device send them."""
+    ask = ask_from_bytes(payload)
+    chain: Chain | None = Chain.objects.filter(author=f"device:{device}", broken="").exclude(n=ask.journal.n).first()
+    return None if chain is None else chain.project_id
+
+
+def hear_presence(device: str, payload: bytes, now: datetime) -> None:
+    """Take a device's presence, or its Last Will."""
+    try:
+        state = fields.text(fields.object_from_json(payload), "state", longest=10)
+    except Malformed:
+        return
+    if state in {"connected", "away"}:
+        asks.take_presence(device, state, now)
+
+
+def hear_records(author: str, messages: Sequence[bytes], keys: RecordKeys, send: Send, now: datetime) -> int:
+    """Store records, apply what they say, and, once that is committed, send the receipt; gives how many joined."""
+    with transaction.atomic():
+        taken = inbox.take(author, messages, now)
+        if taken.project is not None:
+            sessions.hear_records(taken.project, taken.joined, now)
+    if taken.dropped:
+        LOG.warning("records dropped author=%s why=%s", author, ",".join(sorted(set(taken.dropped))))
+    if taken.project is not None and len(taken.dropped) < len(messages):
+        send_receipt(author, taken.project, keys, send, now)
+    return len(taken.joined)
+
+
+def send_receipt(author: str, project: str, keys: RecordKeys, send: Send, now: datetime) -> None:
+    """Sign and send how far an author's records are stored."""
+    receipt = inbox.receipt_for(author, keys.record_key(project), now)
+    if receipt is not None:
+        send(receipt)
+
+
+def hear_page(relay: str, page: Page, keys: RecordKeys, send: Send, now: datetime) -> None:
+    """Take one page of a relay's records."""
+    relays.was_seen(relay, page.clock_at, now)
+    if page.records:
+        hear_records(f"relay:{relay}", page.records, keys, send, now)
+
+
+def relay_head(relay: str) -> int:
+    """Name the last record of a relay that is stored without a gap."""
+    return Chain.objects.filter(author=f"relay:{relay}").values_list("n", flat=True).first() or 0

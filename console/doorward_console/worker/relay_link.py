@@ -1,0 +1,145 @@
+"""One relay's threads: one puts, one ends, one waits for records. They only call and report; nothing is decided here.
+
+Ends have a thread of their own because a relay may take ten seconds over one, and an opening must not wait for that. All
+queues are bounded; every wait has a limit; a relay that is away is tried again with a growing pause.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from doorward_console.edges.relay_client import LONGEST_WAIT_S, RelayAway, RelayClient, RelayRefused
+from doorward_console.maintenance.grants import ToEnd, ToPut, ToReconcile
+from doorward_console.worker.events import (
+    AskVersion,
+    Call,
+    Event,
+    GrantEnded,
+    GrantPut,
+    RecordsCame,
+    RelayFailed,
+    RelayReconciled,
+    RelayVersion,
+    SendReceipt,
+)
+
+MOST_CALLS: Final = 1000
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+
+Tell = Callable[[Event], None]
+
+
+class RelayLink:
+    """Talks to one relay; ``tell`` takes what came of it."""
+
+    def __init__(self, relay: str, client: RelayClient, tell: Tell) -> None:
+        """Prepare; ``start`` starts the threads."""
+        self.relay = relay
+        self._client = client
+        self._tell = tell
+        self._stopping = threading.Event()
+        self._calls: queue.Queue[Call | None] = queue.Queue(MOST_CALLS)
+        self._ends: queue.Queue[Call | None] = queue.Queue(MOST_CALLS)
+        self._after: queue.Queue[int | None] = queue.Queue(2)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(self._calls,), name=f"puts {relay}", daemon=True),
+            threading.Thread(target=self._serve, args=(self._ends,), name=f"ends {relay}", daemon=True),
+            threading.Thread(target=self._listen, name=f"records {relay}", daemon=True),
+        ]
+
+    def start(self, after: int) -> None:
+        """Start the threads; records are waited for from the one after ``after``."""
+        self._after.put(after)
+        for thread in self._threads:
+            thread.start()
+
+    def call(self, call: Call) -> bool:
+        """Queue a call; False when the queue is full (what is to be done stays in the database)."""
+        try:
+            (self._ends if isinstance(call, ToEnd) else self._calls).put_nowait(call)
+        except queue.Full:
+            return False
+        return True
+
+    def wait_for_records(self, after: int) -> None:
+        """Let the listener ask for the next page."""
+        self._after.put(after)
+
+    def stop(self) -> None:
+        """End the threads; a long poll under way ends with its connection."""
+        self._stopping.set()
+        for waiting in (self._calls, self._ends, self._after):
+            _put_end(waiting)
+        self._client.close()
+        for thread in self._threads:
+            thread.join(timeout=2)
+
+    def _serve(self, calls: "queue.Queue[Call | None]") -> None:
+        while not self._stopping.is_set():
+            call = calls.get()
+            if call is not None:
+                event = self._attempt(call)
+                if event is not None and not self._stopping.is_set():
+                    self._tell(event)
+
+    def _attempt(self, call: Call) -> Event | None:
+        try:
+            return self._perform(call)
+        except (RelayAway, RelayRefused) as error:
+            match call:
+                case ToPut():
+                    return GrantPut(call, error.code)
+                case ToEnd():
+                    return GrantEnded(call, error.code)
+                case _:
+                    return RelayFailed(self.relay, error.code)
+
+    def _perform(self, call: Call) -> Event | None:
+        match call:
+            case ToPut():
+                self._put(call)
+                return GrantPut(call, None)
+            case ToEnd():
+                self._client.end_grant(call.session, call.epoch, call.sequence, call.why)
+                return GrantEnded(call, None)
+            case ToReconcile():
+                return RelayReconciled(call, self._client.reconcile(call.epoch, call.as_of, call.sessions))
+            case SendReceipt():
+                self._client.send_receipt(call.envelope)
+                return None
+            case AskVersion():
+                return RelayVersion(self.relay, self._client.version())
+
+    def _put(self, call: ToPut) -> None:
+        """Put a grant; once more at once when the connection broke: a relay that was just restarted is there again."""
+        try:
+            self._client.put_grant(call.session, call.envelope)
+        except RelayAway as error:
+            if error.code != "relay.unreachable" or self._stopping.wait(FIRST_PAUSE_S):
+                raise
+            self._client.put_grant(call.session, call.envelope)
+
+    def _listen(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        after = self._after.get()
+        while after is not None and not self._stopping.is_set():
+            try:
+                page = self._client.records(after, LONGEST_WAIT_S)
+            except (RelayAway, RelayRefused) as error:
+                self._tell(RelayFailed(self.relay, error.code))
+                self._stopping.wait(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                continue
+            pause_s = FIRST_PAUSE_S
+            self._tell(RecordsCame(self.relay, page))
+            after = self._after.get()
+
+
+def _put_end(waiting: "queue.Queue[Call | None] | queue.Queue[int | None]") -> None:
+    """Wake a thread to its end; a full queue wakes it anyway."""
+    try:
+        waiting.put_nowait(None)
+    except queue.Full:
+        return

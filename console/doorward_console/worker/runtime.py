@@ -1,0 +1,190 @@
+"""The worker's one owner of decisions: takes what the threads report, stores it, and carries out what is due.
+
+State is in the database and nowhere else; what is kept here (what is under way, when to try again) may be lost at any
+moment. Each round looks at what is due as if it were the first: records are chained before anything of their session is
+attempted, grants go before the orders that need them, ends go at once.
+"""
+
+import queue
+import time
+from datetime import datetime
+from typing import Final, Protocol
+
+from django.db import close_old_connections
+from django.utils import timezone
+
+from doorward_console.fleet import relays
+from doorward_console.history import own
+from doorward_console.keys.making import WORKER_KINDS, ensure_worker_keys, projects_without
+from doorward_console.keys.opening import WorkerKeys
+from doorward_console.maintenance import grants, orders, sessions
+from doorward_console.times import ms_from_time
+from doorward_console.worker import hearing
+from doorward_console.worker.events import (
+    BrokerJoined,
+    BrokerLost,
+    Event,
+    GrantEnded,
+    GrantPut,
+    MessageCame,
+    RecordsCame,
+    RelayFailed,
+    RelayReconciled,
+    RelayVersion,
+    Rung,
+    SendReceipt,
+)
+from doorward_console.worker.pauses import Pauses
+from doorward_console.worker.rates import Allowances
+from doorward_console.worker.relay_links import RelayLinks
+
+BATCH: Final = 200
+"""Events taken together: records of one device in a batch are stored in one transaction and receipted once."""
+POLL_S: Final = 1.0
+"""How long a ring that was lost can delay anything, and how exact the ends of sessions are."""
+RECONCILE_S: Final = 30.0
+
+
+class Publisher(Protocol):
+    """The broker, as far as the runtime needs it."""
+
+    def publish(self, device: str, leaf: str, payload: bytes) -> bool: ...
+
+
+class Runtime:
+    """Takes events from the links' queue and acts on them until told to stop."""
+
+    def __init__(self, keys: WorkerKeys, broker: Publisher, links: RelayLinks) -> None:
+        """Start with nothing known: everything is read from the database."""
+        self._keys = keys
+        self._broker = broker
+        self._links = links
+        self._allowances = Allowances()
+        self._puts, self._ends = Pauses(), Pauses()
+        self._stopping = False
+        self._next_second = self._next_reconcile = 0.0
+
+    def stop(self) -> None:
+        """End after the round under way; may be called from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self._stopping:
+            batch = self._take_batch()
+            close_old_connections()
+            self.hear(batch)
+            self.round()
+
+    def hear(self, batch: list[Event]) -> None:
+        """Take events in their order, records of one device together."""
+        now = timezone.now()
+        records: dict[str, list[bytes]] = {}
+        for event in batch:
+            if isinstance(event, MessageCame) and not self._is_allowed(event, now):
+                continue
+            if isinstance(event, MessageCame) and event.leaf == "record":
+                records.setdefault(event.device, []).append(event.payload)
+            else:
+                self._handle(event, now)
+        for device, payloads in records.items():
+            hearing.hear_records(f"device:{device}", payloads, self._keys, self._receipt_to(device), now)
+
+    def round(self) -> None:
+        """Do what is due now, whoever brought it about."""
+        now = timezone.now()
+        for project in projects_without(WORKER_KINDS):
+            ensure_worker_keys(project, self._keys.wrapping)
+        own.chain_pending(self._keys, now)
+        self._links.follow(relays.paired_now())
+        self._each_second(now)
+        self._end_grants(now)
+        self._put_grants(now)
+        orders.send_signed(self._publish_order, now)
+        own.chain_pending(self._keys, timezone.now())
+
+    def _take_batch(self) -> list[Event]:
+        events, batch = self._links.events, list[Event]()
+        try:
+            batch.append(events.get(timeout=POLL_S))
+            while len(batch) < BATCH:
+                batch.append(events.get_nowait())
+        except queue.Empty:
+            return batch
+        return batch
+
+    def _is_allowed(self, event: MessageCame, now: datetime) -> bool:
+        return self._allowances.is_allowed(event.device, event.leaf, ms_from_time(now))
+
+    def _handle(self, event: Event, now: datetime) -> None:
+        match event:
+            case MessageCame(device, "ask", payload):
+                self._hear_ask(device, payload, now)
+            case MessageCame(device, _, payload):
+                hearing.hear_presence(device, payload, now)
+            case GrantPut(put, code):
+                self._hear_put(put, code, now)
+            case GrantEnded(end, code):
+                self._hear_end(end, code, now)
+            case RelayReconciled(reconcile, answer):
+                grants.were_missing(reconcile.relay, answer.missing, now)
+            case RecordsCame(relay, page):
+                hearing.hear_page(relay, page, self._keys, self._receipt_to_relay(relay), now)
+                self._links.wait_for_records(relay)
+            case RelayVersion(relay, version):
+                relays.has_version(relay, version)
+            case RelayFailed(relay, code):
+                relays.was_away(relay, code)
+            case Rung() | BrokerJoined() | BrokerLost():
+                pass  # the round looks at everything
+
+    def _hear_ask(self, device: str, payload: bytes, now: datetime) -> None:
+        if hearing.hear_ask(device, payload, now) and (project := hearing.behind(device, payload)):
+            hearing.send_receipt(f"device:{device}", project, self._keys, self._receipt_to(device), now)
+
+    def _hear_put(self, put: grants.ToPut, code: str | None, now: datetime) -> None:
+        self._puts.forget(put.grant)
+        if code is None:
+            grants.was_put(put.grant, now)
+        else:
+            grants.was_not_put(put.grant, code, now)
+
+    def _hear_end(self, end: grants.ToEnd, code: str | None, now: datetime) -> None:
+        if code is None:
+            self._ends.forget((end.relay, end.session))
+            grants.was_ended(end.relay, end.session, now)
+        else:
+            self._ends.failed((end.relay, end.session), ms_from_time(now))
+            grants.was_not_ended(end.session, code, now)
+
+    def _put_grants(self, now: datetime) -> None:
+        for put in grants.to_put():
+            if self._puts.begin(put.grant, ms_from_time(now)) and not self._links.call(put.relay, put):
+                self._hear_put(put, "relay.not-paired", now)
+
+    def _end_grants(self, now: datetime) -> None:
+        for end in grants.to_end(now):
+            name = (end.relay, end.session)
+            if self._ends.begin(name, ms_from_time(now)) and not self._links.call(end.relay, end):
+                self._hear_end(end, "relay.not-paired", now)
+        grants.without_grants(now)
+
+    def _each_second(self, now: datetime) -> None:
+        at = time.monotonic()
+        if at >= self._next_second:
+            self._next_second = at + POLL_S
+            sessions.apply_time(now)
+            orders.ask_where_due(now)
+        if at >= self._next_reconcile:
+            self._next_reconcile = at + RECONCILE_S
+            for relay in self._links.relays():
+                self._links.call(relay, grants.to_reconcile(relay))
+
+    def _publish_order(self, device: str, envelope: bytes) -> bool:
+        return self._broker.publish(device, "order", envelope)
+
+    def _receipt_to(self, device: str) -> hearing.Send:
+        return lambda receipt: self._broker.publish(device, "receipt", receipt)
+
+    def _receipt_to_relay(self, relay: str) -> hearing.Send:
+        return lambda receipt: self._links.call(relay, SendReceipt(receipt))
