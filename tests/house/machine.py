@@ -35,7 +35,7 @@ while True:
 """
 """The machine's first process: waits for orphans, as an init does."""
 
-_OWN_FOLDERS = ("etc", "home", "root", "run", "srv", "var/lib")
+_OWN_FOLDERS = ("etc", "home", "root", "run", "var/lib")
 """``var/lib`` last: the scratch folder itself may stand there."""
 
 

@@ -1,0 +1,226 @@
+"""The whole house: console, broker, relay and device on machines of their own, set up with doorward's own commands.
+
+Everything is done as a person would do it: ``init``, ``install``, ``join``, a pasted line, a toggle. ``House`` is used by
+``make smoke`` and by the tests in ``tests/flows``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.house.api import Console
+from tests.house.machine import PROGRAMS, Inside, Machine
+from tests.house.network import OUTSIDE, Network
+from tests.parts.files import write_whole
+from tests.parts.ports import free_ports, is_listening
+from tests.parts.processes import Programs, run
+from tests.parts.waiting import wait_until
+
+OWNER = "aiko@example.com"
+PASSWORD = "correct horse battery staple"
+AGENT_USER = "doorward"
+LOGIN_USER = "remote-admin"
+
+AGENT_TOML = """\
+state_dir = "/var/lib/doorward"
+user = "doorward"
+runner = "sudo"
+runner_command = ["/usr/bin/sudo", "-n", "{programs}/doorward-runner"]
+runner_prepare_command = ["{programs}/doorward-runner", "prepare"]
+runner_pin_command = ["{programs}/doorward-runner", "pin"]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports of the house's services, and, above them, two on the relay for doors."""
+
+    web: int
+    broker: int
+    relay_ssh: int
+    relay_control: int
+    door: int
+    other_door: int
+
+
+@dataclass(slots=True)
+class Device:
+    """A device of the house."""
+
+    name: str
+    machine: Machine
+    id: str = field(default="")
+    agent: Inside | None = field(default=None)
+
+    def boot(self) -> None:
+        """Switch the machine on and start the agent, as its init would."""
+        self.machine.power_on()
+        self.machine.must(PROGRAMS / "doorward-runner", "clear")
+        self.start_agent()
+
+    def start_agent(self) -> None:
+        self.agent = self.machine.start(PROGRAMS / "doorward-agent", "run", user=AGENT_USER)
+
+
+@dataclass(slots=True)
+class House:
+    """A house in ``folder``; ``network`` is None on the host's loopback."""
+
+    folder: Path
+    programs: Programs
+    network: Network | None = None
+    separate: bool = False
+    ports: Ports = field(default_factory=lambda: Ports(*sorted(free_ports(6))))
+    parts: dict[str, Inside] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    console_machine: Machine = field(init=False)
+    relay_machine: Machine = field(init=False)
+    console: Console = field(init=False)
+    relay_id: str = field(init=False)
+    key: Path = field(init=False)
+
+    @property
+    def device(self) -> Device:
+        """The first device, ``pump-7``."""
+        return self.devices["pump-7"]
+
+    @property
+    def address(self) -> str:
+        return OUTSIDE if self.network else "127.0.0.1"
+
+    def build(self) -> None:
+        """Set up and start broker, console and relay, pair them, and join one device, ``pump-7``."""
+        self.console_machine = self._machine("console", self.network.outside if self.network else 0)
+        self.relay_machine = self._machine("relay", self.network.outside if self.network else 0)
+        self._set_up_console()
+        self._set_up_relay()
+        self.add_device("pump-7", self.ports.door)
+
+    def _machine(self, name: str, network: int) -> Machine:
+        machine = Machine(name, self.folder / name, self.programs, network)
+        machine.prepare()
+        machine.power_on()
+        return machine
+
+    # -- console and broker
+
+    def _set_up_console(self) -> None:
+        machine = self.console_machine
+        write_whole(machine.folder / "root" / "password", PASSWORD + "\n", 0o600)
+        machine.must(
+            PROGRAMS / "doorward-console", "init",
+            "--address", f"https://{self.address}:{self.ports.web}", "--listen", f"{self.address}:{self.ports.web}",
+            "--broker", f"{self.address}:{self.ports.broker}", "--owner", OWNER, "--project", "Pumps",
+            "--password-file", "/root/password", *(["--separate"] if self.separate else []),
+        )  # fmt: skip
+        machine.must(PROGRAMS / "doorward-console", "broker-config", "/etc/mosquitto/doorward")
+        self.start_broker()
+        for name in ("signer", "worker", "web"):
+            self.start_console(name)
+        self.console = Console(f"https://{self.address}:{self.ports.web}", self.tls_certificate(), self.network)
+        wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
+        self.console.sign_in(OWNER, PASSWORD)
+
+    def tls_certificate(self) -> Path:
+        return self.console_machine.folder / "etc/doorward/console-tls.pem"
+
+    def start_broker(self) -> None:
+        self.parts["broker"] = self.console_machine.start(
+            "/usr/sbin/mosquitto", "-c", "/etc/mosquitto/doorward/mosquitto.conf"
+        )
+        wait_until(lambda: self.listens(self.ports.broker), 15, "the broker")
+
+    def start_console(self, name: str) -> None:
+        """Start one of the console's three processes, as its own user where they are separate."""
+        user = f"doorward-{name}" if self.separate else None
+        self.parts[name] = self.console_machine.start(PROGRAMS / "doorward-console", name, user=user, name=name)
+
+    def listens(self, port: int) -> bool:
+        """Tell whether something accepts at the house's address."""
+        if self.network is None:
+            return is_listening(port)
+        return self.network.call(lambda: is_listening(port, self.address))
+
+    # -- relay
+
+    def _set_up_relay(self) -> None:
+        said = self.relay_machine.must(
+            PROGRAMS / "doorward-relay", "install", "--host", self.address, "--ssh-port", str(self.ports.relay_ssh),
+            "--control-port", str(self.ports.relay_control), "--ports", f"{self.ports.door}-{self.ports.other_door}", "--yes",
+        )  # fmt: skip
+        self.start_relay()
+        line = next(line for line in said.splitlines() if line.strip().startswith("doorward-relay-1 "))
+        self.relay_id = self.console.pair_relay("Basement", line.strip())
+
+    def start_relay(self) -> None:
+        self.parts["relay"] = self.relay_machine.start(PROGRAMS / "doorward-relay", "run", "--with-sshd")
+        wait_until(lambda: self.listens(self.ports.relay_control), 15, "the relay's control port")
+
+    # -- devices
+
+    def add_device(self, name: str, relay_port: int) -> Device:
+        """Add a device in the console, carry the join string over, and start its agent."""
+        device = Device(name, self._machine(name, self.network.device if self.network else 0))
+        device.id, line = self.console.add_device(name, self.relay_id, relay_port)
+        self._prepare_device(device.machine)
+        device.machine.must(PROGRAMS / "doorward-agent", "join", line)
+        device.start_agent()
+        self.devices[name] = device
+        self.console.wait_for_device(device.id, lambda said: said["presence"] == "connected")
+        return device
+
+    def _prepare_device(self, machine: Machine) -> None:
+        machine.must("/usr/sbin/useradd", "--system", "--shell", "/usr/sbin/nologin", AGENT_USER)
+        machine.must("/usr/sbin/useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", LOGIN_USER)
+        etc = machine.folder / "etc"
+        (etc / "doorward").mkdir(exist_ok=True)
+        write_whole(etc / "doorward" / "agent.toml", AGENT_TOML.format(programs=PROGRAMS))
+        write_whole(etc / "doorward" / "runner.toml", f'login_user = "{LOGIN_USER}"\nagent_user = "{AGENT_USER}"\n')
+        rule = f'{AGENT_USER} ALL=(root) NOPASSWD: {PROGRAMS}/doorward-runner ""\n'
+        write_whole(etc / "sudoers.d" / "doorward", rule, 0o440)
+
+    # -- the engineer
+
+    def make_keys(self) -> None:
+        """Let the owner make the pair, and keep ``device-<id>.key`` as an engineer would."""
+        pair = self.console.make_keys()
+        self.key = write_whole(self.folder / "device.key", pair["private_key"], 0o600)
+
+    def ssh_options(self, device_id: str) -> list[str]:
+        """Give what the console prints for the engineer, as options of ssh, scp and sftp."""
+        door = self.console.door(device_id)
+        known = write_whole(self.folder / "known_hosts", door["known_hosts"] + "\n")
+        return [
+            "-i", str(self.key), "-o", f"HostKeyAlias={device_id}", "-o", f"UserKnownHostsFile={known}",
+            "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-F", "none",
+        ]  # fmt: skip
+
+    def engineer(self, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, str]:
+        """Run an engineer's program outside, and give its status and all it said."""
+        wired = ["/usr/bin/nsenter", f"--net=/proc/{self.network.outside}/ns/net", "--"] if self.network else []
+        done = run([*wired, *argv], stdin=stdin)
+        return done.returncode, done.stdout.decode() + done.stderr.decode()
+
+    def log_in(self, device: Device, command: str, port: int | None = None) -> tuple[int, str]:
+        """Log in at a device's door with the plain ssh client, and run a command."""
+        options = self.ssh_options(device.id)
+        target = f"{LOGIN_USER}@{self.address}"
+        return self.engineer(["/usr/bin/ssh", *options, "-p", str(port or self.ports.door), target, command])
+
+    def export_history(self) -> Path:
+        """Write the project's history into a file, as the owner would download it."""
+        return write_whole(self.folder / "history.jsonl", self.console.export_history())
+
+    def verify_history(self, export: Path) -> dict[str, object]:
+        """Check an export offline; fails when it does not verify."""
+        done = run([PROGRAMS / "doorward-console", "verify-history", export, "--json"])
+        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+        found = json.loads(done.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    def logs(self) -> str:
+        """Give the ends of all logs, for a failing test."""
+        logs = sorted(self.programs.scratch.glob("*.log"))
+        return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in logs)

@@ -1,0 +1,137 @@
+"""``make smoke``: the whole way once, with real parts, in a scratch folder on loopback.
+
+Turns a door on through the API, logs in with the downloaded key, runs a command, turns it off, proves the port closed
+and the history whole. The last line is one JSON object; the status is 0 only if everything was as promised. Nothing
+is left running or lying about.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.house.house import LOGIN_USER, House
+from tests.parts.files import scratch_folder
+from tests.parts.installed import missing
+from tests.parts.ports import is_listening
+from tests.parts.processes import Programs, run
+from tests.parts.waiting import wait_until
+
+NEEDED = ("root", "mosquitto", "sshd", "ssh", "sudo")
+
+
+def main() -> int:
+    """Run the smoke test and print its result."""
+    lacking = [reason for part in NEEDED if (reason := missing(part))]
+    if lacking:
+        print("make smoke cannot run here: " + "; ".join(lacking), file=sys.stderr)
+        return 69  # EX_UNAVAILABLE
+    with scratch_folder() as folder:
+        programs = Programs(folder)
+        house = House(folder, programs)
+        try:
+            result = go_through(house)
+        except AssertionError as failed:
+            print(f"{failed}\n\n{house.logs()}", file=sys.stderr)
+            return 1
+        finally:
+            programs.end_all()
+    print(json.dumps(result))
+    return 0
+
+
+def go_through(house: House) -> dict[str, Any]:
+    """Build the house and go the whole way; an AssertionError says what differed."""
+    say("building the house: broker, console, relay, device")
+    house.build()
+    house.make_keys()
+    device, port = house.devices["pump-7"], house.ports.door
+    assert not is_listening(port), "the door's port is open before anyone asked"
+
+    say("turning maintenance on")
+    started = time.monotonic()
+    house.console.open_door(device.id, reason="smoke test")
+    wait_until(lambda: banner(port), 20, "the door's banner through the relay")
+    door_open_ms = (time.monotonic() - started) * 1000
+    house.console.wait_for_door(device.id, "open")
+
+    say("logging in with the plain ssh client")
+    status, login = house.log_in(device, "id -un; uname -n")
+    assert status == 0, f"ssh ended with {status}: {login}"
+    assert login.startswith(LOGIN_USER), f"logged in as {login}"
+
+    say("turning maintenance off")
+    started = time.monotonic()
+    house.console.shut_door(device.id)
+    wait_until(lambda: not is_listening(port), 10, "the port to be closed")
+    shut_ms = (time.monotonic() - started) * 1000
+    house.console.wait_for_door(device.id, "shut")
+    status, said = house.engineer(
+        ["/usr/bin/ssh", "-F", "none", "-o", "BatchMode=yes", "-i", str(house.key), "-p", str(port), "127.0.0.1"]
+    )
+    assert status == 255, f"after OFF ssh still ended with {status}: {said}"
+    assert sum(1 for _ in sessions_left()) == 0, "processes of the session are left"
+
+    say("verifying the history")
+    house.console.wait_for_history(("session.on", "session.closed", "door.closed", "grant.ended"))
+    verified = house.verify_history(house.export_history())
+    return {
+        "parts": parts(),
+        "door_open_ms": round(door_open_ms),
+        "shut_ms": round(shut_ms),
+        "login": login.strip().replace("\n", "@"),
+        "history": house.console.actions(),
+        "verified": verified,
+    }
+
+
+def banner(port: int) -> str:
+    """Read the first line that the door says, or nothing."""
+    import socket
+
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            link.settimeout(1)
+            said = link.recv(255).decode(errors="replace")
+    except OSError:
+        return ""
+    return said if "doorward-" in said else ""
+
+
+def sessions_left() -> list[int]:
+    """Find processes of a door's sshd, by the login user's name in their title."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if f"sshd: {LOGIN_USER}" in title:
+                found.append(int(entry.name))
+    return found
+
+
+def parts() -> dict[str, str]:
+    """Name the real parts and their versions."""
+    said = {
+        "broker": run(["/usr/sbin/mosquitto", "-h"]).stdout.decode(),
+        "sshd": run(["/usr/bin/ssh", "-V"]).stderr.decode(),
+    }
+    found = {name: re.search(r"(?:version |OpenSSH_)([^ ,]+)", text) for name, text in said.items()}
+    versions = {name: match.group(1) if match else "?" for name, match in found.items()}
+    return {**versions, "python": sys.version.split()[0], "database": "sqlite", "kernel": os.uname().release}
+
+
+def say(what: str) -> None:
+    """Show progress where a person looks, apart from the result."""
+    print(f"smoke: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
