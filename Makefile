@@ -1,6 +1,9 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
 .PHONY: install check test parts smoke docs clean
 PYTHON ?= python3
+# With an empty environment there is no PATH to inherit.
+PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
 V := .venv/bin
 SOURCES := protocol agent relay console tests
 
