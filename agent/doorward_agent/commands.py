@@ -69,6 +69,7 @@ def _run(config: Config) -> int:
     from doorward_agent.signing import Signing
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("transitions").setLevel(logging.WARNING)  # it tells each callback
     if not config.state_dir.is_dir():
         raise NotJoined(str(config.state_dir))
     folder = made_runtime_dir(config)

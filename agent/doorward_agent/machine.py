@@ -49,9 +49,7 @@ def built(model: object, states: type[DoorState | LinkState], table: str, initia
         }
         for answer in answers_from_table(table)
     ]
-    return Machine(
-        model, states=states, transitions=rows, initial=states[initial], auto_transitions=False, model_override=True
-    )
+    return Machine(model, states=states, transitions=rows, initial=states[initial], auto_transitions=False)
 
 
 class DoorMachine:

@@ -1,0 +1,155 @@
+"""A real agent process between a real broker, a real sshd as relay, and a scripted runner and console."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doorward_protocol.ids import RelayId
+from doorward_protocol.orders import OpenDoor, RelayRoute
+
+from tests.agent.scripted import ScriptedConsole, ScriptedRunner, Seat, TunnelCa, new_id, ssh_line
+from tests.parts.files import write_whole
+from tests.parts.installed import require
+from tests.parts.mosquitto import Broker, start_mosquitto
+from tests.parts.ports import free_port
+from tests.parts.processes import Program, Programs
+from tests.parts.sshd import Sshd, start_sshd
+
+RELAY_OPTIONS = (
+    "PermitRootLogin yes",
+    "AllowTcpForwarding remote",
+    "GatewayPorts clientspecified",
+    "TrustedUserCAKeys {folder}/tunnel-ca.pub",
+    "AuthorizedPrincipalsFile {folder}/principals",
+    "StrictModes no",
+)
+
+
+@dataclass(slots=True)
+class Relay:
+    """A plain sshd that admits the sessions in its principals file."""
+
+    sshd: Sshd
+    ca: TunnelCa
+    id: RelayId = field(default_factory=lambda: RelayId(new_id("r")))
+
+    def admit(self, session: str, port: int, command: str = "/bin/false") -> None:
+        options = f'restrict,port-forwarding,command="{command}",permitopen="127.0.0.1:1",permitlisten="{port}"'
+        write_whole(self.sshd.folder / "principals", f"{options} {session}\n")
+
+    def route(self, certificate: str, **changes: Any) -> RelayRoute:
+        values: dict[str, Any] = {
+            "relay": self.id,
+            "kind": "managed",
+            "host": "127.0.0.1",
+            "port": self.sshd.port,
+            "user": "root",
+            "host_keys": (self.sshd.host_key,),
+            "certificate": certificate,
+        }
+        return RelayRoute(**{**values, **changes})
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything around one device."""
+
+    folder: Path
+    programs: Programs
+    broker: Broker
+    seat: Seat
+    console: ScriptedConsole
+    runner: ScriptedRunner
+    relay: Relay
+    agent: Program | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.toml"
+
+    def start_agent(self) -> Program:
+        self.agent = self.programs.start(
+            sys.executable, "-m", "doorward_agent", "--config", self.config, "run", name="agent"
+        )
+        return self.agent
+
+    def start(self) -> None:
+        """Start the agent and wait for its first ask."""
+        self.start_agent()
+        self.console.next_ask()
+
+    def status(self) -> dict[str, Any]:
+        argv = [sys.executable, "-m", "doorward_agent", "--config", str(self.config), "status", "--json"]
+        done = subprocess.run(argv, capture_output=True, check=True, timeout=20)
+        found = json.loads(done.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    def open_body(self, **changes: Any) -> OpenDoor:
+        """Make a body for a session that the relay admits."""
+        body = self.console.body(**changes)
+        self.relay.admit(body.session, self.console.port)
+        return self.certified(body)
+
+    def certified(self, body: OpenDoor) -> OpenDoor:
+        certificate = self.relay.ca.certificate(self.seat.tunnel, body.session)
+        return self.console.body(
+            body.session, relays=(self.relay.route(certificate),), ends_at=body.ends_at, duration_s=body.duration_s
+        )
+
+    def open(self, **changes: Any) -> OpenDoor:
+        """Order the door open and wait until the device says so."""
+        body = self.open_body(**changes)
+        self.console.publish(self.console.order(body))
+        self.console.wait_for_state("OPEN")
+        return body
+
+    def log(self) -> str:
+        assert self.agent is not None
+        return self.agent.log_text()
+
+
+@pytest.fixture
+def relay(programs: Programs, scratch: Path) -> Relay:
+    """A plain sshd with a tunnel CA."""
+    require("sshd")
+    folder = scratch / "relay"
+    folder.mkdir(mode=0o711)
+    ca = TunnelCa()
+    write_whole(folder / "tunnel-ca.pub", f"{ssh_line(ca.key)}\n")
+    write_whole(folder / "principals", "")
+    options = [option.format(folder=folder) for option in RELAY_OPTIONS]
+    return Relay(start_sshd(programs, folder, [], options), ca)
+
+
+@pytest.fixture
+def scene(programs: Programs, scratch: Path, relay: Relay) -> Iterator[Scene]:
+    """A joined device; its agent is not started yet."""
+    broker = start_mosquitto(programs, scratch / "mosquitto")
+    seat = Seat(scratch / "state")
+    seat.write(broker)
+    console = ScriptedConsole(seat, broker, port=free_port())
+    runner = ScriptedRunner(scratch)
+    write_whole(
+        scratch / "agent.toml",
+        f'state_dir = "{seat.state_dir}"\nrunner = "socket"\nrunner_socket = "{runner.path}"\n'
+        f'runner_nonce_file = "{runner.nonce_file}"\n',
+    )
+    console.start()
+    made = Scene(scratch, programs, broker, seat, console, runner, relay)
+    yield made
+    console.stop()
+    if made.agent is not None:
+        sys.stderr.write(made.log())  # pytest shows it beside a failure
+
+
+@pytest.fixture
+def running(scene: Scene) -> Scene:
+    """A joined device whose agent has asked."""
+    scene.start()
+    return scene
