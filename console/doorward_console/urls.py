@@ -1,5 +1,9 @@
 """Addresses of the console, by who answers them."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from doorward_console.fleet.views import join_device
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/join", join_device, name="join"),
+]

@@ -1,0 +1,121 @@
+"""What the signer decides, as functions of what it has read: no database, no clock, no key.
+
+The first no counts, and it is a reason code. Time arrives as ``now``.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from doorward_protocol.revisions import Revision
+
+from doorward_console.people.rights import Right, may
+
+LONGEST_WAIT: Final = timedelta(minutes=2)
+"""A request that waited longer for the signer has been forgotten by whoever made it; doors do not open by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What the signer never goes past, whoever asks.
+
+    Attributes:
+        longest_session_s: from the first request to the end, extensions included; 8 hours.
+        most_open_sessions: in the whole installation at once.
+        may_open_roles: whose requests count, below what the table of rights allows.
+    """
+
+    longest_session_s: int = 28_800
+    most_open_sessions: int = 100
+    may_open_roles: tuple[str, ...] = ("owner", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class OnFacts:
+    """What is the case when an ON is decided.
+
+    Attributes:
+        role: the asker's role in the device's project as it is now; None when they are no member any more.
+        has_relay: the device has a relay that is not removed, and a port.
+        port_is_taken: another live session uses this relay and port.
+        live_sessions: in the whole installation.
+    """
+
+    role: str | None
+    asked_at: datetime
+    duration_s: int
+    is_blocked: bool
+    has_joined: bool
+    has_relay: bool
+    relay_is_paired: bool
+    port_is_taken: bool
+    has_engineer_pair: bool
+    live_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendFacts:
+    """What is the case when an extension is decided."""
+
+    role: str | None
+    asked_at: datetime
+    duration_s: int
+    is_blocked: bool
+    is_live: bool
+    requested_at: datetime
+    ends_at: datetime
+
+
+def refusal_of_on(facts: OnFacts, ceilings: Ceilings, now: datetime) -> str | None:
+    """Say why a door is not opened, or None."""
+    answers = (
+        ("signer.not-entitled", not _is_entitled(facts.role, ceilings)),
+        ("signer.too-old", _is_too_old(facts.asked_at, now)),
+        ("signer.too-long", not 0 < facts.duration_s <= ceilings.longest_session_s),
+        ("signer.blocked", facts.is_blocked),
+        ("signer.not-joined", not facts.has_joined),
+        ("signer.no-relay", not facts.has_relay),
+        ("relay.not-paired", not facts.relay_is_paired),
+        ("signer.no-keys", not facts.has_engineer_pair),
+        ("signer.port-taken", facts.port_is_taken),
+        ("signer.too-many", facts.live_sessions >= ceilings.most_open_sessions),
+    )
+    return next((code for code, is_so in answers if is_so), None)
+
+
+def refusal_of_extension(facts: ExtendFacts, ceilings: Ceilings, now: datetime) -> str | None:
+    """Say why a session is not made longer, or None; the ceiling counts from the session's first request."""
+    ends_at = extended_end(facts, now)
+    answers = (
+        ("signer.not-entitled", not _is_entitled(facts.role, ceilings)),
+        ("signer.too-old", _is_too_old(facts.asked_at, now)),
+        ("signer.blocked", facts.is_blocked),
+        ("ask.not-open", not facts.is_live or facts.ends_at <= now),
+        ("signer.too-long", ends_at - facts.requested_at > timedelta(seconds=ceilings.longest_session_s)),
+    )
+    return next((code for code, is_so in answers if is_so), None)
+
+
+def extended_end(facts: ExtendFacts, now: datetime) -> datetime:
+    """Give the session's new end: the duration from now, and never before the old one."""
+    return max(facts.ends_at, now + timedelta(seconds=facts.duration_s))
+
+
+def next_revision(held: Revision | None, epoch: int) -> Revision:
+    """Give the revision after ``held``; a new epoch of the console begins at 1."""
+    if held is None or held.epoch < epoch:
+        return Revision(epoch, 1)
+    return Revision(held.epoch, held.number + 1)
+
+
+def remaining_s(ends_at: datetime, now: datetime) -> int:
+    """Give the whole seconds until the end, at least one: what a device may count down by itself."""
+    return max(1, -((now - ends_at) // timedelta(seconds=1)))
+
+
+def _is_entitled(role: str | None, ceilings: Ceilings) -> bool:
+    return may(role, Right.TOGGLE) and role in ceilings.may_open_roles
+
+
+def _is_too_old(asked_at: datetime, now: datetime) -> bool:
+    return now - asked_at > LONGEST_WAIT

@@ -1,0 +1,396 @@
+"""What the signer does with one row: decide, sign, write, in one transaction.
+
+An intent becomes a session, a desired part, a grant and an order, or is refused with a code. An order that the worker
+asked for is signed again for the nonces that the device has now. Nothing of what web or worker wrote is believed beyond
+what the decision table checks; the asker's role is looked up again.
+
+Rows are locked in one order everywhere: device, relay, then the rest.
+"""
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from doorward_protocol.digests import digest_of
+from doorward_protocol.grants import Grant as GrantMessage
+from doorward_protocol.grants import GrantedForward, payload_from_grant
+from doorward_protocol.ids import DeviceId, OrderId, ProjectId, RelayId, SessionId, is_id
+from doorward_protocol.orders import (
+    ApplySettings,
+    Asked,
+    Body,
+    Forward,
+    Login,
+    OpenDoor,
+    RelayRoute,
+    ShutDoor,
+    body_from_text,
+    payload_from_order,
+    text_from_body,
+)
+from doorward_protocol.orders import Order as OrderMessage
+from doorward_protocol.revisions import Revision
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Device, Relay
+from doorward_console.history.writing import note
+from doorward_console.identifiers import new_order_id, new_session_id
+from doorward_console.keys.models import EngineerPair
+from doorward_console.keys.opening import SignerKeys
+from doorward_console.keys.ssh import BadPublicKey
+from doorward_console.maintenance.decisions import (
+    Ceilings,
+    ExtendFacts,
+    OnFacts,
+    extended_end,
+    next_revision,
+    refusal_of_extension,
+    refusal_of_on,
+    remaining_s,
+)
+from doorward_console.maintenance.models import Desired, Grant, Intent, Order, Session
+from doorward_console.people.membership import role_of
+from doorward_console.people.models import Project
+from doorward_console.times import ms_from_time
+
+_OPENING = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The keys and the ceilings with which rows are decided."""
+
+    keys: SignerKeys
+    ceilings: Ceilings
+
+
+@transaction.atomic
+def decide(signer: Signer, intent_id: int) -> None:
+    """Decide one intent, if it is still undecided; an ON waits while the device's last session is closing."""
+    found = Intent.objects.filter(id=intent_id, state=Intent.State.ASKED).first()
+    if found is None:
+        return
+    device = Device.objects.select_for_update().get(id=found.device_id)
+    intent = Intent.objects.select_for_update(of=("self",)).select_related("project", "by").get(id=intent_id)
+    if intent.state != Intent.State.ASKED:
+        return  # voided, or decided by another signer, while we waited for the device
+    acts: dict[str, Callable[[Signer, Intent, Device], None]] = {
+        Intent.Kind.ON: _turn_on,
+        Intent.Kind.OFF: _turn_off,
+        Intent.Kind.EXTEND: _extend,
+        Intent.Kind.SETTINGS: _set,
+    }
+    acts[intent.kind](signer, intent, device)
+
+
+def _turn_on(signer: Signer, intent: Intent, device: Device) -> None:
+    now = timezone.now()
+    live: Session | None = Session.objects.filter(device=device, state__in=Session.LIVE).first()
+    if live is not None and live.state != Session.State.CLOSING:
+        _close_intent(intent, live)
+        return
+    relay: Relay | None = Relay.objects.select_for_update().filter(id=device.relay_id, removed_at__isnull=True).first()
+    facts = _on_facts(intent, device, relay)
+    code = refusal_of_on(facts, signer.ceilings, now)
+    if code is not None or relay is None:
+        _refuse(intent, code or "signer.no-relay")
+        return
+    if live is not None:
+        return  # still closing: decided when it has closed, or refused when it has waited too long
+    session = _new_session(intent, device, relay, now)
+    try:
+        _open(signer, intent, session, device, relay, now)
+    except BadPublicKey:
+        session.delete()
+        _refuse(intent, "signer.not-joined")
+
+
+def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
+    live = Session.objects.filter(state__in=Session.LIVE)
+    has_relay = relay is not None and device.relay_port is not None
+    on_port = live.filter(relay=relay, relay_port=device.relay_port).exclude(device=device)
+    return OnFacts(
+        role=role_of(intent.by, intent.project) if intent.by else None,
+        asked_at=intent.at,
+        duration_s=intent.duration_s or 0,
+        is_blocked=device.state == Device.State.BLOCKED,
+        has_joined=device.state == Device.State.JOINED and bool(device.tunnel_key),
+        has_relay=has_relay and relay is not None and relay.project_id == device.project_id,
+        relay_is_paired=relay is not None and (relay.paired_at is not None or relay.kind == Relay.Kind.PLAIN),
+        port_is_taken=has_relay and on_port.exists(),
+        has_engineer_pair=_pair_of(device.project_id) is not None,
+        live_sessions=live.exclude(device=device).count(),
+    )
+
+
+def _pair_of(project: str) -> str | None:
+    found = EngineerPair.objects.filter(project_id=project, replaced_at__isnull=True)
+    line: str | None = found.values_list("public_key", flat=True).first()
+    return line
+
+
+def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) -> Session:
+    duration_s = intent.duration_s or 0
+    named = (intent.values or {}).get("session")
+    is_free = isinstance(named, str) and is_id("s", named) and not Session.objects.filter(id=named).exists()
+    made: Session = Session.objects.create(
+        id=named if is_free else new_session_id(),
+        project=intent.project,
+        device=device,
+        relay=relay,
+        relay_port=device.relay_port,
+        bind=device.bind,
+        login_user=intent.project.login_user,
+        state=Session.State.OPENING,
+        asked_by=intent.by,
+        asked_by_name=intent.by_name,
+        reason=intent.reason,
+        requested_at=intent.at,
+        duration_s=duration_s,
+        ends_at=now + timedelta(seconds=duration_s),
+        banner=base64.b32encode(os.urandom(10)).decode().lower(),
+    )
+    return made
+
+
+def _open(signer: Signer, intent: Intent, session: Session, device: Device, relay: Relay, now: datetime) -> None:
+    """Write what device and relay are to do for ``session`` until its end: for a new one and for an extension."""
+    body = _open_body(signer, session, device, relay, now)
+    desired = _desire(intent.project, device, "door", body, session)
+    if relay.kind != Relay.Kind.PLAIN:
+        _grant(signer, session, relay, now)
+    order = _order_if_connected(signer, device, desired, now)
+    _close_intent(intent, session)
+    data = {"revision": desired.revision, "epoch": desired.epoch, "digest": desired.digest, "order": order}
+    note(intent.project, "session.ordered", session=session.id, device=device.id, data=data)
+
+
+def _open_body(signer: Signer, session: Session, device: Device, relay: Relay, now: datetime) -> OpenDoor:
+    certificate = signer.keys.tunnel_ca(session.project_id).tunnel_certificate(
+        device.tunnel_key, device=device.id, session=session.id, now=now, ends_at=session.ends_at
+    )
+    route = RelayRoute(
+        relay=RelayId(relay.id),
+        kind=relay.kind,
+        host=relay.host,
+        port=relay.ssh_port,
+        user=relay.tunnel_user,
+        host_keys=tuple(relay.ssh_host_keys),
+        certificate=certificate,
+    )
+    pair = _pair_of(session.project_id)
+    return OpenDoor(
+        session=SessionId(session.id),
+        ends_at=ms_from_time(session.ends_at),
+        duration_s=remaining_s(session.ends_at, now),
+        relays=(route,),
+        forwards=(Forward("ssh", "ssh", session.bind, session.relay_port),),
+        login=Login(session.login_user, (pair,) if pair else ()),
+        banner=session.banner,
+        asked=_asked(session),
+    )
+
+
+def _asked(session: Session) -> Asked:
+    return Asked(by=session.asked_by_name, at=ms_from_time(session.requested_at), reason=session.reason)
+
+
+def _desire(project: Project, device: Device, part: str, body: Body, session: Session | None) -> Desired:
+    """Make ``body`` what the device should be; ``session`` is null when it should be shut."""
+    held: Desired | None = Desired.objects.select_for_update().filter(device=device, part=part).first()
+    revision = next_revision(Revision(held.epoch, held.revision) if held else None, project.epoch)
+    text = text_from_body(body)
+    values = {
+        "epoch": revision.epoch,
+        "revision": revision.number,
+        "body": text,
+        "digest": digest_of(text.encode()),
+        "session": session,
+        "at": timezone.now(),
+    }
+    made: Desired
+    made, _ = Desired.objects.update_or_create(device=device, part=part, defaults=values)
+    stale = Order.objects.filter(device=device, part=part, state__in=(Order.State.ASKED, Order.State.SIGNED))
+    stale.update(state=Order.State.DROPPED)
+    return made
+
+
+def _grant(signer: Signer, session: Session, relay: Relay, now: datetime) -> Grant:
+    """Sign the relay's permission under its next sequence; the caller holds the relay's row."""
+    epoch = session.project.epoch
+    sequence = next_revision(Revision(relay.epoch, relay.sequence), epoch)
+    relay.epoch, relay.sequence = sequence
+    relay.save(update_fields=["epoch", "sequence"])
+    message = GrantMessage(
+        project=ProjectId(session.project_id),
+        relay=RelayId(relay.id),
+        sequence=sequence,
+        session=SessionId(session.id),
+        device=DeviceId(session.device_id),
+        issued_at=ms_from_time(now),
+        ends_at=ms_from_time(session.ends_at),
+        forwards=(GrantedForward("ssh", session.bind, session.relay_port),),
+        banner=session.banner,
+        asked=_asked(session),
+    )
+    envelope = signer.keys.grant(session.project_id).seal("grant", payload_from_grant(message))
+    made: Grant = Grant.objects.create(
+        session=session, relay=relay, epoch=sequence.epoch, sequence=sequence.number, envelope=envelope, signed_at=now
+    )
+    return made
+
+
+def _order_if_connected(signer: Signer, device: Device, desired: Desired, now: datetime) -> str | None:
+    """Sign an order with the nonces of the device's last ask; a device that is away is told when it asks."""
+    if device.presence != "connected" or not device.nonce:
+        return None
+    made: Order = Order(id=new_order_id(), device=device, part=desired.part, nonce=device.nonce, asked_at=now)
+    _seal(signer, made, device, desired, now)
+    made.save(force_insert=True)
+    return made.id
+
+
+def _seal(signer: Signer, order: Order, device: Device, desired: Desired, now: datetime) -> None:
+    message = OrderMessage(
+        id=OrderId(order.id),
+        project=ProjectId(device.project_id),
+        device=DeviceId(device.id),
+        nonce=order.nonce,
+        runner_nonce=device.runner_nonce if desired.part == "door" else None,
+        issued_at=ms_from_time(now),
+        part=desired.part,
+        revision=Revision(desired.epoch, desired.revision),
+        body_text=desired.body,
+        body=body_from_text(desired.part, desired.body),
+    )
+    order.epoch, order.revision = desired.epoch, desired.revision
+    order.envelope = signer.keys.grant(device.project_id).seal("order", payload_from_order(message))
+    order.state, order.signed_at = Order.State.SIGNED, now
+
+
+def _turn_off(signer: Signer, intent: Intent, device: Device) -> None:
+    """Tell the device to be shut, whatever it was told before; web has set the session to closing already."""
+    held: Desired | None = Desired.objects.filter(device=device, part="door", session__isnull=False).first()
+    if held is not None:
+        _shut(signer, intent.project, device, held)
+    _close_intent(intent, intent.session)
+
+
+def _shut(signer: Signer, project: Project, device: Device, held: Desired) -> None:
+    session: str | None = held.session_id
+    body = ShutDoor(SessionId(session) if session else None)
+    desired = _desire(project, device, "door", body, None)
+    order = _order_if_connected(signer, device, desired, timezone.now())
+    data = {"revision": desired.revision, "epoch": desired.epoch, "digest": desired.digest, "order": order}
+    note(project, "session.ordered", session=session, device=device.id, data=data | {"state": "shut"})
+    ring("worker", "web")
+
+
+@transaction.atomic
+def shut_what_has_ended(signer: Signer, desired_id: int) -> None:
+    """Tell a device to be shut whose session is closing, closed or failed; nobody has to ask for it."""
+    found = Desired.objects.filter(id=desired_id).first()
+    if found is None:
+        return
+    device = Device.objects.select_for_update(of=("self",)).select_related("project").get(id=found.device_id)
+    held: Desired | None = Desired.objects.select_related("session").filter(id=desired_id).first()
+    if held is not None and held.session is not None and held.session.state not in _OPENING:
+        _shut(signer, device.project, device, held)
+
+
+def undecided(*kinds: str) -> list[int]:
+    """List the intents of these kinds that nobody has decided about, oldest first."""
+    waiting = Intent.objects.filter(state=Intent.State.ASKED, kind__in=kinds)
+    return list(waiting.order_by("id").values_list("id", flat=True))
+
+
+def asked_orders() -> list[str]:
+    """List the orders that the worker asked for, oldest first."""
+    waiting = Order.objects.filter(state=Order.State.ASKED)
+    return list(waiting.order_by("asked_at").values_list("id", flat=True))
+
+
+def ended_but_wanted() -> list[int]:
+    """List the desired parts that still open a session which is closing, closed or failed."""
+    wanted = Desired.objects.filter(part="door", session__isnull=False).exclude(session__state__in=_OPENING)
+    return list(wanted.values_list("id", flat=True))
+
+
+def _extend(signer: Signer, intent: Intent, device: Device) -> None:
+    now = timezone.now()
+    session: Session | None = intent.session
+    if session is None or session.device_id != device.id:
+        _refuse(intent, "ask.not-open")
+        return
+    facts = ExtendFacts(
+        role=role_of(intent.by, intent.project) if intent.by else None,
+        asked_at=intent.at,
+        duration_s=intent.duration_s or 0,
+        is_blocked=device.state == Device.State.BLOCKED,
+        is_live=session.state in _OPENING,
+        requested_at=session.requested_at,
+        ends_at=session.ends_at,
+    )
+    code = refusal_of_extension(facts, signer.ceilings, now)
+    if code is not None:
+        _refuse(intent, code)
+        return
+    relay = Relay.objects.select_for_update().get(id=session.relay_id)
+    session.ends_at = extended_end(facts, now)
+    session.duration_s = remaining_s(session.ends_at, session.requested_at)
+    session.save(update_fields=["ends_at", "duration_s"])
+    _open(signer, intent, session, device, relay, now)
+
+
+def _set(signer: Signer, intent: Intent, device: Device) -> None:
+    desired = _desire(intent.project, device, "settings", ApplySettings(intent.values or {}), None)
+    _order_if_connected(signer, device, desired, timezone.now())
+    _close_intent(intent, None)
+
+
+@transaction.atomic
+def sign_again(signer: Signer, order_id: str) -> None:
+    """Sign an order that the worker asked for: the desired part as it is, for the nonces that the device has now.
+
+    An order to open is signed only while its session is live; a blocked device is told nothing but to shut.
+    """
+    order: Order | None = (
+        Order.objects.select_for_update(skip_locked=True).filter(id=order_id, state=Order.State.ASKED).first()
+    )
+    if order is None:
+        return
+    device = Device.objects.get(id=order.device_id)
+    desired: Desired | None = Desired.objects.select_related("session").filter(device=device, part=order.part).first()
+    if desired is None or not _may_be_told(device, desired):
+        order.state = Order.State.DROPPED
+    else:
+        _seal(signer, order, device, desired, timezone.now())
+    order.save()
+    ring("worker")
+
+
+def _may_be_told(device: Device, desired: Desired) -> bool:
+    if desired.session is not None and desired.session.state not in _OPENING:
+        return False
+    is_shut = desired.part == "door" and desired.session is None
+    return is_shut or device.state != Device.State.BLOCKED
+
+
+def _close_intent(intent: Intent, session: Session | None) -> None:
+    intent.state, intent.session = Intent.State.DONE, session
+    intent.save(update_fields=["state", "session"])
+    ring("worker", "web")
+
+
+def _refuse(intent: Intent, code: str) -> None:
+    intent.state, intent.code = Intent.State.REFUSED, code
+    intent.save(update_fields=["state", "code"])
+    named: Any = intent.session_id or (intent.values or {}).get("session")
+    data = {"code": code, "kind": intent.kind, "by": intent.by_name}
+    note(intent.project, "session.refused", session=named, device=intent.device_id, data=data)
+    ring("web")
