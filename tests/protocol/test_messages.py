@@ -141,6 +141,22 @@ def test_chain_when_records_follow_one_another_then_each_links(datas: list[dict[
         assert check_link(forged, record_from_payload(payloads[1])) is not None
 
 
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (Head(0, 0), None),
+        (Head(0, 1), "record 1 follows record 1"),
+        (Head(1, 0), "epoch 0 follows epoch 1"),
+        (Head(0, 0, digest_of(b"another")), "does not name the digest"),
+    ],
+)
+def test_chain_when_next_record_does_not_fit_then_it_is_said_why(last: Head, says: str | None) -> None:
+    """Number, epoch and digest each break a chain, and the break is named."""
+    first = record_from_payload(next_payload("device:" + DEVICE, Head(), Moment(1), Fact("agent.started"), {}))
+    found = check_link(last, first)
+    assert found == says if says is None else found is not None and says in found
+
+
 READERS: Final = (ask_from_bytes, order_from_payload, receipt_from_payload, record_from_payload)
 
 
