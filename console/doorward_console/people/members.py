@@ -1,0 +1,96 @@
+"""Changing who belongs to a project. Each change is written into the history in its own transaction.
+
+The rule that a project never loses its last owner is ``owners_left``, a function of roles alone.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db import transaction
+
+from doorward_console.declined import Declined
+from doorward_console.history.writing import note
+from doorward_console.people.models import Member, Project, Role, User
+
+_FIRST_PASSWORD_BYTES = 15
+"""120 random bits, twenty characters: typed once and then replaced by the person's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The person who changes something, and from where."""
+
+    user: User
+    from_address: str
+
+    def named(self) -> dict[str, str]:
+        """Give what a record of the history says about the person."""
+        return {"by": self.user.email, "from": self.from_address}
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new member; ``first_password`` is set when the account was made for it, and is shown once."""
+
+    member: Member
+    first_password: str | None = field(repr=False)
+
+
+def owners_left(roles: Mapping[int, str]) -> int:
+    """Count the owners among roles by member."""
+    return sum(role == Role.OWNER for role in roles.values())
+
+
+def add_member(project: Project, email: str, role: str, who: Who) -> Added:
+    """Give somebody a role in the project, with an account where they have none; raises Declined."""
+    _check_role(role)
+    with transaction.atomic():
+        user, first_password = _user_for(email.strip().lower())
+        if Member.objects.filter(project=project, user=user).exists():
+            raise Declined("member.exists", f"{email} is a member already.", "Change the role in the list instead.")
+        member = Member.objects.create(project=project, user=user, role=role)
+        note(project, "member.added", data={**who.named(), "member": user.email, "role": role})
+    return Added(member, first_password)
+
+
+def change_role(project: Project, member_id: int, role: str, who: Who) -> Member:
+    """Change a member's role; raises Declined, and Member.DoesNotExist for another project's."""
+    _check_role(role)
+    with transaction.atomic():
+        member = _locked(project, member_id, after={member_id: role})
+        member.role = role
+        member.save(update_fields=["role"])
+        note(project, "member.changed", data={**who.named(), "member": member.user.email, "role": role})
+    return member
+
+
+def remove_member(project: Project, member_id: int, who: Who) -> None:
+    """End a membership; raises Declined, and Member.DoesNotExist for another project's."""
+    with transaction.atomic():
+        member = _locked(project, member_id, after={member_id: ""})
+        note(project, "member.removed", data={**who.named(), "member": member.user.email, "role": member.role})
+        member.delete()
+
+
+def _locked(project: Project, member_id: int, after: Mapping[int, str]) -> Member:
+    """Lock the project's memberships and give one of them, if an owner would be left after the change."""
+    members = {one.pk: one for one in Member.objects.select_for_update().filter(project=project)}
+    if member_id not in members:
+        raise Member.DoesNotExist
+    if owners_left({pk: one.role for pk, one in members.items()} | dict(after)) == 0:
+        raise Declined("member.last-owner", "A project has at least one owner.", "Make somebody else an owner first.")
+    return members[member_id]
+
+
+def _user_for(email: str) -> tuple[User, str | None]:
+    found = User.objects.filter(email=email).first()
+    if found is not None:
+        return found, None
+    password = secrets.token_urlsafe(_FIRST_PASSWORD_BYTES)
+    return User.objects.create_user(email, password), password
+
+
+def _check_role(role: str) -> None:
+    if role not in Role.values:
+        raise Declined("member.role", f"{role!r} is no role.", f"Choose one of: {', '.join(Role.values)}.")
