@@ -50,8 +50,9 @@ class Doors:
 
     def lost(self, grant: Grant) -> None:
         """Note that the session's tunnel is gone while the session lives."""
+        if self._answered.get(grant.session):
+            self._say(grant, Probed("probe.refused", 0, None))
         self._cancel(grant.session)
-        self._say(grant, Probed("probe.refused", 0, None))
 
     def forget(self, session: SessionId) -> None:
         """Stop probing: the session is over."""
@@ -70,9 +71,9 @@ class Doors:
         found = await probe(self._address(forward), forward.port, grant.banner, self._dialling)
         if found.code == "probe.refused" and forward.bind == "*":
             near = await probe("127.0.0.1", forward.port, grant.banner, self._dialling)
-            if near.is_open:
-                found = Probed("probe.not-public", found.ms, None)
-        self._say(grant, found)
+            found = Probed("probe.not-public", found.ms, None) if near.is_open else found
+        if found.is_open or self._answered.get(grant.session):
+            self._say(grant, found)
         return found
 
     def _address(self, forward: GrantedForward) -> str:
@@ -84,26 +85,15 @@ class Doors:
     async def _keep_probing(self, grant: Grant) -> None:
         pause_s, began = FIRST_PAUSE_S, time.monotonic()
         while True:
-            found = await self._ask_patiently(grant, began)
-            pause_s = STEADY_S if found.is_open else min(pause_s * 2, LONGEST_PAUSE_S)
-            await asyncio.sleep(pause_s)
-            pause_s = FIRST_PAUSE_S if pause_s == STEADY_S else pause_s
-
-    async def _ask_patiently(self, grant: Grant, began: float) -> Probed:
-        """Probe, keeping a first silence to ourselves until the door had time to start."""
-        never = grant.session not in self._answered
-        if never and time.monotonic() - began < PATIENCE_S:
-            forward = grant.forwards[0]
-            found = await probe(self._address(forward), forward.port, grant.banner, self._dialling)
-            if found.is_open:
+            found = await self.ask(grant)
+            if not found.is_open and time.monotonic() - began > PATIENCE_S:
                 self._say(grant, found)
-            return found
-        return await self.ask(grant)
+            await asyncio.sleep(STEADY_S if found.is_open else pause_s)
+            pause_s = FIRST_PAUSE_S if found.is_open else min(pause_s * 2, LONGEST_PAUSE_S)
 
     def _say(self, grant: Grant, found: Probed) -> None:
-        """Tell a change: answered, or silent after it had answered or was waited for."""
-        before = self._answered.get(grant.session)
-        if found.is_open == before or (before is None and found.code == "probe.refused" and not found.ms):
+        """Tell a change of a session that is being watched."""
+        if grant.session not in self._tasks or found.is_open == self._answered.get(grant.session):
             return
         self._answered[grant.session] = found.is_open
         verb = "door.answered" if found.is_open else "door.silent"

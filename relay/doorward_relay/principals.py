@@ -32,7 +32,7 @@ def principals_line(grant: Grant, hello: str) -> str:
         *(f'permitlisten="{_listen(forward)}"' for forward in grant.forwards),
         f'permitopen="{NOWHERE}"',
         f'command="{hello} {grant.session}"',
-        f'expiry-time="{_utc_second(grant.ends_at)}"',
+        f'expiry-time="{_last_second(grant.ends_at)}"',
     ]
     return f"{','.join(options)} {grant.session}"
 
@@ -41,6 +41,6 @@ def _listen(forward: GrantedForward) -> str:
     return f"{forward.bind}:{forward.port}"
 
 
-def _utc_second(at: int) -> str:
-    """Write a time (ms) as sshd reads it, rounded down: never longer than granted."""
-    return datetime.fromtimestamp(at // 1000, tz=timezone.utc).strftime("%Y%m%d%H%M%SZ")
+def _last_second(at: int) -> str:
+    """Write the last whole second before a time (ms): sshd still admits during the second that it is told."""
+    return datetime.fromtimestamp(at // 1000 - 1, tz=timezone.utc).strftime("%Y%m%d%H%M%SZ")

@@ -19,6 +19,7 @@ from doorward_protocol.records import Fact
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SigningKey
 
+from doorward_relay import effects as do
 from doorward_relay import ledger as rules
 from doorward_relay import watch
 from doorward_relay.chain import Chain
@@ -26,30 +27,18 @@ from doorward_relay.config import RelayConfig
 from doorward_relay.doors import Doors
 from doorward_relay.edges import kernel
 from doorward_relay.edges.admitting import Admitting
+from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
 from doorward_relay.edges.probing import Probed
 from doorward_relay.edges.store import Store
-from doorward_relay.effects import (
-    AdmitLive,
-    CloseSession,
-    Effect,
-    EndTunnel,
-    KeepEnd,
-    KeepGrant,
-    KeepSequence,
-    ProbeDoor,
-    WriteRecord,
-)
+from doorward_relay.effects import Effect
 from doorward_relay.pairing import Pinned
+from doorward_relay.refusals import Tally, count
 from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
-from doorward_relay.view import Process, Socket, View, listening_on, view_from, visitors_on
 
 CLOSE_LIMIT_S: Final = 10.0
 """protocol.md §7: an end answers within this, closed or not."""
 EAGER_S: Final = 60.0
 """For so long after a grant its listener is looked for eagerly: people wait for green."""
-_PAUSE_S: Final = 0.02
-_WALK_S: Final = 2.0
-"""Processes are walked at least this often while anybody is connected: a connection may hold nothing."""
 _LOG: Final = logging.getLogger("doorward.relay")
 
 
@@ -70,8 +59,8 @@ class Runtime:
         self._doors = Doors(config.host, self._tell)
         self._closing: dict[SessionId, asyncio.Task[bool]] = {}
         self._unclosed: dict[SessionId, Grant] = {}
-        self._refusals: dict[tuple[str, str | None], tuple[int, int]] = {}
-        self._walked: tuple[float, frozenset[int], View] | None = None
+        self._refusals = Tally()
+        self._doorkeeper = Doorkeeper(ssh_port=config.ssh_port, tunnel_uid=admitting.tunnel_uid)
         self._eager_until = 0.0
 
     @property
@@ -126,6 +115,8 @@ class Runtime:
         before = set(self.ledger.live)
         self._apply(rules.reconcile(self.ledger, request.sessions, as_of=request.as_of, now=self.clock()))
         self.store.keep_reconciled(self.clock())
+        self.ledger = rules.forget(self.ledger, now=self.clock())
+        self.store.forget_ended(self.clock() - rules.REMEMBERED_MS)
         missing = [name for name in request.sessions if SessionId(name) not in self.ledger.live]
         return sorted(before - set(self.ledger.live)), missing
 
@@ -161,28 +152,18 @@ class Runtime:
 
     async def hello(self, pid: int, session: SessionId) -> str:
         """Give a session's port to the connection that asks; answers a reason code (protocol.md §7, Hello)."""
-        view = self._walk()
+        view = self._doorkeeper.look()
         caller = next((one for up in kernel.ancestors_of(pid) for one in view.tunnels if one.pid == up), None)
         live = self.ledger.live.get(session)
         if caller is None or live is None:
             return "relay.grant-ended"
         ports = rules.ports_of(live.grant)
-        others = [one for one in view.holders_of(ports) if one.pid != caller.pid]
+        others = [one.peer for one in view.holders_of(ports) if one.pid != caller.pid]
         if others:
-            data = {"peer": caller.peer, "replaced": [one.peer for one in others], "ports": list(ports)}
+            data = {"peer": caller.peer, "replaced": others, "ports": list(ports)}
             self._tell(Fact("tunnel.replaced", session, live.grant.device, data))
-        deadline = time.monotonic() + CLOSE_LIMIT_S
-        while True:
-            for one in others:
-                kernel.end(one.pid, one.started)
-            view = self._walk()
-            own = {each.inode for one in view.tunnels if one.pid == caller.pid for each in one.listeners}
-            if not [one for one in listening_on(kernel.sockets(), ports) if one.inode not in own]:
-                return "relay.port-freed"
-            others = [one for one in view.holders_of(ports) if one.pid != caller.pid]
-            if not others or time.monotonic() > deadline:
-                return "relay.port-busy"
-            await asyncio.sleep(_PAUSE_S)
+        is_free = await self._doorkeeper.free(ports, caller, CLOSE_LIMIT_S)
+        return "relay.port-freed" if is_free else "relay.port-busy"
 
     # The clock
 
@@ -199,7 +180,7 @@ class Runtime:
         self._apply(rules.expire(self.ledger, now=now))
         if self.pinned is not None and self.store.pinned() is None:
             self.unpair()
-        view = self._view()
+        view = self._doorkeeper.glance()
         visitors = tuple(one for one in view.visitors if not self._doors.is_own(one.address, one.from_port))
         before = self._known
         seen = watch.look(before, replace(view, visitors=visitors), self.ledger, now=now)
@@ -213,8 +194,7 @@ class Runtime:
 
     def stop(self) -> None:
         """End every connection of a device: sshd itself is about to end."""
-        for one in self._walk().tunnels:
-            kernel.end(one.pid, one.started)
+        self._doorkeeper.end(self._doorkeeper.look().tunnels)
 
     # Effects
 
@@ -225,22 +205,22 @@ class Runtime:
     def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
-                case WriteRecord(fact):
+                case do.WriteRecord(fact):
                     self._tell(fact)
-                case KeepGrant(live):
+                case do.KeepGrant(live):
                     self.store.keep_grant(live)
-                case KeepEnd(session, at):
+                case do.KeepEnd(session, at):
                     self.store.keep_end(session, at)
                     self._doors.forget(session)
-                case KeepSequence(sequence):
+                case do.KeepSequence(sequence):
                     self.store.keep_sequence(sequence)
-                case AdmitLive():
+                case do.AdmitLive():
                     self._admit()
-                case CloseSession(grant, why):
+                case do.CloseSession(grant, why):
                     self._close(grant, why)
-                case EndTunnel(tunnel):
-                    kernel.end(tunnel.pid, tunnel.started)
-                case ProbeDoor(session):
+                case do.EndTunnel(tunnel):
+                    self._doorkeeper.end((tunnel,))
+                case do.ProbeDoor(session):
                     self._doors.watch(self.ledger.live[session].grant)
                 case _:
                     _unreachable(effect)
@@ -265,13 +245,12 @@ class Runtime:
         """End a session's connections until nothing listens on its ports; then record how it went."""
         ports, deadline = rules.ports_of(grant), time.monotonic() + CLOSE_LIMIT_S
         while True:
-            view = self._walk()
-            for one in watch.tunnels_to_end(self._known, view, grant.session, ports):
-                kernel.end(one.pid, one.started)
-            left = listening_on(kernel.sockets(), ports)
+            view = self._doorkeeper.look()
+            self._doorkeeper.end(watch.tunnels_to_end(self._known, view, grant.session, ports))
+            left = self._doorkeeper.listening(ports)
             if not left or time.monotonic() > deadline:
                 break
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(PAUSE_S)
         held_by = kernel.holders_of(one.inode for one in left)
         data = {"why": why, "ports_free": not left, "held_by": list(held_by)}
         self._tell(Fact("grant.ended", grant.session, grant.device, data))
@@ -292,40 +271,15 @@ class Runtime:
     def _be_eager(self) -> None:
         self._eager_until = time.monotonic() + EAGER_S
 
-    # The kernel
-
     def _busy(self, ports: tuple[int, ...]) -> dict[int, bool]:
         """Say who listens on ports; a device's listener without a live grant is ended first, as surplus."""
-        view = self._walk()
-        for one in view.holders_of(port for port in ports if self.ledger.session_of_port(port) is None):
-            kernel.end(one.pid, one.started)
-        deadline = time.monotonic() + _PAUSE_S
-        while (left := listening_on(kernel.sockets(), ports)) and time.monotonic() < deadline:
-            time.sleep(_PAUSE_S / 10)
-        return {one.port: one.uid == self._admitting.tunnel_uid for one in left}
-
-    def _view(self) -> View:
-        """Read the sockets, and walk the processes only when the sockets say that something changed."""
-        table = kernel.sockets()
-        ours = frozenset(one.inode for one in table if self._concerns_us(one))
-        if self._walked is not None and self._walked[1] == ours and time.monotonic() - self._walked[0] < _WALK_S:
-            held = self._walked[2]
-            return replace(held, visitors=visitors_on(table, (one.port for one in held.listeners)))
-        return self._walk()
-
-    def _walk(self) -> View:
-        table = kernel.sockets()
-        ours = frozenset(one.inode for one in table if self._concerns_us(one))
-        view = self._read(table, kernel.processes_of(self._admitting.tunnel_uid) if ours else ())
-        self._walked = (time.monotonic(), ours, view)
-        return view
-
-    def _read(self, table: tuple[Socket, ...], processes: tuple[Process, ...]) -> View:
-        uid = self._admitting.tunnel_uid
-        return view_from(table, processes, ssh_port=self.config.ssh_port, tunnel_uid=uid)
-
-    def _concerns_us(self, one: Socket) -> bool:
-        return one.uid == self._admitting.tunnel_uid or one.local_port == self.config.ssh_port
+        orphaned = [port for port in ports if self.ledger.session_of_port(port) is None]
+        surplus = self._doorkeeper.look().holders_of(orphaned)
+        self._doorkeeper.end(surplus)
+        deadline = time.monotonic() + (PAUSE_S if surplus else 0)
+        while (left := self._doorkeeper.listening(ports)) and time.monotonic() < deadline:
+            time.sleep(PAUSE_S / 10)
+        return {one.port: self._doorkeeper.is_tunnels(one) for one in left}
 
     # Refusals
 
@@ -337,14 +291,9 @@ class Runtime:
     def _refused(self, code: str, grant: Grant | None) -> RequestRefused:
         """Record a refusal; equal ones within a minute are counted, not repeated."""
         session, device = (None, None) if grant is None else (grant.session, grant.device)
-        now, key = self.clock(), (code, session)
-        first, times = self._refusals.get(key, (0, 0))
-        if now - first < 60_000:
-            self._refusals[key] = (first, times + 1)
-        else:
-            self._tell(Fact("grant.refused", session, device, {"code": code, "times": max(times, 1)}))
-            self._refusals = {name: one for name, one in self._refusals.items() if now - one[0] < 3_600_000}
-            self._refusals[key] = (now, 1)
+        self._refusals, times = count(self._refusals, (code, session), now=self.clock())
+        if times is not None:
+            self._tell(Fact("grant.refused", session, device, {"code": code, "times": times}))
         return RequestRefused(code)
 
 

@@ -29,15 +29,19 @@ class KnownTunnel:
     """A connection as it was last seen.
 
     Attributes:
-        session: whose forward it holds or held.
+        grant: whose forward it holds or held.
         is_up: it holds a forward of a live session.
         since: when it came to that (ms).
     """
 
     tunnel: Tunnel
-    session: SessionId | None
+    grant: Grant | None
     is_up: bool
     since: int
+
+    @property
+    def session(self) -> SessionId | None:
+        return None if self.grant is None else self.grant.session
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
         now_known = _known_tunnel(tunnel, was, ledger, now)
         found[key_of(tunnel)] = now_known
         if now_known.is_up and (was is None or not was.is_up):
-            effects += _up(now_known, ledger)
+            effects += _up(now_known)
         if not now_known.is_up and now - now_known.since >= IDLE_MS:
             effects.append(EndTunnel(tunnel))
     for key, was in known.tunnels.items():
@@ -141,22 +145,25 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
 def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:
     sessions = (ledger.session_of_port(one.port) for one in tunnel.listeners if is_granted(one, ledger))
     session = next((one for one in sessions if one is not None), None)
-    is_up = session is not None
+    grant = None if session is None else ledger.live[session].grant
+    is_up = grant is not None
     if was is None:
-        return KnownTunnel(tunnel, session, is_up, now)
+        return KnownTunnel(tunnel, grant, is_up, now)
     since = was.since if was.is_up == is_up else now
-    return replace(was, tunnel=tunnel, session=session or was.session, is_up=is_up, since=since)
+    return replace(was, tunnel=tunnel, grant=grant or was.grant, is_up=is_up, since=since)
 
 
-def _up(one: KnownTunnel, ledger: Ledger) -> list[Effect]:
-    assert one.session is not None  # noqa: S101 - is_up says so; told to the type checker
-    device = ledger.live[one.session].grant.device
+def _up(one: KnownTunnel) -> list[Effect]:
+    if one.grant is None:
+        return []
     data = {"peer": one.tunnel.peer, "ports": [each.port for each in one.tunnel.listeners]}
-    return [WriteRecord(Fact("tunnel.up", one.session, device, data)), ProbeDoor(one.session)]
+    up = Fact("tunnel.up", one.grant.session, one.grant.device, data)
+    return [WriteRecord(up), ProbeDoor(one.grant.session)]
 
 
 def _down(was: KnownTunnel, now: int) -> Fact:
-    return Fact("tunnel.down", was.session, None, {"peer": was.tunnel.peer, "lasted_ms": now - was.since})
+    device = None if was.grant is None else was.grant.device
+    return Fact("tunnel.down", was.session, device, {"peer": was.tunnel.peer, "lasted_ms": now - was.since})
 
 
 def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[Visitor, KnownVisitor], list[Effect]]:

@@ -17,6 +17,15 @@ _RANGES = itertools.count(21_000 + os.getpid() % 100 * 80, 8)
 """First ports of the ranges: eight for each relay, and apart from those of a run beside this one."""
 
 
+def installed_relay(programs: Programs, folder: Path) -> Relay:
+    """Install a relay with ports of its own and start its sshd and its daemon; unpaired."""
+    first = next(_RANGES)
+    made = install_relay(programs, folder, range(first, first + 8))
+    made.start_sshd()
+    made.start_daemon()
+    return made
+
+
 @pytest.fixture
 def relay(programs: Programs, scratch: Path) -> Relay:
     """An installed relay whose sshd and daemon run; unpaired."""
@@ -24,11 +33,7 @@ def relay(programs: Programs, scratch: Path) -> Relay:
         reason = missing(part)
         if reason is not None:
             pytest.skip(reason)
-    first = next(_RANGES)
-    made = install_relay(programs, scratch / "relay", range(first, first + 8))
-    made.start_sshd()
-    made.start_daemon()
-    return made
+    return installed_relay(programs, scratch / "relay")
 
 
 @pytest.fixture

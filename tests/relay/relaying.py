@@ -274,7 +274,7 @@ class Device:
             "-o", f"UserKnownHostsFile={self.folder / f'{self.name}.hosts'}",
             "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes",
             "-o", "IdentityAgent=none", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes",
-            "-o", "ConnectTimeout=8", "-o", "ClearAllForwardings=no",
+            "-o", "ConnectTimeout=8", "-o", "KexAlgorithms=curve25519-sha256",
         ]  # fmt: skip
 
     @property
@@ -290,7 +290,7 @@ class Device:
         return started
 
     def ask(self, what: str, *more: str) -> int:
-        argv = [require("ssh"), "-F", "none", "-S", self.control, "-O", what, *more, self.target]
+        argv: list[str | Path] = [require("ssh"), "-F", "none", "-S", self.control, "-O", what, *more, self.target]
         return run(argv).returncode
 
     def forward(self, port: int, to: int, bind: str = "*") -> int:

@@ -1,0 +1,184 @@
+"""The table of refusals against the managed relay: real sshd, real ssh client."""
+
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import SSHCertificateType
+
+from tests.parts.files import scratch_folder
+from tests.parts.installed import missing, require
+from tests.parts.ports import free_port
+from tests.parts.processes import Programs
+from tests.parts.waiting import wait_until
+from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, THROUGH_A_CONNECTION, Case
+from tests.relay.conftest import Door, installed_relay
+from tests.relay.relaying import TUNNEL_USER, Console, Device, Relay, SshCa, device_for, listeners_on, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One relay for the whole table: refusals leave nothing behind."""
+
+    relay: Relay
+    console: Console
+    folder: Path
+    sessions: dict[str, str]
+    secret: Door
+
+    def device(self, case: Case) -> Device:
+        shown = case.shown
+        kind = SSHCertificateType.HOST if shown.kind == "host" else SSHCertificateType.USER
+        console = self.console if shown.ca == "own" else Console(self.relay, self.folder, tunnel_ca=SshCa())
+        device = device_for(
+            self.relay, console, self.folder, "",
+            principals=[self.sessions.get(one, one) for one in shown.principals],
+            valid_s=shown.valid_s, kind=kind, extensions=shown.extensions,
+        )  # fmt: skip
+        device.user = shown.user or TUNNEL_USER
+        return device
+
+    def arguments(self, case: Case, local: int = 0) -> list[str]:
+        """Fill in the case's words; options stand before the target, a command behind it."""
+        words: dict[str, object] = {f"p{n}": self.relay.ports[n] for n in range(4)}
+        words |= {"secret": self.secret.port, "local": local, "socket": self.relay.folder / "run/hello.sock"}
+        return [one.format(**words, folder=self.folder) for one in case.asks]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    for part in ("root", "sshd", "ssh", "useradd"):
+        reason = missing(part)
+        if reason is not None:
+            pytest.skip(reason)
+    with scratch_folder() as folder:
+        programs = Programs(folder)
+        secret = Door("secret")
+        try:
+            relay = installed_relay(programs, folder / "relay")
+            console = Console(relay, folder)
+            console.pair()
+            live = console.granted(relay.ports[0])
+            local = console.granted(relay.ports[1], bind="localhost")
+            console.granted(relay.ports[2])
+            ended = console.granted(relay.ports[4])
+            console.end(ended.session)
+            sessions = {"live": live.session, "local": local.session, "ended": ended.session, "unknown": new_id("s")}
+            yield Stage(relay, console, folder, sessions, secret)
+        finally:
+            programs.end_all()
+            secret.shut()
+
+
+def _split(asks: list[str]) -> tuple[list[str], list[str]]:
+    """Tell ssh's options from the command that is to be run."""
+    takes_value = {"-R", "-W", "-L", "-D", "-w", "-o"}
+    at = 0
+    while at < len(asks) and asks[at].startswith("-"):
+        at += 2 if asks[at] in takes_value else 1
+    return asks[:at], asks[at:]
+
+
+def _try(stage: Stage, case: Case) -> tuple[int, str, str]:
+    device = stage.device(case)
+    options, command = _split(stage.arguments(case))
+    if case.shown.login == "plain":
+        device.certificate = ""
+    if case.shown.login == "password":
+        options += ["-o", "PreferredAuthentications=password,keyboard-interactive"]
+    ran = device.attempt("-v", *options, device.target, *command)
+    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+
+
+@pytest.mark.parametrize("case", NOT_ADMITTED, ids=lambda case: case.name)
+def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(stage: Stage, case: Case) -> None:
+    """Without a certificate of the pinned CA for a live session nobody gets past the log-in."""
+    status, output, errors = _try(stage, case)
+
+    assert status == 255, errors
+    assert "Permission denied" in errors
+    assert "Authenticated to" not in errors
+    assert output == ""
+    assert listeners_on(stage.relay.ports[0]) == []
+
+
+@pytest.mark.parametrize("case", NOT_GRANTED, ids=lambda case: case.name)
+def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage: Stage, case: Case) -> None:
+    """A live grant gives its own ports on its own addresses, and nothing else."""
+    status, output, errors = _try(stage, case)
+
+    assert "Authenticated to" in errors, errors
+    assert status != 0, errors
+    assert "secret" not in output
+    assert [port for port in stage.relay.ports if listeners_on(port)] == []
+
+
+@pytest.mark.parametrize("case", NOT_RUN, ids=lambda case: case.name)
+def test_a_device_when_it_wants_to_run_something_then_hello_runs_instead(stage: Stage, case: Case) -> None:
+    """No shell, no command, no terminal, no agent: the one thing that runs on the relay is hello."""
+    _, output, errors = _try(stage, case)
+
+    assert "Authenticated to" in errors, errors
+    lines = output.strip().splitlines()
+    assert len(lines) <= 1
+    assert all(set(json.loads(line)) == {"code", "next"} for line in lines)
+    assert lines or case.name == "pty"
+
+
+@pytest.mark.parametrize("case", THROUGH_A_CONNECTION, ids=lambda case: case.name)
+def test_a_device_when_it_forwards_into_the_relay_then_nothing_comes_through(stage: Stage, case: Case) -> None:
+    """The relay's own loopback cannot be reached through a tunnel."""
+    device, local = stage.device(case), free_port()
+    options = stage.arguments(case, local)
+    client = stage.relay.programs.start(
+        require("ssh"), "-N", *device.options(), *options, device.target, name="forwarding-ssh"
+    )
+    client.wait_for_port(local)
+
+    assert _through(local, stage.secret.port, is_socks=case.name == "dynamic-forward") == b""
+    client.end()
+
+
+def _through(local: int, secret: int, *, is_socks: bool) -> bytes:
+    """Read what comes through the client's port; over SOCKS 4 for a dynamic one, without its answer."""
+    with socket.create_connection(("127.0.0.1", local), timeout=5) as through, suppress(ConnectionResetError):
+        if is_socks:
+            through.sendall(b"\x04\x01" + struct.pack(">H", secret) + b"\x7f\x00\x00\x01" + b"x\x00")
+        return b"".join(iter(lambda: through.recv(4096), b"")).replace(b"\x00\x5b", b"")[:8].strip(b"\x00")
+    return b""
+
+
+def test_a_relay_when_it_shows_another_host_key_then_nothing_is_sent_to_it(stage: Stage) -> None:
+    """A client that pinned another host key breaks off before it authenticates."""
+    device = stage.device(Case("", ()))
+    wrong = SshCa().public_line
+    hosts = f"[127.0.0.1]:{stage.relay.ssh_port} {wrong}\n"
+    ran = device.attempt("-v", "-N", device.target, known_hosts=hosts)
+
+    errors = ran.stderr.decode()
+    assert ran.returncode == 255
+    assert "Host key verification failed" in errors
+    assert "Offering public key" not in errors
+
+
+def test_a_port_when_something_else_listens_on_it_then_hello_says_busy(
+    stage: Stage, dial_here: Callable[[str], Device]
+) -> None:
+    """A process that is no device's connection is never ended for a port: the exact reason goes to the device."""
+    with socket.create_server(("::", stage.relay.ports[0]), family=socket.AF_INET6, dualstack_ipv6=True):
+        device = dial_here(stage.sessions["live"])
+        client = device.dial()
+        assert device.forward(stage.relay.ports[0], 9) == 255
+        assert device.hello()["code"] == "relay.port-busy"
+        client.end()
+    wait_until(lambda: not listeners_on(stage.relay.ports[0]), 5, "the free port")
+
+
+@pytest.fixture
+def dial_here(stage: Stage) -> Callable[[str], Device]:
+    return lambda session: device_for(stage.relay, stage.console, stage.folder, session)

@@ -1,0 +1,135 @@
+"""What the kernel's tables mean: text in, facts out."""
+
+from dataclasses import replace
+
+from doorward_protocol.grants import Grant, GrantedForward
+from doorward_relay import watch
+from doorward_relay.effects import EndTunnel, Live, ProbeDoor, WriteRecord
+from doorward_relay.ledger import Ledger
+from doorward_relay.view import Listener, Process, Tunnel, View, Visitor, sockets_from_table, view_from
+from doorward_relay.watch import IDLE_MS, Known, look
+
+from tests.relay.test_ledger import NOW, after, grant
+
+TABLE_4 = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:4E20 00000000:0000 0A 00000000:00000000 00:00000000 00000000   990        0 11 1 0 100 0 0 10 0
+   1: 0100007F:08AE 0B00000A:9C40 01 00000000:00000000 00:00000000 00000000     0        0 12 1 0 100 0 0 10 0
+   2: 0100007F:4E20 0200007F:9C41 01 00000000:00000000 00:00000000 00000000   990        0 13 1 0 100 0 0 10 0
+"""
+TABLE_6 = """\
+  sl  local_address                         remote_address                        st tx rx uid
+   0: 00000000000000000000000000000000:4E20 00000000000000000000000000000000:0000 0A 0:0 00:0 0 990 0 21 1 0
+   1: 0000000000000000FFFF00000100007F:4E20 0000000000000000FFFF00000B00000A:9C42 01 0:0 00:0 0 990 0 22 1 0
+"""
+LISTENER = Listener("0.0.0.0", 20_000, 990, 11)
+TUNNEL = Tunnel(100, 99, 5, "10.0.0.11", 40_000, (LISTENER,))
+
+
+def _view(*tunnels: Tunnel, visitors: tuple[Visitor, ...] = ()) -> View:
+    return View(tunnels, tuple(each for one in tunnels for each in one.listeners), visitors)
+
+
+def _verbs(seen: watch.Seen) -> list[str]:
+    return [one.fact.verb for one in seen.effects if isinstance(one, WriteRecord)]
+
+
+def test_tables_when_they_are_read_then_addresses_come_out_as_people_write_them() -> None:
+    """Both tables are read, and an IPv4 address inside IPv6 is shown as the IPv4 address that it is."""
+    read = sockets_from_table(TABLE_4) + sockets_from_table(TABLE_6)
+    assert [(one.local, one.local_port, one.remote, one.remote_port) for one in read] == [
+        ("0.0.0.0", 20_000, "0.0.0.0", 0),
+        ("127.0.0.1", 2222, "10.0.0.11", 40_000),
+        ("127.0.0.1", 20_000, "127.0.0.2", 40_001),
+        ("::", 20_000, "::", 0),
+        ("127.0.0.1", 20_000, "10.0.0.11", 40_002),
+    ]
+
+
+def test_a_view_when_two_relays_share_the_tunnel_user_then_each_sees_its_own_connections() -> None:
+    """What makes a connection ours is our sshd's port, not the user alone."""
+    read = sockets_from_table(TABLE_4)
+    processes = [Process(100, 99, 5, frozenset({11, 12, 13}))]
+    ours = view_from(read, processes, ssh_port=2222, tunnel_uid=990)
+    assert ours.tunnels == (TUNNEL,)
+    assert ours.visitors == (Visitor(20_000, "127.0.0.2", 40_001),)
+    assert view_from(read, processes, ssh_port=2223, tunnel_uid=990) == View((), (), ())
+
+
+def test_a_listener_when_no_process_can_be_found_for_it_then_it_still_counts() -> None:
+    """Provably closed means that nothing of the tunnel user's may be overlooked."""
+    found = view_from(sockets_from_table(TABLE_4), [], ssh_port=2222, tunnel_uid=990)
+    assert found.listeners == (LISTENER,)
+    assert _verbs(look(Known(is_shut=True), found, Ledger(), now=NOW)) == ["listener.surplus"]
+
+
+def test_a_tunnel_when_it_comes_and_goes_then_each_is_told_once_and_the_door_is_probed() -> None:
+    """Comings and goings are facts; looking again at the same thing is none."""
+    ledger = after(grant())
+    up = look(Known(is_shut=False), _view(TUNNEL), ledger, now=NOW)
+    assert _verbs(up) == ["tunnel.up"]
+    assert ProbeDoor(grant().session) in up.effects
+    assert look(up.known, _view(TUNNEL), ledger, now=NOW + 9).effects == ()
+    down = look(up.known, _view(), ledger, now=NOW + 1000)
+    assert _verbs(down) == ["tunnel.down"]
+    fact = next(one.fact for one in down.effects if isinstance(one, WriteRecord))
+    assert fact.data == {"peer": "10.0.0.11", "lasted_ms": 1000}
+
+
+def test_a_surplus_listener_when_it_is_seen_twice_then_it_is_ended_twice_and_recorded_once() -> None:
+    """Ending goes on until it is gone; the history is told once."""
+    first = look(Known(is_shut=True), _view(TUNNEL), Ledger(), now=NOW)
+    again = look(first.known, _view(TUNNEL), Ledger(), now=NOW + 1000)
+    assert _verbs(first) == ["listener.surplus"]
+    assert _verbs(again) == []
+    assert EndTunnel(TUNNEL) in first.effects
+    assert EndTunnel(TUNNEL) in again.effects
+
+
+def test_a_public_listener_when_loopback_is_granted_then_it_is_surplus() -> None:
+    """The watch does not rely on sshd's own check of the address."""
+    narrow = after(grant())
+    live = narrow.live[grant().session]
+    local = {grant().session: Live(_with_bind(live, "localhost"), live.digest)}
+    seen = look(Known(), _view(TUNNEL), Ledger(live=local), now=NOW)
+    assert _verbs(seen)[0] == "listener.surplus"
+
+
+def test_a_connection_when_it_holds_nothing_for_long_then_it_is_ended() -> None:
+    """Whoever logged in and asks for nothing cannot wait for a better day."""
+    idle = Tunnel(100, 99, 5, "10.0.0.11", 40_000)
+    first = look(Known(is_shut=True), _view(idle), Ledger(), now=NOW)
+    early = look(first.known, _view(idle), Ledger(), now=NOW + IDLE_MS - 1)
+    late = look(early.known, _view(idle), Ledger(), now=NOW + IDLE_MS)
+    assert EndTunnel(idle) not in first.effects + early.effects
+    assert late.effects == (EndTunnel(idle),)
+
+
+def test_a_visitor_when_they_come_and_go_then_both_are_told_with_their_address() -> None:
+    """Who connected, from where, for how long."""
+    ledger, visitor = after(grant()), Visitor(20_000, "203.0.113.9", 50_000)
+    up = look(Known(is_shut=False), _view(TUNNEL), ledger, now=NOW)
+    came = look(up.known, _view(TUNNEL, visitors=(visitor,)), ledger, now=NOW + 1000)
+    left = look(came.known, _view(TUNNEL), ledger, now=NOW + 4000)
+    assert (_verbs(came), _verbs(left)) == (["visitor.came"], ["visitor.left"])
+
+
+def test_all_doors_when_the_last_is_shut_then_that_is_told_once() -> None:
+    """``doors.shut`` means: no live grant and no listener."""
+    opened = look(Known(is_shut=True), _view(TUNNEL), after(grant()), now=NOW)
+    shut = look(opened.known, _view(), Ledger(), now=NOW + 1)
+    assert _verbs(shut) == ["tunnel.down", "doors.shut"]
+    assert look(shut.known, _view(), Ledger(), now=NOW + 2).effects == ()
+
+
+def test_an_ending_session_when_a_connection_once_held_its_port_then_that_connection_goes_too() -> None:
+    """Cancelling the forward does not save a connection from its session's end."""
+    up = look(Known(), _view(TUNNEL), after(grant()), now=NOW)
+    empty = Tunnel(100, 99, 5, "10.0.0.11", 40_000)
+    other = Tunnel(200, 99, 6, "10.0.0.12", 40_000)
+    gone = watch.tunnels_to_end(up.known, _view(empty, other), grant().session, (20_000,))
+    assert gone == (empty,)
+
+
+def _with_bind(live: Live, bind: str) -> Grant:
+    return replace(live.grant, forwards=(GrantedForward("ssh", bind, 20_000),))
