@@ -83,21 +83,21 @@ def remove_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the lock at ``path``; raises Refused ``runner.busy`` when another runner does not let go of it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _wait_for_lock(descriptor)
+        _wait_for_lock(descriptor, wait_s)
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int) -> None:
-    give_up_at = time.monotonic() + LOCK_WAIT_S
+def _wait_for_lock(descriptor: int, wait_s: float) -> None:
+    give_up_at = time.monotonic() + wait_s
     while not _took_lock(descriptor):
         if time.monotonic() > give_up_at:
-            raise Refused("runner.busy", f"another order has been at work for {LOCK_WAIT_S} s")
+            raise Refused("runner.busy", f"another order has been at work for {wait_s} s")
         time.sleep(0.02)
 
 

@@ -71,8 +71,9 @@ def _stay(opening: Opening) -> NoReturn:
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
             process_tree.write_identity(opening.folder / "subreaper.pid", os.getpid())
             _start_door(opening)
-            _wait_for_end(opening)
-            _end_door(opening)
+            if _is_end_reached(opening.folder):
+                files.append(opening.ended_file, f"\n{opening.session}\n")
+            _end_door(opening.folder)
             status = 0
     finally:
         os._exit(status)
@@ -103,20 +104,22 @@ def _hear_all_again() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
 
 
-def _wait_for_end(opening: Opening) -> None:
-    """Return at the end that the door's folder names, when it names none, or when asked."""
+def _is_end_reached(folder: Path) -> bool:
+    """Wait for the end that the door's folder names; no readable end is an end. False when the runner asks for it sooner.
+
+    What the runner asks for it has written down itself, or means to open again.
+    """
     while True:
-        end = files.read(opening.folder / "end")
-        left_s = -1.0 if end is None else int(end) - clock.now().uptime_s
+        end = files.read(folder / "end")
+        left_s = int(end) - clock.now().uptime_s if end is not None and end.strip().isdecimal() else 0.0
         if left_s <= 0:
-            return
+            return True
         heard = signal.sigtimedwait(_HEARD, min(left_s, _LOOK_EVERY_S))
         if heard is not None and heard.si_signo == signal.SIGTERM:
-            return
+            return False
         process_tree.reap()
 
 
-def _end_door(opening: Opening) -> None:
-    files.append(opening.ended_file, f"\n{opening.session}\n")
+def _end_door(folder: Path) -> None:
     process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
-    files.remove_folder(opening.folder)
+    files.remove_folder(folder)

@@ -1,0 +1,82 @@
+"""Runners of the tests: real users, real sudo, real sshd; removed afterwards."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.parts.files import scratch_folder, write_whole
+from tests.parts.installed import missing
+from tests.parts.processes import run
+from tests.runner.programs import RUNNER
+from tests.runner.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Two accounts of this machine, for as long as the tests run."""
+
+    login: str
+    agent: str
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[Users]:
+    """An account for engineers and one for the agent; the test's own, so that no account that exists is touched."""
+    for part in ("root", "useradd", "sudo", "sshd", "ssh"):
+        reason = missing(part)
+        if reason is not None:
+            pytest.skip(reason)
+    mark = secrets.token_hex(3)
+    made = Users(f"dwlogin{mark}", f"dwagent{mark}")
+    try:
+        for name in (made.login, made.agent):
+            added = run(["/usr/sbin/useradd", "--create-home", "--shell", "/bin/sh", "--password", "*", name])
+            assert added.returncode == 0, added.stderr.decode()
+        yield made
+    finally:
+        for name in (made.login, made.agent):
+            run(["/usr/sbin/userdel", "--remove", name])
+
+
+@pytest.fixture(scope="module", params=["cgroup", "subreaper"])
+def closer(request: pytest.FixtureRequest) -> str:
+    """Each closer that can work here; systemd is not the init system of a test machine."""
+    name: str = request.param
+    if name == "cgroup" and (reason := missing("cgroup")):
+        pytest.skip(reason)
+    return name
+
+
+def _site(users: Users, closer: str) -> Iterator[Site]:
+    with scratch_folder() as folder:
+        site = Site(folder, users.login, users.agent, closer)
+        sudoers = Path("/etc/sudoers.d") / f"doorward-{secrets.token_hex(4)}"
+        rule = f"{users.agent} ALL=(root) NOPASSWD: {RUNNER} --config {site.config}\n"
+        write_whole(sudoers, rule, 0o440)
+        try:
+            site.settle()
+            yield site
+        finally:
+            site.as_root("clear")
+            sudoers.unlink()
+
+
+@pytest.fixture
+def site(users: Users) -> Iterator[Site]:
+    """A joined runner with the closer that it chooses itself."""
+    yield from _site(users, "auto")
+
+
+@pytest.fixture
+def closing_site(users: Users, closer: str) -> Iterator[Site]:
+    """A joined runner, once with each closer."""
+    yield from _site(users, closer)
+
+
+@pytest.fixture(scope="module")
+def lasting_site(users: Users) -> Iterator[Site]:
+    """A joined runner for a whole module of tests that leave nothing open."""
+    yield from _site(users, "auto")
