@@ -51,9 +51,13 @@ class Broker:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def is_connected(self) -> bool:
+        """Tell whether the connection stands now."""
+        return self._client.is_connected()
+
     def publish(self, device: str, leaf: str, payload: bytes) -> bool:
         """Hand a message to the broker at QoS 1; False when there is no connection."""
-        if not self._client.is_connected():
+        if not self.is_connected():
             return False
         return self._client.publish(topic(device, leaf), payload, qos=1).rc == mqtt.MQTT_ERR_SUCCESS
 

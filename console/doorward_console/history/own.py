@@ -7,7 +7,7 @@ holds the record key.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from django.db import transaction
 from doorward_protocol.digests import Digest
@@ -20,6 +20,8 @@ from doorward_console.times import ms_from_time
 
 AT_ONCE = 200
 """Records signed in one transaction: 20 ms of signing, during which other writers wait."""
+
+RESTORED: Final = "console.restored"
 
 
 class RecordKeys(Protocol):
@@ -42,12 +44,21 @@ def chain_pending(keys: RecordKeys, now: datetime) -> int:
 @transaction.atomic
 def _chain_project(project: str, key: SigningKey, now: datetime) -> int:
     chain = locked_chain(project, key)
-    waiting = list(Pending.objects.filter(project=project).order_by("id")[:AT_ONCE])
+    waiting = _waiting(project)
     for fact in waiting:
+        if fact.verb == RESTORED:
+            chain.epoch = max(chain.epoch, int(fact.data["epoch"]))
         _append(chain, key, fact, now)
-    chain.save(update_fields=["n", "digest"])
+    chain.save(update_fields=["epoch", "n", "digest"])
     Pending.objects.filter(id__in=[fact.id for fact in waiting]).delete()
     return len(waiting)
+
+
+def _waiting(project: str) -> list[Pending]:
+    """List what is to be chained, a restore before all else: it is the first record of its epoch."""
+    every = Pending.objects.filter(project=project)
+    restores = list(every.filter(verb=RESTORED).order_by("id"))
+    return restores + list(every.exclude(verb=RESTORED).order_by("id")[:AT_ONCE])
 
 
 def locked_chain(project: str, key: SigningKey) -> Chain:

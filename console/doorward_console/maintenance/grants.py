@@ -92,7 +92,8 @@ def _let_lapse(now: datetime) -> None:
 
 def without_grants(now: datetime) -> int:
     """Close sessions for which no relay ever had a grant to end; gives how many."""
-    closing = Session.objects.filter(state=Session.State.CLOSING, grants__isnull=True).values_list("pk", flat=True)
+    closing = Session.objects.filter(state=Session.State.CLOSING, grants__isnull=True)
+    closing = closing.exclude(relay__kind=Relay.Kind.PLAIN).values_list("pk", flat=True)
     return sum(sessions.apply(one, facts.RelayShut(ms_from_time(now))) for one in list(closing))
 
 

@@ -14,13 +14,10 @@ from doorward_protocol.records import Record
 from doorward_console.edges.doorbell import ring
 from doorward_console.history.writing import note
 from doorward_console.maintenance.facts import Fact, TimePassed, fact_from_record
-from doorward_console.maintenance.models import Desired, Intent, Session
+from doorward_console.maintenance.models import Desired, Session
 from doorward_console.maintenance.truth import Outcome, Standing, State, Step, after
 from doorward_console.people.models import Project
 from doorward_console.times import ms_from_time, ms_from_time_or_none, time_from_ms_or_none
-
-IN_OWN_NAME: Final = "doorward"
-"""Who asks when it is nobody: the console itself, because a session failed or reached its end."""
 
 
 def hear_records(project: str, records: Iterable[Record], now: datetime) -> int:
@@ -136,17 +133,4 @@ def _owe(row: Session, outcome: Outcome) -> None:
     for owed in outcome.notes:
         note(row.project, owed.verb, session=row.pk, device=row.device_id, data=dict(owed.data))
     if outcome.asks_shut:
-        ask_shut(row, outcome.standing.code)
-
-
-def ask_shut(row: Session, code: str) -> None:
-    """Ask the signer, in doorward's own name, for an order that shuts this session's door."""
-    Intent.objects.create(
-        project=row.project,
-        device=row.device,
-        kind=Intent.Kind.OFF,
-        by_name=IN_OWN_NAME,
-        reason=code,
-        session=row,
-    )
-    ring("signer")
+        ring("signer")  # it tells a device to shut whose session has ended, without being asked by name

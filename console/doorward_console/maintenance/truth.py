@@ -90,7 +90,7 @@ class Outcome:
 
     Attributes:
         notes: what has to be written down.
-        asks_shut: whether the device has to be told to shut, in doorward's own name.
+        asks_shut: whether the device has to be told to shut although nobody turned it off.
     """
 
     standing: Standing
