@@ -195,7 +195,7 @@ def test_runner_when_agents_user_looks_then_state_is_hidden_and_only_one_command
             assert run(["/bin/cat", site.state_dir / name], user=user).returncode != 0
             assert run(["/bin/ls", site.state_dir], user=user).returncode != 0
         assert run(["/usr/bin/touch", site.run_dir / "nonce"], user=user).returncode != 0
-    allowed = [require("sudo"), "-n", RUNNER, "--config", site.config]
+    allowed: list[str | Path] = [require("sudo"), "-n", RUNNER, "--config", site.config]
     for words in (["prepare"], ["pin", "--again"], ["clear"]):
         assert run([*allowed, *words], user=site.agent_user).returncode != 0
     assert run([*allowed[:-1], "/dev/null"], user=site.agent_user).returncode != 0
