@@ -1,9 +1,17 @@
 """Addresses of the console, by who answers them."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
+from doorward_console.api import api
 from doorward_console.fleet.views import join_device
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/join", join_device, name="join"),
+    path("api/v1/", api.urls),
+    path("", include("doorward_console.pages.urls")),
 ]
+
+handler400 = "doorward_console.pages.views.errors.bad_request"
+handler403 = "doorward_console.pages.views.errors.forbidden"
+handler404 = "doorward_console.pages.views.errors.not_found"
+handler500 = "doorward_console.pages.views.errors.server_error"

@@ -34,6 +34,7 @@ _ROWS: Final = (
     Verb("token.ended", "console", "An API token was ended"),
     Verb("device.added", "console", "The device was added"),
     Verb("device.changed", "console", "The device's name, relay or port was changed"),
+    Verb("device.removed", "console", "The device was removed"),
     Verb("device.joined", "console", "The device joined"),
     Verb("device.blocked", "console", "The device was blocked"),
     Verb("device.unblocked", "console", "The device was unblocked"),

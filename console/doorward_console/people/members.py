@@ -80,7 +80,8 @@ def _locked(project: Project, member_id: int, after: Mapping[int, str]) -> Membe
         raise Member.DoesNotExist
     if owners_left({pk: one.role for pk, one in members.items()} | dict(after)) == 0:
         raise Declined("member.last-owner", "A project has at least one owner.", "Make somebody else an owner first.")
-    return members[member_id]
+    found: Member = members[member_id]
+    return found
 
 
 def _user_for(email: str) -> tuple[User, str | None]:

@@ -12,7 +12,9 @@ def membership(user: User, project_id: str) -> Member | None:
     """Find a person's membership of one project; None when there is none, whether or not the project exists."""
     if not user.is_active:
         return None
-    return Member.objects.filter(user=user, project_id=project_id).select_related("project", "user").first()
+    mine = Member.objects.filter(user=user, project_id=project_id).select_related("project", "user")
+    found: Member | None = mine.first()
+    return found
 
 
 def members_of(project: Project) -> list[Member]:

@@ -31,7 +31,8 @@ def user_of_token(text: str) -> User | None:
     now = timezone.now()
     stale = Q(used_at__isnull=True) | Q(used_at__lt=now - _USED_EVERY)
     ApiToken.objects.filter(stale, pk=token.pk).update(used_at=now)
-    return token.user
+    user: User = token.user
+    return user
 
 
 def end_token(user: User, token_id: int) -> bool:

@@ -1,0 +1,98 @@
+"""The API as one object: its parts, who is let in, and how every refusal is said."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from doorward_protocol.reasons import reason_of
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from doorward_console import __doc__ as _room
+from doorward_console.api import devices, doors, history, projects, relays
+from doorward_console.api.auth import Bearer, Browser
+from doorward_console.declined import Declined
+from doorward_console.fleet.joining import JoinRefused
+from doorward_console.maintenance.asking import NotAsked, NotEntitled
+
+api = NinjaAPI(
+    title="doorward",
+    version="1",
+    description=(_room or "").strip(),
+    urls_namespace="api-1",
+    auth=[Bearer(), Browser()],
+    docs_url="/docs",
+    openapi_extra={"info": {"license": {"name": "Apache-2.0"}}},
+)
+api.add_router("", projects.router)
+api.add_router("", devices.router)
+api.add_router("", doors.router)
+api.add_router("", relays.router)
+api.add_router("", history.router)
+
+_Said = tuple[int, str, str, str]
+"""A status, a code, what happened, what to do."""
+
+
+def _of_stranger(_: Exception) -> _Said:
+    return 401, "http.401", "The request names nobody.", "Send a token: Authorization: Bearer doorward-token-…"
+
+
+def _of_missing(error: Exception) -> _Said:
+    message = str(error) or "There is nothing at this address."
+    return 404, "http.404", message, "Check the id; what is not yours looks like what is not there."
+
+
+def _of_forbidden(error: Exception) -> _Said:
+    return 403, "http.403", str(error) or "Your role does not include this.", "Ask the project's owner."
+
+
+def _of_http(error: Exception) -> _Said:
+    status = error.status_code if isinstance(error, HttpError) else 400
+    if status == 403:
+        return 403, "http.csrf", "A browser's session needs its CSRF token.", "Send it as X-CSRFToken, or use a token."
+    return status, f"http.{status}", str(error), "Look at what the program sends."
+
+
+def _of_malformed(error: Exception) -> _Said:
+    faults = error.errors if isinstance(error, ValidationError) else []
+    said = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in faults[:5])
+    return 422, "http.422", f"The request has faults: {said}", "Compare it with /api/v1/docs."
+
+
+def _of_declined(error: Exception) -> _Said:
+    if not isinstance(error, Declined):
+        raise error
+    return 409, error.code, error.message, error.next
+
+
+def _of_not_asked(error: Exception) -> _Said:
+    if not isinstance(error, NotAsked | JoinRefused):
+        raise error
+    reason = reason_of(error.code)
+    return 403 if isinstance(error, NotEntitled) else 409, reason.code, reason.meaning, reason.next
+
+
+_SAYINGS: Final[tuple[tuple[type[Exception], Callable[[Exception], _Said]], ...]] = (
+    (AuthenticationError, _of_stranger),
+    (Http404, _of_missing),
+    (PermissionDenied, _of_forbidden),
+    (HttpError, _of_http),
+    (ValidationError, _of_malformed),
+    (Declined, _of_declined),
+    (NotAsked, _of_not_asked),
+    (JoinRefused, _of_not_asked),
+)
+
+
+def _answering(say: Callable[[Exception], _Said]) -> Callable[[HttpRequest, Any], HttpResponse]:
+    def answer(request: HttpRequest, error: Exception) -> HttpResponse:
+        status, code, message, next_step = say(error)
+        return api.create_response(request, {"code": code, "message": message, "next": next_step}, status=status)
+
+    return answer
+
+
+for _kind, _say in _SAYINGS:
+    api.add_exception_handler(_kind, _answering(_say))

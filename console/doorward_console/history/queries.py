@@ -1,0 +1,143 @@
+"""The Action History's looks into the database: filters as in the address bar, newest first, and nothing decided.
+
+Facts that wait for their signature (``Pending``) are shown with the signed ones: a person who turned something on sees it
+at once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.models import QuerySet
+from doorward_protocol.audit import VERBS
+
+from doorward_console.fleet.models import Device
+from doorward_console.history.models import Chain, Pending, Record
+from doorward_console.maintenance.models import Intent, Session
+from doorward_console.people.models import Project
+
+PAGE: Final = 50
+"""Lines on a page: two screens."""
+
+TOGGLES: Final = ("session.on", "session.off", "session.extended")
+DEEDS: Final = tuple(
+    verb.name
+    for verb in VERBS.values()
+    if verb.by == "console" and verb.name.partition(".")[0] in {"project", "member", "keys", "token", "device", "relay", "settings"}
+) + TOGGLES  # fmt: skip
+"""What people did; the rest is what came of it."""
+
+GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "all": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "all", or one verb."""
+
+    person: str = ""
+    device: str = ""
+    action: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return any((self.person, self.device, self.action, self.since, self.until))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the history with what is known about it; ``record`` is None while it waits for its signature."""
+
+    verb: str
+    at: datetime
+    author: str
+    data: dict[str, Any]
+    device_id: str | None
+    device_name: str | None
+    session: Session | None
+    session_id: str | None
+    refused: str
+    record: Record | None
+
+
+def lines(project: Project, wanted: Filter, page: int = 1) -> tuple[list[Line], bool]:
+    """Give one page of lines, newest first, and whether there are older ones."""
+    pending: list[Pending] = list(_matching(Pending.objects.filter(project=project), wanted, "at").order_by("-pk"))
+    start = (page - 1) * PAGE - (len(pending) if page > 1 else 0)
+    waiting = pending if page == 1 else []
+    room = max(PAGE - len(waiting), 0)
+    records = _matching(Record.objects.filter(project=project), wanted, "received_at").order_by("-received_at", "-pk")
+    found = list(records.defer("envelope")[max(start, 0) : max(start, 0) + room + 1])
+    return _with_names(project, [*waiting, *found[:room]]), len(found) > room
+
+
+def _matching(rows: "QuerySet[Any]", wanted: Filter, time: str) -> "QuerySet[Any]":
+    verbs = GROUPS.get(wanted.action, (wanted.action,))
+    if verbs is not None:
+        rows = rows.filter(verb__in=verbs)
+    if wanted.person:
+        rows = rows.filter(data__by__icontains=wanted.person)
+    if wanted.device:
+        rows = rows.filter(device=wanted.device)
+    if wanted.since:
+        rows = rows.filter(**{f"{time}__gte": wanted.since})
+    if wanted.until:
+        rows = rows.filter(**{f"{time}__lt": wanted.until})
+    return rows
+
+
+def _with_names(project: Project, rows: list[Record | Pending]) -> list[Line]:
+    names = dict(Device.objects.filter(project=project).values_list("pk", "name"))
+    ids = {row.session for row in rows if row.session}
+    sessions = Session.objects.filter(project=project).in_bulk(list(ids))
+    refused = dict(
+        Intent.objects.filter(project=project, state=Intent.State.REFUSED, values__session__in=list(ids)).values_list(
+            "values__session", "code"
+        )
+    ) if ids else {}  # fmt: skip
+    return [_line(row, names, sessions, refused) for row in rows]
+
+
+def _line(row: Record | Pending, names: dict[str, str], sessions: dict[str, Session], refused: dict[str, str]) -> Line:
+    record = row if isinstance(row, Record) else None
+    return Line(
+        verb=row.verb,
+        at=(record.at or record.received_at) if record else row.at,  # type: ignore[arg-type]  # Pending.at is never null
+        author=record.author if record else f"console:{row.project_id}",
+        data=row.data,
+        device_id=row.device,
+        device_name=names.get(row.device or ""),
+        session=sessions.get(row.session or ""),
+        session_id=row.session,
+        refused=refused.get(row.session or "", ""),
+        record=record,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """How the project's chains stand: since when they hold, how long they are, and what is wrong with one."""
+
+    since: datetime | None
+    records: int
+    authors: int
+    waiting: int
+    broken: tuple[Chain, ...]
+
+
+def seal_of(project: Project) -> Seal:
+    """Sum up the project's chains."""
+    chains = list(Chain.objects.filter(project=project))
+    return Seal(
+        since=min((chain.since for chain in chains), default=None),
+        records=sum(chain.n for chain in chains),
+        authors=len(chains),
+        waiting=Pending.objects.filter(project=project).count(),
+        broken=tuple(chain for chain in chains if chain.broken),
+    )
+
+
+def devices_named(project: Project) -> list[Device]:
+    """List the project's devices for the filter."""
+    return list(Device.objects.filter(project=project).only("pk", "name").order_by("name"))

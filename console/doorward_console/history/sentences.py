@@ -1,0 +1,121 @@
+"""The history in sentences: what a line says, from its verb and its data, for people. Pure.
+
+The verbs' own sentences stand in the protocol (``doorward_protocol.audit``); here is only how a line's details and its
+session's end are said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from doorward_protocol.audit import VERBS
+from doorward_protocol.reasons import Reason, reason_of
+
+from doorward_console.history.queries import Line
+from doorward_console.maintenance.models import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an opening ended or stands: a word with its tone, when, and why."""
+
+    word: str
+    tone: str
+    at: datetime | None = None
+    by: str = ""
+    reason: Reason | None = None
+
+
+def title_of(verb: str) -> str:
+    """Say a verb; one that this version does not know says its own name."""
+    known = VERBS.get(verb)
+    return known.sentence if known else verb
+
+
+def details_of(data: Mapping[str, Any]) -> str:
+    """Say what else a line knows: names, roles, ports, durations, codes."""
+    said = [_said(name, data[name]) for name in _DETAILS if data.get(name) not in (None, "")]
+    return ", ".join(said)
+
+
+_DETAILS = {
+    "member": "{}",
+    "role": "as {}",
+    "name": "{}",
+    "was": "before: {}",
+    "relay": "relay {}",
+    "port": "port {}",
+    "bind": "listening at {}",
+    "host": "host {}",
+    "part": "{} order",
+    "process": "process {}",
+    "why": "{}",
+    "again_after_ms": "after {} ms of silence",
+    "after_ms": "after {} ms",
+}
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "bind":
+        value = "the relay's public address" if value == "*" else "the relay's loopback"
+    return _DETAILS[name].format(value)
+
+
+def ending_of(line: Line) -> Ending | None:
+    """Say how the opening that a line asked for ended; None for lines that ask for none."""
+    if line.verb != "session.on" or line.data.get("already"):
+        return None
+    session = line.session
+    if session is None:
+        return (
+            Ending("Refused", "failed", reason=reason_of(line.refused)) if line.refused else Ending("Asked", "opening")
+        )
+    if session.state == Session.State.OPEN:
+        return Ending("Open", "open", session.opened_at)
+    if session.state == Session.State.FAILED:
+        return Ending("Failed", "failed", session.closed_at, reason=reason_of(session.code))
+    if session.state == Session.State.CLOSED:
+        why = reason_of(session.code) if session.code else None
+        word = "Closed" if session.opened_at else "Closed before it opened"
+        return Ending(word, "shut", session.closed_at, session.closed_by_name, why)
+    return Ending("Closing" if session.state == Session.State.CLOSING else "Opening", "opening")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line with everything that a page says about it."""
+
+    line: Line
+    title: str
+    who: str
+    author: str
+    details: str
+    reason: Reason | None
+    ending: Ending | None
+
+    @property
+    def is_toggle(self) -> bool:
+        return self.line.verb in {"session.on", "session.off"}
+
+
+def entry_of(line: Line) -> Entry:
+    """Say a line."""
+    code = line.data.get("code")
+    title = title_of(line.verb)
+    if line.data.get("already"):
+        title += " (it was already so)"
+    return Entry(
+        line=line,
+        title=title,
+        who=str(line.data.get("by") or ""),
+        author=_author(line),
+        details=details_of(line.data),
+        reason=reason_of(code) if isinstance(code, str) and code else None,
+        ending=ending_of(line),
+    )
+
+
+def _author(line: Line) -> str:
+    kind = line.author.partition(":")[0]
+    return "doorward" if kind == "console" else f"the {kind}"

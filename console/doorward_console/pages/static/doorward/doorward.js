@@ -1,0 +1,107 @@
+// What the pages need beyond htmx: times in the viewer's zone, the theme, copying, dialogs, and saving a key that was
+// shown once. No inline code, no network of its own.
+"use strict";
+
+(() => {
+  const each = (root, selector, act) => {
+    if (root.matches?.(selector)) act(root);
+    root.querySelectorAll?.(selector).forEach(act);
+  };
+
+  // Times: the server writes them in the zone that this cookie names; this does the same for a first visit.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const remember = (name, value) => {
+    document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax; secure`;
+  };
+  remember("zone", zone);
+
+  const two = (number) => String(number).padStart(2, "0");
+  const writeTime = (element) => {
+    const at = new Date(element.dateTime);
+    const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
+    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+    const isToday = new Date().toDateString() === at.toDateString();
+    if (element.dataset.form === "seconds") element.textContent = `${clock}:${two(at.getSeconds())}`;
+    else if (element.dataset.form === "time" && isToday) element.textContent = clock;
+    else element.textContent = `${day} ${clock}`;
+  };
+
+  const writeLeft = (element) => {
+    const seconds = Math.max(0, Math.floor((new Date(element.dataset.until) - Date.now()) / 1000));
+    const minutes = Math.floor(seconds / 60);
+    const hours = Math.floor(minutes / 60);
+    let text = `${seconds} s`;
+    if (hours) text = minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+    else if (minutes) text = `${minutes} min`;
+    if (element.textContent !== text) element.textContent = text;
+  };
+
+  // What a screen reader hears when the page changes by itself; only when it really says something else.
+  const announced = new Map();
+  const announce = (element) => {
+    const text = element.dataset.announce;
+    const before = announced.get(element.id);
+    announced.set(element.id, text);
+    const live = document.getElementById("live");
+    if (live && before !== undefined && before !== text) live.textContent = text;
+  };
+
+  const dress = (root) => {
+    each(root, "time[datetime]", writeTime);
+    each(root, "[data-until]", writeLeft);
+    each(root, "[data-announce]", announce);
+  };
+
+  // The theme: as the system, then light, then dark.
+  const themes = ["auto", "light", "dark"];
+  const switchTheme = () => {
+    const root = document.documentElement;
+    const next = themes[(themes.indexOf(root.dataset.theme) + 1) % themes.length];
+    root.dataset.theme = next;
+    remember("theme", next);
+    document.getElementById("live").textContent = `Colours: ${next === "auto" ? "as the system" : next}`;
+  };
+
+  const copy = async (button) => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  };
+
+  // A key that was shown once is saved from the page itself: there is no address from which it could be had again.
+  const save = (button) => {
+    const source = document.getElementById(button.dataset.save);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([source.textContent], { type: "application/octet-stream" }));
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.("button, summary");
+    document.querySelectorAll("details.menu[open]").forEach((menu) => {
+      if (!menu.contains(event.target)) menu.open = false;
+    });
+    if (!target) return;
+    if (target.hasAttribute("data-theme-switch")) switchTheme();
+    if (target.dataset.copy !== undefined) copy(target);
+    if (target.dataset.save) save(target);
+    if (target.dataset.dialog) document.getElementById(target.dataset.dialog)?.showModal();
+    if (target.hasAttribute("data-close")) target.closest("dialog")?.close();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") document.querySelectorAll("details.menu[open]").forEach((menu) => { menu.open = false; });
+  });
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (event.target.matches?.("form[data-closes]")) event.target.closest("dialog")?.close();
+  });
+  document.addEventListener("htmx:load", (event) => dress(event.detail.elt));
+  // A refusal is a page with sentences: show it whole instead of dropping it.
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.requestConfig.verb !== "get" || event.detail.xhr.status === 403) window.location.reload();
+  });
+  document.addEventListener("DOMContentLoaded", () => dress(document.body));
+  setInterval(() => each(document.body, "[data-until]", writeLeft), 5000);
+})();

@@ -1,0 +1,89 @@
+"""How times, spans and the query string are written in templates.
+
+Times are written in the viewer's zone where the browser has named it (cookie ``zone``), with UTC on hover; the script does
+the same for a first visit.
+"""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django import template
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+_THEMES = {"light", "dark"}
+
+
+def zone_of(request: HttpRequest | None) -> ZoneInfo:
+    """Give the zone that the viewer's browser named, or UTC."""
+    name = request.COOKIES.get("zone", "UTC") if request is not None else "UTC"
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return ZoneInfo("UTC")
+
+
+@register.simple_tag(takes_context=True)
+def moment(context: dict[str, Any], at: datetime | None, form: str = "full") -> SafeString | str:
+    """Write a time; ``form`` is ``full`` (date and time), ``time`` (time alone today) or ``seconds``."""
+    if at is None:
+        return "never"
+    zone = zone_of(context.get("request"))
+    local = at.astimezone(zone)
+    utc = at.astimezone(timezone.utc)
+    return format_html(
+        '<time datetime="{}" data-form="{}" title="{}">{}</time>',
+        utc.isoformat(timespec="milliseconds"),
+        form,
+        utc.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        _text(local, form),
+    )
+
+
+def _text(local: datetime, form: str) -> str:
+    if form == "seconds":
+        return local.strftime("%H:%M:%S")
+    if form == "time" and local.date() == datetime.now(local.tzinfo).date():
+        return local.strftime("%H:%M")
+    return local.strftime("%Y-%m-%d %H:%M")
+
+
+@register.simple_tag
+def left(until: datetime) -> SafeString:
+    """Write how long it is until a time; the script keeps it true."""
+    seconds = (until - datetime.now(timezone.utc)).total_seconds()
+    return format_html('<span data-until="{}">{}</span>', until.isoformat(timespec="milliseconds"), span(seconds))
+
+
+@register.filter
+def span(seconds: float | None) -> str:
+    """Write a length of time: ``1 h 12 min``, ``45 min``, ``30 s``."""
+    whole = max(int(seconds or 0), 0)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+@register.filter
+def skew(ms: int) -> str:
+    """Write a clock's error: ``3 s ahead``, ``10 d 2 h behind``, ``none``."""
+    if abs(ms) < 1000:
+        return "none (under a second)"
+    length = timedelta(milliseconds=abs(ms))
+    text = f"{length.days:,} d {length.seconds // 3600} h" if length.days else span(length.total_seconds())
+    return f"{text} {'ahead' if ms > 0 else 'behind'}"
+
+
+@register.simple_tag(takes_context=True)
+def theme(context: dict[str, Any]) -> str:
+    """Give the theme that the viewer chose with the switch, or nothing for the system's."""
+    request = context.get("request")
+    chosen = request.COOKIES.get("theme", "") if request is not None else ""
+    return chosen if chosen in _THEMES else "auto"

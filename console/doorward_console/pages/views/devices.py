@@ -1,0 +1,192 @@
+"""The list of devices, and a device's page with all that is done to it but its door."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from doorward_console.declined import Declined
+from doorward_console.fleet import changing
+from doorward_console.fleet.joining import JoinRefused, make_join_line
+from doorward_console.fleet.models import Device
+from doorward_console.fleet.queries import Filter, live_join_token, relays_of, row_of, rows_of
+from doorward_console.history.queries import Filter as HistoryFilter
+from doorward_console.history.queries import lines
+from doorward_console.history.sentences import entry_of
+from doorward_console.maintenance import asking
+from doorward_console.maintenance.door import WORDS
+from doorward_console.pages.access import Place, device_at, place_of
+from doorward_console.pages.news import device_look, project_look
+from doorward_console.pages.views.door import card_context
+from doorward_console.people.rights import Right
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def devices(request: HttpRequest, project_id: str) -> HttpResponse:
+    """Show the project's devices, or add one."""
+    if request.method == "POST":
+        return _add(request, place_of(request, project_id, Right.MANAGE_DEVICES))
+    place = place_of(request, project_id)
+    wanted = Filter(**{name: request.GET.get(name, "").strip() for name in ("q", "state", "presence", "relay")})
+    known = project_look(place.project.id)
+    every = rows_of(place.project)
+    rows = rows_of(place.project, wanted) if wanted.is_set else every
+    open_count = sum(row.door.word == "open" for row in every)
+    context = {
+        "place": place,
+        "section": "devices",
+        "wanted": wanted,
+        "words": WORDS,
+        "relays": relays_of(place.project),
+        "rows": rows,
+        "total": len(every),
+        "any_device": bool(every),
+        "open_count": open_count,
+        "summary": _summary(open_count),
+        "known": known,
+        "here": request.get_full_path(),
+    }
+    return render(request, "pages/devices.html", context)
+
+
+def _summary(open_count: int) -> str:
+    if not open_count:
+        return "All doors shut"
+    return "1 door open" if open_count == 1 else f"{open_count} doors open"
+
+
+def _add(request: HttpRequest, place: Place) -> HttpResponse:
+    try:
+        device = changing.add_device(place.project, request.POST.get("name", ""), place.who)
+    except Declined as declined:
+        messages.error(request, f"{declined.message} {declined.next}")
+        return redirect("devices", place.project.id)
+    return redirect("device", place.project.id, device.id)
+
+
+@login_required
+@require_safe
+def device(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Show a device: its door, and beneath it its way, its facts, its history."""
+    place = place_of(request, project_id)
+    return _page(request, place, device_at(place, device_id))
+
+
+def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **more: Any) -> HttpResponse:
+    known = device_look(place.project.id, one.id)
+    found, _ = lines(place.project, HistoryFilter(device=one.id, action="all"))
+    context = {
+        "section": "devices",
+        **card_context(place, row_of(one)),
+        "relays": relays_of(place.project),
+        "way_form": {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind},
+        "facts": [(name.replace("_", " ").capitalize(), value) for name, value in one.facts.items() if value],
+        "entries": [entry_of(line) for line in found[:12]],
+        "token": live_join_token(one) if one.state == Device.State.ADDED else None,
+        "known": known,
+        **more,
+    }
+    return render(request, "pages/device.html", context, status=status)
+
+
+@login_required
+@require_POST
+def way(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Set the relay and port by which the device is reached; a refusal shows the form again with its sentence."""
+    place = place_of(request, project_id, Right.MANAGE_DEVICES)
+    one = device_at(place, device_id)
+    typed = {name: request.POST.get(name, "").strip() for name in ("relay", "port", "bind")}
+    try:
+        chosen = next((relay for relay in relays_of(place.project) if relay.id == typed["relay"]), None)
+        changing.set_way(one, chosen, changing.port_from_text(typed["port"]), typed["bind"] or "*", place.who)
+    except Declined as declined:
+        return _page(request, place, device_at(place, device_id), 400, way_problem=declined, way_form=typed)
+    messages.success(request, "The way in was saved.")
+    return redirect("device", place.project.id, one.id)
+
+
+@login_required
+@require_POST
+@never_cache
+def join(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Make the device's join line and show it, this one time."""
+    place = place_of(request, project_id, Right.MANAGE_DEVICES)
+    one = device_at(place, device_id)
+    try:
+        line = make_join_line(one, place.user, place.who.from_address)
+    except JoinRefused as refused:
+        messages.error(request, str(refused))
+        return redirect("device", place.project.id, one.id)
+    token = live_join_token(one)
+    until = token.expires_at if token else None
+    answer = _page(request, place, one, join_command=f"doorward-agent join '{line}'", join_until=until)
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@login_required
+@require_POST
+def name(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Give the device another name."""
+
+    def rename(place: Place, one: Device) -> None:
+        changing.rename_device(one, request.POST.get("name", ""), place.who)
+
+    return _changed(request, project_id, device_id, rename, "The name was saved.")
+
+
+@login_required
+@require_POST
+def block(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Block the device; an open door is shut at once."""
+
+    def act(place: Place, one: Device) -> None:
+        asking.block(one, place.user, place.who.from_address, request.POST.get("reason", ""))
+
+    return _changed(request, project_id, device_id, act, "The device is blocked.")
+
+
+@login_required
+@require_POST
+def unblock(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Take the block away."""
+
+    def act(place: Place, one: Device) -> None:
+        asking.unblock(one, place.user, place.who.from_address)
+
+    return _changed(request, project_id, device_id, act, "The device is no longer blocked.")
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Forget the device."""
+    place = place_of(request, project_id, Right.MANAGE_DEVICES)
+    one = device_at(place, device_id)
+    try:
+        changing.remove_device(one, place.who)
+    except Declined as declined:
+        messages.error(request, f"{declined.message} {declined.next}")
+        return redirect("device", place.project.id, one.id)
+    messages.success(request, f"{one.name} was removed.")
+    return redirect("devices", place.project.id)
+
+
+def _changed(
+    request: HttpRequest, project_id: str, device_id: str, act: Callable[[Place, Device], object], said: str
+) -> HttpResponse:
+    place = place_of(request, project_id, Right.MANAGE_DEVICES)
+    one = device_at(place, device_id)
+    try:
+        act(place, one)
+    except Declined as declined:
+        messages.error(request, f"{declined.message} {declined.next}")
+    else:
+        messages.success(request, said)
+    return redirect("device", place.project.id, one.id)
