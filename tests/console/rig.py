@@ -127,15 +127,18 @@ class Rig:
 
     @property
     def relay_row(self) -> Relay:
-        return Relay.objects.get(pk=self.house.device.relay_id)
+        found: Relay = Relay.objects.get(pk=self.house.device.relay_id)
+        return found
 
     @property
     def device_row(self) -> Device:
-        return Device.objects.get(pk=self.house.device.pk)
+        found: Device = Device.objects.get(pk=self.house.device.pk)
+        return found
 
     def session(self) -> Session:
         """Give the device's newest session."""
-        return Session.objects.filter(device=self.house.device).latest("requested_at")
+        found: Session = Session.objects.filter(device=self.house.device).latest("requested_at")
+        return found
 
     def wait_state(self, state: str, limit_s: float = 15) -> Session:
         def is_so() -> bool:
@@ -176,7 +179,8 @@ class Rig:
         return list(rows.order_by("n").values_list("verb", flat=True))
 
     def chain(self, author: str) -> Chain:
-        return Chain.objects.get(author=author)
+        found: Chain = Chain.objects.get(author=author)
+        return found
 
     @property
     def device_author(self) -> str:

@@ -14,7 +14,7 @@ import paho.mqtt.client as mqtt
 from doorward_protocol.asks import Ask, DoorReport, SettingsReport, bytes_from_ask
 from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import decode
-from doorward_protocol.ids import DeviceId
+from doorward_protocol.ids import DeviceId, SessionId
 from doorward_protocol.orders import OpenDoor, Order, order_from_payload
 from doorward_protocol.receipts import Receipt, receipt_from_payload
 from doorward_protocol.records import Fact, Head, Moment, head_after, next_payload
@@ -38,10 +38,10 @@ class ScriptedDevice:
     nonce: str = "n" * 22
     runner_nonce: str | None = "r" * 22
     state: str = "SHUT"
-    session: str | None = None
+    session: SessionId | None = None
     held: Revision = NEVER
     digest: Digest | None = None
-    head: Head = Head()
+    head: Head = field(default_factory=Head)
     heads: dict[str, Head] = field(default_factory=dict)
     envelopes: list[bytes] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
@@ -102,9 +102,7 @@ class ScriptedDevice:
         context.load_cert_chain(certificate, key)
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.device)
         client.tls_set_context(context)
-        client.on_connect = lambda *_: client.subscribe(
-            [(topic(self.device, leaf), 1) for leaf in ("order", "receipt")]
-        )
+        client.on_connect = self._on_connect
         client.on_subscribe = lambda *_: self.subscribed.set()
         client.on_message = self._on_message
         client.connect(broker.host, broker.port)
@@ -118,6 +116,9 @@ class ScriptedDevice:
             self.client.disconnect()
             self.client.loop_stop()
             self.client = None
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe([(topic(self.device, leaf), 1) for leaf in ("order", "receipt")])
 
     def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         leaf = message.topic.rpartition("/")[2]

@@ -35,7 +35,7 @@ class ScriptedRelay:
     key: SigningKey = field(default_factory=SigningKey.generate)
     credentials: Credentials = field(default_factory=lambda: make_root("relay").server())
     name: str = "relay:?"
-    head: Head = Head()
+    head: Head = field(default_factory=Head)
     heads: dict[str, Head] = field(default_factory=dict)
     envelopes: list[bytes] = field(default_factory=list)
     live: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -202,10 +202,10 @@ class Handler(BaseHTTPRequestHandler):
         missing = [session for session in body["sessions"] if session not in relay.live]
         return {"ended": [], "missing": missing}
 
-    def _probe(self, relay: ScriptedRelay, body: Any) -> Any:
+    def _probe(self, _relay: ScriptedRelay, _body: Any) -> Any:
         return {"open": True, "code": None, "ms": 1, "banner": "SSH-2.0-OpenSSH"}
 
-    def _records(self, relay: ScriptedRelay, body: Any) -> Any:
+    def _records(self, relay: ScriptedRelay, _body: Any) -> Any:
         query = dict(pair.split("=") for pair in self.path.partition("?")[2].split("&"))
         after, until = int(query["after"]), time.monotonic() + min(float(query["wait"]), 5)
         with relay.news:
@@ -221,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         relay.heads.update(receipt.heads)
         return {}
 
-    def _version(self, relay: ScriptedRelay, body: Any) -> Any:
+    def _version(self, _relay: ScriptedRelay, _body: Any) -> Any:
         return {"version": "0.1.0", "protocol": [1]}
 
     def _now(self) -> int:
