@@ -46,6 +46,25 @@ def _send(whom: Whom) -> None:
                 sender.sendto(b"", str(path))
 
 
+def is_listening(whom: Whom) -> bool | None:
+    """Tell whether anyone hears rings to ``whom``; None where the database does not let this user see it."""
+    if connection.vendor == "postgresql":
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = %s"
+        with connection.cursor() as cursor:
+            cursor.execute(query, [f"LISTEN {_channel(whom)}"])
+            return True if cursor.fetchone()[0] else None
+    return any(_is_heard(path) for path in _sockets(whom))
+
+
+def _is_heard(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
 def _sockets(whom: Whom) -> list[Path]:
     folder: Path = settings.CONFIG.run_dir
     return sorted(folder.glob("web-*")) if whom == "web" else [folder / whom]

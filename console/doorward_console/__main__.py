@@ -1,0 +1,97 @@
+"""``doorward-console``: one program for everything that an operator of the console starts or asks.
+
+Reads the arguments, names the configuration for Django, and calls the command's module; commands that do not need Django
+do not load it.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from doorward_console.commands import COMMANDS, Command
+from doorward_console.config import DEFAULT_PATH, ENVIRONMENT, ConfigError
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+"""sysexits.h, EX_CONFIG: the operator mends a file."""
+
+_EXAMPLES = """\
+examples:
+  doorward-console init --address https://console.example.com --owner aiko@example.com --project plant
+  doorward-console serve                     web, worker and signer in one terminal, for a trial
+  doorward-console check                     what works and what does not, with the next step
+  doorward-console web                       each as a service of its own: web, worker, signer
+  doorward-console broker-config /etc/mosquitto/doorward
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives its exit code: 0 done, 1 failed, 2 wrong arguments, 78 a file to mend."""
+    arguments = _parser().parse_args(argv)
+    command = COMMANDS[arguments.command]
+    try:
+        return _run(command, arguments)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("doorward_console"):
+            raise
+        sys.stderr.write(f"{error.name} is not installed. Install the console: pip install 'doorward[console]'\n")
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="doorward-console",
+        description=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, default=None, help=f"the configuration (default: {DEFAULT_PATH})")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = subparsers.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary}\n\nexample:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(one)
+    return parser
+
+
+def _run(command: Command, arguments: argparse.Namespace) -> int:
+    try:
+        if command.needs_django:
+            set_up_django(arguments.config)
+        module = import_module(command.module)
+        code: int = module.run(arguments)
+    except Exception as error:
+        if not isinstance(error, _mendable()):
+            raise
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIG
+    return code
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """Name the errors that an operator mends in a file; key files need the console's extra to be there."""
+    from doorward_console.edges.key_files import BadKeyFile  # late: `--help` works without the console's extra
+
+    return ConfigError, BadKeyFile
+
+
+def set_up_django(config: Path | None) -> None:
+    """Point Django at the configuration and load the models; raises ConfigError."""
+    if config is not None:
+        os.environ[ENVIRONMENT] = str(config)
+    elif ENVIRONMENT not in os.environ:
+        os.environ[ENVIRONMENT] = str(DEFAULT_PATH)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "doorward_console.settings")
+    import django  # late: `--help` and commands without a database work without it
+
+    django.setup()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
