@@ -54,6 +54,9 @@ def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
         log.event("refused", code=no.code, detail=no.detail)
         meaning = reason_of(no.code).meaning
         return requests.refused(no.code, f"{meaning} ({no.detail})" if no.detail else meaning)
+    except OSError as error:  # a full disk, a folder that is gone: the world's, not ours
+        log.event("failed", error=error)
+        return requests.refused("runner.failed", f"{reason_of('runner.failed').meaning} ({error.strerror})")
 
 
 def clear(config: RunnerConfig) -> None:
@@ -71,14 +74,15 @@ def _prepared(config: RunnerConfig) -> Runner:
 
 
 def _answer(runner: Runner, request: Request) -> Mapping[str, Any]:
-    _end_what_is_over(runner)
-    nonces = nonce_file.fresh_nonces(runner.config.run_dir, runner.now)
     match request:
-        case ObeyOrder(envelope, port):
-            return _obey(runner, envelope, port, nonces)
         case CloseSession(session):
-            return _close(runner, session)
+            return _close(runner, session)  # first and with the least: shutting has to work on a full disk
+        case ObeyOrder(envelope, port):
+            _end_what_is_over(runner)
+            return _obey(runner, envelope, port, nonce_file.fresh_nonces(runner.config.run_dir, runner.now))
         case TellStatus():
+            _end_what_is_over(runner)
+            nonce_file.fresh_nonces(runner.config.run_dir, runner.now)
             return _status(runner)
 
 
@@ -86,7 +90,7 @@ def _end_what_is_over(runner: Runner) -> None:
     """Stand in for a closer that was prevented: end what is past its end, and what a killed runner left half done."""
     promised = runner.memory.promised()
     if promised.session is not None and promised.is_over(runner.now):
-        runner.memory.end(promised.session, is_ours=True)
+        _write_down_ended(runner, promised.session)
     ended = runner.memory.ended()
     is_this_boot = promised.boot == runner.now.boot
     for found in door.found_doors(runner.config.run_dir):
@@ -105,7 +109,7 @@ def _close(runner: Runner, session: SessionId | None) -> Mapping[str, Any]:
     """Shut without asking for a signature: whoever may speak to us may always shut."""
     found = [each for each in door.found_doors(runner.config.run_dir) if session in (None, each.session)]
     if session is not None:
-        runner.memory.end(session, is_ours=session == runner.memory.promised().session)
+        _write_down_ended(runner, session, is_ours=session == runner.memory.promised().session)
     for each in found:
         _shut(runner, each, is_for_good=True)
     return requests.shut(session or (found[0].session if found else None))
@@ -155,7 +159,7 @@ def _obey_shut(runner: Runner, order: Order, session: SessionId | None) -> Mappi
     """Shut what is named, and whatever else is open: this is what is wanted now."""
     runner.memory.promise(shut_promise(order, runner.memory.promised(), runner.now))
     if session is not None:
-        runner.memory.end(session, is_ours=True)
+        _write_down_ended(runner, session)
     found = door.found_doors(runner.config.run_dir)
     for each in found:
         _shut(runner, each, is_for_good=True)
@@ -195,7 +199,7 @@ def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
         command = door.sshd_command(config.sshd, new)
         closer.start(Opening(new.session, new.folder, runner.memory.ended_file, command, config.longest_session_s))
         door.wait_for_banner(new)
-    except Refused:
+    except (Refused, OSError):
         _shut(runner, new, is_for_good=False)
         raise
     log.event("opened", session=new.session, port=port, closer=closer.name, ends_s=int(ends_s))
@@ -225,7 +229,7 @@ def _chosen_closer(name: str) -> Closer:
 def _shut(runner: Runner, found: Door, *, is_for_good: bool) -> None:
     """End everything behind a door and take its files away; ``is_for_good``: written down first, never to open again."""
     if is_for_good:
-        runner.memory.end(found.session, is_ours=True)
+        _write_down_ended(runner, found.session)
     closers = [each for each in CLOSERS if each.name == found.closer] or [
         each for each in CLOSERS if each.is_possible()
     ]
@@ -234,3 +238,11 @@ def _shut(runner: Runner, found: Door, *, is_for_good: bool) -> None:
         raise Refused("door.not-ended", f"{found.session}: {', '.join(left)} goes on ending it")
     door.remove(found)
     log.event("shut", session=found.session, for_good=is_for_good)
+
+
+def _write_down_ended(runner: Runner, session: SessionId, *, is_ours: bool = True) -> None:
+    """Note that ``session`` never opens again; where the disk takes nothing any more, ending it goes on all the same."""
+    try:
+        runner.memory.end(session, is_ours=is_ours)
+    except OSError as error:
+        log.event("not-written", session=session, error=error)

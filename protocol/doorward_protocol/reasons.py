@@ -52,6 +52,7 @@ _ROWS: Final = (
     Reason("door.not-ended", "device maker", "Processes of the session are still there after the door was shut.", "Look at the device; the runner goes on ending them and its log names them."),
     Reason("runner.unavailable", "device maker", "The runner, the agent's root half, does not answer.", "Check doorward-runner.socket, or the one line in sudoers: doorward-agent status says which."),
     Reason("runner.malformed", "device maker", "The runner was sent something that is not a request.", "Update agent and runner together."),
+    Reason("runner.failed", "device maker", "The runner could not do its work: a disk that is full, or a folder that is gone.", "Look into the runner's log on the device; it names the file."),
     Reason("runner.busy", "nobody", "The runner is busy with another order.", "Nothing: the agent tries again."),
     # The tunnel did not come up
     Reason("tunnel.no-ssh", "device maker", "There is no ssh program on this device.", "Install OpenSSH's client."),

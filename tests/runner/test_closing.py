@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from doorward_runner.edges.systemd import run_command
 from tests.parts.files import write_whole
 from tests.parts.installed import cgroup_root, require
 from tests.parts.ports import free_port, is_listening
-from tests.parts.processes import Programs
+from tests.parts.processes import Programs, run
 from tests.parts.waiting import wait_until
 from tests.runner.programs import KEEPER, RUNNER
 from tests.runner.site import Site, is_running, is_shut
@@ -180,6 +182,35 @@ def test_door_when_its_end_cannot_be_read_then_it_is_ended(closing_site: Site) -
     pids = site.leave_behind(answer["port"])
     write_whole(site.run_dir / f"door-{answer['session']}" / "end", "")
     wait_until(lambda: is_shut(site, answer["port"], pids), 8, "the closer")
+
+
+@pytest.fixture
+def full_disk(site: Site) -> Iterator[Site]:
+    """A runner whose state_dir is a file system of its own, so small that a few files fill it."""
+    kept = {path.name: path.read_bytes() for path in site.state_dir.iterdir()}
+    if run(["/usr/bin/mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", site.state_dir]).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        for name, content in kept.items():
+            write_whole(site.state_dir / name, content, 0o600)
+        yield site
+    finally:
+        site.as_root("clear")
+        run(["/usr/bin/umount", site.state_dir])
+
+
+def test_door_when_the_disk_is_full_then_closing_works_and_opening_is_refused(full_disk: Site) -> None:
+    """What cannot be written down is ended all the same; what cannot be promised does not open."""
+    site = full_disk
+    answer = site.open()
+    pids = site.leave_behind(answer["port"])
+    with suppress(OSError), (site.state_dir / "filler").open("wb") as filler:
+        filler.write(bytes(100_000))
+    assert site.ask({"verb": "close", "session": answer["session"]})["ok"]
+    assert is_shut(site, answer["port"], pids)
+    refused = site.order(site.envelope(site.body(site.new_session())))
+    assert refused["code"] == "runner.failed"
+    assert site.left_over() == []
 
 
 def test_systemd_when_a_door_is_started_then_its_unit_kills_the_whole_group() -> None:
