@@ -18,7 +18,7 @@ check: install  ## Format, lint, types, rooms: under a minute
 	$(V)/ruff format --check .
 	$(V)/ruff check .
 	$(V)/mypy $(SOURCES)
-	$(V)/pytest -q tests/test_rooms.py
+	$(V)/pytest -q tests/test_rooms.py tests/test_programs.py
 
 test: install parts  ## Every test, with real parts; names what it had to skip
 	$(V)/pytest

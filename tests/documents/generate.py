@@ -15,7 +15,7 @@ from doorward_protocol.reasons import REASONS
 from tests.documents.closure import closure_lines
 from tests.documents.features import TABLES
 from tests.documents.marks import Marked, marked_tests
-from tests.documents.threats import ATTACKERS, OF_LATER
+from tests.documents.threats import ATTACKERS, OF_LATER, Attacker
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
@@ -66,18 +66,23 @@ def _tests(names: Sequence[str]) -> str:
 
 def threats(marked: Marked) -> str:
     """Give one table for each attacker: what remains, and what is prevented and by which test."""
-    parts = []
-    for who, can, rows in ATTACKERS:
-        cells = [
-            (
-                f"`{row.slug}`",
-                row.promise,
-                _tests(marked.get(row.slug, ())) or f"not yet: {OF_LATER.get(row.slug, 'no test')}",
-            )
-            for row in rows
-        ]
-        parts.append(f"\n### {who}\n\nCan: {can}. Cannot:\n\n" + _table(("row", "cannot", "held by"), cells))
-    return "".join(parts) + "\n"
+    return "".join(_threats_of(attacker, marked) for attacker in ATTACKERS) + "\n"
+
+
+def _threats_of(attacker: Attacker, marked: Marked) -> str:
+    rows = [
+        (
+            f"`{row.slug}`",
+            row.promise,
+            _tests(marked.get(row.slug, ())) or f"not yet: {OF_LATER.get(row.slug, 'no test')}",
+        )
+        for row in attacker.cannot
+    ]
+    whole = _tests(marked.get(attacker.slug, ()))
+    also = [(f"`{attacker.slug}`", "several of these at once", whole)] if whole else []
+    return f"\n### {attacker.who}\n\nCan: {attacker.can}. Cannot:\n\n" + _table(
+        ("row", "cannot", "held by"), rows + also
+    )
 
 
 def features(marked: Marked) -> str:

@@ -5,7 +5,7 @@ import pytest
 from tests.documents.features import IDS
 from tests.documents.generate import DOCS, documents
 from tests.documents.marks import marked_tests
-from tests.documents.threats import SLUGS
+from tests.documents.threats import ATTACKERS, SLUGS
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in documents()))
@@ -15,7 +15,9 @@ def test_document_when_generated_again_then_nothing_differs(name: str) -> None:
     assert path.read_text(encoding="utf-8") == documents()[path], "run: make docs"
 
 
-@pytest.mark.parametrize(("mark", "known"), [("feature", IDS), ("threat", SLUGS)])
+@pytest.mark.parametrize(
+    ("mark", "known"), [("feature", IDS), ("threat", (*SLUGS, *(attacker.slug for attacker in ATTACKERS)))]
+)
 def test_marks_when_read_then_each_names_a_row(mark: str, known: tuple[str, ...]) -> None:
     """A test that promises a row promises one that exists."""
     assert {row: tests for row, tests in marked_tests(mark).items() if row not in known} == {}

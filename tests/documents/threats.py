@@ -12,8 +12,18 @@ class Threat:
     promise: str
 
 
-ATTACKERS: Final[tuple[tuple[str, str, tuple[Threat, ...]], ...]] = (
-    ("The broker", "drop, delay, read metadata; prevent openings", (
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """Who, what they can still do, and what they cannot; a test may carry ``slug`` where it holds several rows at once."""
+
+    slug: str
+    who: str
+    can: str
+    cannot: tuple[Threat, ...]
+
+
+ATTACKERS: Final = (
+    Attacker("broker", "The broker", "drop, delay, read metadata; prevent openings", (
         Threat("broker-forgery", "open a door with an order of its own making, or with a changed one"),
         Threat("broker-replay", "open a door with an order that was obeyed before"),
         Threat("broker-late", "keep an order back and deliver it when it is no longer wanted"),
@@ -21,15 +31,15 @@ ATTACKERS: Final[tuple[tuple[str, str, tuple[Threat, ...]], ...]] = (
         Threat("broker-keeps-open", "keep a door open by dropping everything after ON"),
         Threat("broker-reads-secrets", "read settings that are marked secret"),
     )),
-    ("A relay", "cut; see who connects and how much; publish an open session's port more widely", (
+    Attacker("relay", "A relay", "cut; see who connects and how much; publish an open session's port more widely", (
         Threat("relay-reads", "read or change the ssh that goes through it"),
         Threat("relay-poses", "pass for a device to an engineer who uses the printed known_hosts line"),
         Threat("relay-opens", "open anything but the ports of its own live grants"),
     )),
-    ("Another host in a relay's place", "nothing", (
+    Attacker("other-host", "Another host in a relay's place", "nothing", (
         Threat("relay-host-key", "be talked to: its host key is refused before any authentication"),
     )),
-    ("Someone with a tunnel certificate", "hold the granted port while the grant lives", (
+    Attacker("tunnel-certificate-holder", "Someone with a tunnel certificate", "hold the granted port while the grant lives", (
         Threat("tunnel-root", "log in to the relay as root or anyone but the tunnel user, whatever its principal says"),
         Threat("tunnel-other-port", "listen on another port or address than its grant's"),
         Threat("tunnel-shell", "run a command, or get a shell, a terminal, an agent, X11 or sftp on the relay"),
@@ -37,57 +47,55 @@ ATTACKERS: Final[tuple[tuple[str, str, tuple[Threat, ...]], ...]] = (
         Threat("tunnel-certificate", "come in with a certificate that is expired, without principals, of another CA or of another type"),
         Threat("tunnel-after-end", "come back, or stay, after the grant ended"),
     )),
-    ("Root on one device", "forge that device's records from then on", (
+    Attacker("device-root", "Root on one device", "forge that device's records from then on", (
         Threat("device-foreign-topics", "read or write other devices' topics, or throw them off the broker"),
         Threat("device-foreign-ports", "take another session's port"),
         Threat("device-foreign-history", "write records in another's name"),
     )),
-    ("The agent's user on a device", "cut that device off, forge its reports and, until the receipt, its records", (
+    Attacker("agent-uid", "The agent's user on a device", "cut that device off, forge its reports and, until the receipt, its records", (
         Threat("agent-unsigned", "make the runner do anything that the grant key did not sign"),
         Threat("agent-stale", "make the runner obey an old order"),
         Threat("agent-again", "make the runner obey an order, or open a session, that is done"),
         Threat("agent-killed", "keep a door open by killing agent and runner"),
         Threat("agent-reads-session", "read what the engineer does"),
     )),
-    ("An engineer's log-in", "what the login user may do on that device while the session lasts", (
+    Attacker("engineer-login", "An engineer's log-in", "what the login user may do on that device while the session lasts", (
         Threat("login-reads-agent", "read the agent's keys or journal"),
         Threat("login-outlives", "leave a process behind, under nohup or setsid, when the session ends"),
         Threat("login-other-user", "log in as another user than the one in the order"),
     )),
-    ("The engineers' private key alone", "log in where a door is open and its port reachable", (
+    Attacker("device-key", "The engineers' private key alone", "log in where a door is open and its port reachable", (
         Threat("key-opens-nothing", "open a door"),
         Threat("key-replaced", "log in after the owner replaced the pair"),
     )),
-    ("The worker", "drop orders, forge receipts", (
+    Attacker("worker", "The worker", "drop orders, forge receipts", (
         Threat("worker-signs", "sign an order or a grant that anybody obeys"),
         Threat("worker-reads-keys", "read the grant key"),
     )),
-    ("The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
-        Threat("web-ceilings", "have an opening signed that goes past the ceilings"),
-        Threat("web-reads-keys", "read private keys"),
-        Threat("web-history", "alter the history unnoticed"),
+    Attacker("web-process", "The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
+        Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),
+        Threat("web-process-reads-keys", "read private keys"),
+        Threat("web-process-history", "alter the history unnoticed"),
     )),
-    ("A member without the right", "what the role allows", (
+    Attacker("member", "A member without the right", "what the role allows", (
         Threat("member-toggles", "turn maintenance on or off as engineer or viewer"),
         Threat("member-other-project", "see or change anything of a project without being its member"),
         Threat("member-forged-request", "be made to act by another site's page (CSRF)"),
         Threat("member-session-fixed", "be signed in under a session that an attacker chose"),
     )),
-    ("A copy of the database, or a backup", "read metadata and password hashes", (
+    Attacker("database-copy", "A copy of the database, or a backup", "read metadata and password hashes", (
         Threat("database-keys", "read private keys"),
         Threat("database-tokens", "read join tokens, pairing tokens or API tokens"),
         Threat("database-restored", "make a restored console silently forget or repeat what was done"),
     )),
-    ("A dead process of ours", "delay an opening", (
+    Attacker("dead-process", "A dead process of ours", "delay an opening", (
         Threat("ends-device-alone", "keep the device from ending a session alone"),
         Threat("ends-relay-alone", "keep the relay from ending a session alone"),
         Threat("ends-console-alone", "keep the console from ending a session alone"),
         Threat("dead-daemon", "let anything new in at a relay whose daemon is dead"),
     )),
 )  # fmt: skip
-"""Who, what they can still do, and what they cannot."""
-
-SLUGS: Final = tuple(threat.slug for _, _, threats in ATTACKERS for threat in threats)
+SLUGS: Final = tuple(threat.slug for attacker in ATTACKERS for threat in attacker.cannot)
 
 OF_LATER: Final = {
     "broker-reads-secrets": "settings carry no secrets yet",
