@@ -73,9 +73,10 @@ ATTACKERS: Final = (
         Threat("worker-reads-keys", "read the grant key"),
     )),
     Attacker("web-process", "The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
-        Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),
-        Threat("web-process-reads-keys", "read private keys"),
-        Threat("web-process-history", "alter the history unnoticed"),
+        Threat("web-ceilings", "have an opening signed that goes past the ceilings"),
+        Threat("web-reads-keys", "read private keys"),
+        Threat("web-alters-history", "alter the history unnoticed"),
+        Threat("history-altered", "change or remove a record, even with its own SQL"),
     )),
     Attacker("member", "A member without the right", "what the role allows", (
         Threat("member-toggles", "turn maintenance on or off as engineer or viewer"),
