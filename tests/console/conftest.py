@@ -36,7 +36,21 @@ def _configure() -> Path:
         "django.contrib.auth.hashers.MD5PasswordHasher"
     ]  # quick; what is stored is not tested by it
     django.setup()
+    _let_tests_empty_the_records()
     return folder
+
+
+def _let_tests_empty_the_records() -> None:
+    """Take the append-only triggers away while a test's rows are emptied, and put them back."""
+    from django.db.backends.sqlite3.operations import DatabaseOperations
+    from doorward_console.history.triggers import add_statements, drop_statements
+
+    emptying = DatabaseOperations.sql_flush
+
+    def sql_flush(self: Any, *args: Any, **kwargs: Any) -> list[str]:
+        return [*drop_statements("sqlite"), *emptying(self, *args, **kwargs), *add_statements("sqlite")]
+
+    DatabaseOperations.sql_flush = sql_flush  # type: ignore[method-assign]  # the one place where rows are emptied
 
 
 FOLDER = _configure()
