@@ -9,8 +9,8 @@ relays on one machine. Called by ``watch`` and ``runtime``.
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 ESTABLISHED: Final = 0x01
@@ -47,6 +47,14 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Bytes that we sent over a connection and the peer acknowledged, and bytes that came from it."""
+
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A listening socket on a port that devices may hold."""
 
@@ -66,6 +74,7 @@ class Tunnel:
 
     Attributes:
         parent: sshd's privileged half, which goes with it.
+        inode: of the connection itself.
         listeners: what it holds open; empty when it asked for nothing (yet).
     """
 
@@ -74,6 +83,7 @@ class Tunnel:
     started: int
     peer: str
     peer_port: int
+    inode: int
     listeners: tuple[Listener, ...] = ()
 
 
@@ -84,15 +94,22 @@ class Visitor:
     port: int
     address: str
     from_port: int
+    inode: int
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All of it at one instant. ``listeners`` are all of the tunnel user's, but for those of another relay's sshd."""
+    """All of it at one instant.
+
+    Attributes:
+        listeners: all of the tunnel user's, but for those of another relay's sshd.
+        counts: bytes so far by a connection's inode; empty where the kernel does not tell.
+    """
 
     tunnels: tuple[Tunnel, ...]
     listeners: tuple[Listener, ...]
     visitors: tuple[Visitor, ...]
+    counts: Mapping[int, Count] = field(default_factory=dict)
 
     def holders_of(self, ports: Iterable[int]) -> tuple[Tunnel, ...]:
         """Give the tunnels that hold any of ``ports``."""
@@ -115,7 +132,7 @@ def visitors_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Visito
     """Give whoever is connected to any of ``ports``."""
     wanted = frozenset(ports)
     return tuple(
-        Visitor(one.local_port, one.remote, one.remote_port)
+        Visitor(one.local_port, one.remote, one.remote_port, one.inode)
         for one in sockets
         if one.state == ESTABLISHED and one.local_port in wanted
     )
@@ -153,7 +170,7 @@ def _tunnel(process: Process, arrived: dict[int, Socket], listeners: Sequence[Li
         return None
     held = tuple(one for one in listeners if one.inode in process.inodes)
     peer, port = connection.remote, connection.remote_port
-    return Tunnel(process.pid, process.parent, process.started, peer, port, held)
+    return Tunnel(process.pid, process.parent, process.started, peer, port, connection.inode, held)
 
 
 def _listener(one: Socket) -> Listener:

@@ -15,7 +15,7 @@ from doorward_protocol.records import Fact
 
 from doorward_relay.effects import Effect, EndTunnel, ProbeDoor, WriteRecord
 from doorward_relay.ledger import Ledger
-from doorward_relay.view import Listener, Tunnel, View, Visitor
+from doorward_relay.view import Count, Listener, Tunnel, View, Visitor
 
 IDLE_MS: Final = 15_000
 """How long a connection may hold nothing: a device asks for its forward in the same breath, hello takes seconds."""
@@ -32,12 +32,14 @@ class KnownTunnel:
         grant: whose forward it holds or held.
         is_up: it holds a forward of a live session.
         since: when it came to that (ms).
+        count: bytes when it was last looked at.
     """
 
     tunnel: Tunnel
     grant: Grant | None
     is_up: bool
     since: int
+    count: Count | None = None
 
     @property
     def session(self) -> SessionId | None:
@@ -50,6 +52,7 @@ class KnownVisitor:
 
     grant: Grant
     since: int
+    count: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
     effects: list[Effect] = []
     for tunnel in view.tunnels:
         was = known.tunnels.get(key_of(tunnel))
-        now_known = _known_tunnel(tunnel, was, ledger, now)
+        now_known = replace(_known_tunnel(tunnel, was, ledger, now), count=view.counts.get(tunnel.inode))
         found[key_of(tunnel)] = now_known
         if now_known.is_up and (was is None or not was.is_up):
             effects += _up(now_known)
@@ -163,7 +166,15 @@ def _up(one: KnownTunnel) -> list[Effect]:
 
 def _down(was: KnownTunnel, now: int) -> Fact:
     device = None if was.grant is None else was.grant.device
-    return Fact("tunnel.down", was.session, device, {"peer": was.tunnel.peer, "lasted_ms": now - was.since})
+    data = {"peer": was.tunnel.peer, "lasted_ms": now - was.since, **_at_least(was.count)}
+    return Fact("tunnel.down", was.session, device, data)
+
+
+def _at_least(count: Count | None) -> dict[str, int | None]:
+    """Give the bytes to and from the other end at the last look before it went: as many at least."""
+    if count is None:
+        return {"bytes_to": None, "bytes_from": None}
+    return {"bytes_to": count.sent, "bytes_from": count.received}
 
 
 def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[Visitor, KnownVisitor], list[Effect]]:
@@ -176,7 +187,7 @@ def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[
             was = KnownVisitor(ledger.live[session].grant, now)
             effects.append(WriteRecord(_came(visitor, was)))
         if was is not None:
-            found[visitor] = was
+            found[visitor] = replace(was, count=view.counts.get(visitor.inode))
     for visitor, gone in known.visitors.items():
         if visitor not in found:
             effects.append(WriteRecord(_left(visitor, gone, now)))
@@ -194,5 +205,6 @@ def _left(visitor: Visitor, one: KnownVisitor, now: int) -> Fact:
         "from_port": visitor.from_port,
         "port": visitor.port,
         "lasted_ms": now - one.since,
+        **_at_least(one.count),
     }
     return Fact("visitor.left", one.grant.session, one.grant.device, data)

@@ -165,6 +165,7 @@ def test_the_daemon_when_it_is_killed_then_what_was_granted_still_ends_and_nothi
     relay.daemon.kill()
     early = dial(grant.session)
     client = early.dial()
+    assert early.hello()["code"] == "relay.unavailable"
     client.end()
 
     wait_until(lambda: time.time() * 1000 > grant.ends_at + 100, 10, "the grant's end")

@@ -6,7 +6,7 @@ from doorward_protocol.grants import Grant, GrantedForward
 from doorward_relay import watch
 from doorward_relay.effects import EndTunnel, Live, ProbeDoor, WriteRecord
 from doorward_relay.ledger import Ledger
-from doorward_relay.view import Listener, Process, Tunnel, View, Visitor, sockets_from_table, view_from
+from doorward_relay.view import Count, Listener, Process, Tunnel, View, Visitor, sockets_from_table, view_from
 from doorward_relay.watch import IDLE_MS, Known, look
 
 from tests.relay.test_ledger import NOW, after, grant
@@ -23,7 +23,7 @@ TABLE_6 = """\
    1: 0000000000000000FFFF00000100007F:4E20 0000000000000000FFFF00000B00000A:9C42 01 0:0 00:0 0 990 0 22 1 0
 """
 LISTENER = Listener("0.0.0.0", 20_000, 990, 11)
-TUNNEL = Tunnel(100, 99, 5, "10.0.0.11", 40_000, (LISTENER,))
+TUNNEL = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12, (LISTENER,))
 
 
 def _view(*tunnels: Tunnel, visitors: tuple[Visitor, ...] = ()) -> View:
@@ -52,7 +52,7 @@ def test_a_view_when_two_relays_share_the_tunnel_user_then_each_sees_its_own_con
     processes = [Process(100, 99, 5, frozenset({11, 12, 13}))]
     ours = view_from(read, processes, ssh_port=2222, tunnel_uid=990)
     assert ours.tunnels == (TUNNEL,)
-    assert ours.visitors == (Visitor(20_000, "127.0.0.2", 40_001),)
+    assert ours.visitors == (Visitor(20_000, "127.0.0.2", 40_001, 13),)
     assert view_from(read, processes, ssh_port=2223, tunnel_uid=990) == View((), (), ())
 
 
@@ -73,7 +73,7 @@ def test_a_tunnel_when_it_comes_and_goes_then_each_is_told_once_and_the_door_is_
     down = look(up.known, _view(), ledger, now=NOW + 1000)
     assert _verbs(down) == ["tunnel.down"]
     fact = next(one.fact for one in down.effects if isinstance(one, WriteRecord))
-    assert fact.data == {"peer": "10.0.0.11", "lasted_ms": 1000}
+    assert fact.data == {"peer": "10.0.0.11", "lasted_ms": 1000, "bytes_to": None, "bytes_from": None}
 
 
 def test_a_surplus_listener_when_it_is_seen_twice_then_it_is_ended_twice_and_recorded_once() -> None:
@@ -97,7 +97,7 @@ def test_a_public_listener_when_loopback_is_granted_then_it_is_surplus() -> None
 
 def test_a_connection_when_it_holds_nothing_for_long_then_it_is_ended() -> None:
     """Whoever logged in and asks for nothing cannot wait for a better day."""
-    idle = Tunnel(100, 99, 5, "10.0.0.11", 40_000)
+    idle = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12)
     first = look(Known(is_shut=True), _view(idle), Ledger(), now=NOW)
     early = look(first.known, _view(idle), Ledger(), now=NOW + IDLE_MS - 1)
     late = look(early.known, _view(idle), Ledger(), now=NOW + IDLE_MS)
@@ -107,11 +107,16 @@ def test_a_connection_when_it_holds_nothing_for_long_then_it_is_ended() -> None:
 
 def test_a_visitor_when_they_come_and_go_then_both_are_told_with_their_address() -> None:
     """Who connected, from where, for how long."""
-    ledger, visitor = after(grant()), Visitor(20_000, "203.0.113.9", 50_000)
+    ledger, visitor = after(grant()), Visitor(20_000, "203.0.113.9", 50_000, 31)
     up = look(Known(is_shut=False), _view(TUNNEL), ledger, now=NOW)
-    came = look(up.known, _view(TUNNEL, visitors=(visitor,)), ledger, now=NOW + 1000)
+    inside = replace(_view(TUNNEL, visitors=(visitor,)), counts={31: Count(70, 7)})
+    came = look(up.known, inside, ledger, now=NOW + 1000)
     left = look(came.known, _view(TUNNEL), ledger, now=NOW + 4000)
     assert (_verbs(came), _verbs(left)) == (["visitor.came"], ["visitor.left"])
+    fact = next(one.fact for one in left.effects if isinstance(one, WriteRecord))
+    assert fact.data == {
+        "address": "203.0.113.9", "from_port": 50_000, "port": 20_000, "lasted_ms": 3000, "bytes_to": 70, "bytes_from": 7,
+    }  # fmt: skip
 
 
 def test_all_doors_when_the_last_is_shut_then_that_is_told_once() -> None:
@@ -125,8 +130,8 @@ def test_all_doors_when_the_last_is_shut_then_that_is_told_once() -> None:
 def test_an_ending_session_when_a_connection_once_held_its_port_then_that_connection_goes_too() -> None:
     """Cancelling the forward does not save a connection from its session's end."""
     up = look(Known(), _view(TUNNEL), after(grant()), now=NOW)
-    empty = Tunnel(100, 99, 5, "10.0.0.11", 40_000)
-    other = Tunnel(200, 99, 6, "10.0.0.12", 40_000)
+    empty = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12)
+    other = Tunnel(200, 99, 6, "10.0.0.12", 40_000, 14)
     gone = watch.tunnels_to_end(up.known, _view(empty, other), grant().session, (20_000,))
     assert gone == (empty,)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from doorward_relay.edges import kernel
+from doorward_relay.edges.counting import byte_counts
 from doorward_relay.view import Listener, Socket, Tunnel, View, listening_on, view_from, visitors_on
 
 PAUSE_S: Final = 0.02
@@ -28,11 +29,13 @@ class Doorkeeper:
     def glance(self) -> View:
         """Look, walking the processes only if something may have changed."""
         table = kernel.sockets()
+        inodes = self._inodes(table)
         if self._walked is not None:
-            at, inodes, view = self._walked
-            if inodes == self._inodes(table) and (not inodes or time.monotonic() - at < _WALK_S):
-                return replace(view, visitors=visitors_on(table, (one.port for one in view.listeners)))
-        return self._walk(table)
+            at, before, view = self._walked
+            if inodes == before and (not inodes or time.monotonic() - at < _WALK_S):
+                visitors = visitors_on(table, (one.port for one in view.listeners))
+                return replace(view, visitors=visitors, counts=byte_counts() if view.tunnels else {})
+        return replace(self._walk(table), counts=byte_counts() if inodes else {})
 
     def look(self) -> View:
         """Look with the processes as they are now."""

@@ -24,12 +24,12 @@ from doorward_relay.ledger import Ledger
 from doorward_relay.pairing import PairingOffer, Pinned
 
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS live (session TEXT PRIMARY KEY, grant_json TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS ended (session TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS live (session TEXT PRIMARY KEY, grant_json TEXT NOT NULL, digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ended (session TEXT PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS record (
   author TEXT NOT NULL, n INTEGER NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL, envelope BLOB NOT NULL,
-  PRIMARY KEY (author, n)) STRICT;
-CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+  PRIMARY KEY (author, n));
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _FACTS: Final = ("sequence", "offer", "pinned", "heads", "receipted", "reconciled")
 """Single values, as JSON."""
