@@ -2,8 +2,9 @@
 
 The device needs no clock (protocol.md §4, "Time"): an accepted order's ``issued_at`` is taken as the time at the
 boot-time clock's reading, never moving back within a boot, and a session's end becomes a reading of that clock. A
-repeated order can only keep or shorten what was first promised; one of a higher revision may change it, and neither
-goes past the longest session that this device allows, counted from the session's first acceptance.
+repeated order can therefore only keep or shorten what was first promised; one of a higher revision may change it. Neither
+goes past the order's duration, nor past the longest session that this device allows, both counted from the session's
+first acceptance.
 """
 
 from dataclasses import dataclass
@@ -55,12 +56,9 @@ def shut_promise(order: Order, last: Promise, now: Moment) -> Promise:
 def open_promise(order: Order, door: OpenDoor, last: Promise, now: Moment, longest_s: int) -> Promise | None:
     """Give what is written down once ``order`` is accepted; None when its end has passed by the device's own clock."""
     ahead_ms = _console_ahead_ms(order, last, now)
-    left_s = (door.ends_at - ahead_ms) / 1000 - now.uptime_s
     goes_on = last.session == door.session and last.boot == now.boot
     accepted_s = last.accepted_s if goes_on else now.uptime_s
-    ends_s = min(now.uptime_s + left_s, accepted_s + min(door.duration_s, longest_s))
-    if goes_on and order.revision == last.revision:
-        ends_s = min(ends_s, last.ends_s)
+    ends_s = min((door.ends_at - ahead_ms) / 1000, accepted_s + min(door.duration_s, longest_s))
     if ends_s <= now.uptime_s:
         return None
     return Promise(order.revision, order.digest, door.session, now.boot, accepted_s, ends_s, ahead_ms)

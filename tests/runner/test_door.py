@@ -30,6 +30,7 @@ def test_door_when_opened_then_login_user_gets_a_shell_with_the_key(site: Site) 
     assert (status["state"], status["session"], status["port"]) == ("open", answer["session"], answer["port"])
 
 
+@pytest.mark.threat("login-other-user")
 def test_door_when_open_then_other_users_and_other_keys_are_refused(site: Site) -> None:
     """No other account, no other key, no password."""
     answer = site.open()
@@ -56,7 +57,6 @@ def test_door_when_scp_and_sftp_are_used_then_files_go_through(site: Site) -> No
     assert (site.folder / "back").read_bytes() == local.read_bytes()
 
 
-@pytest.mark.threat("engineer-login")
 def test_door_when_forwarding_is_asked_then_every_kind_is_refused(site: Site, programs: Programs) -> None:
     """A door is a way in and no way through: no -L, -R, -D, -W, stream-local, agent, X11 or tunnel."""
     answer = site.open()
@@ -101,6 +101,7 @@ def test_door_when_user_has_an_rc_file_then_it_is_not_run(site: Site) -> None:
 
 
 @pytest.mark.feature("B3")
+@pytest.mark.threat("relay-poses")
 def test_door_when_host_key_is_certified_then_ssh_accepts_it_by_its_authority(site: Site) -> None:
     """The known_hosts line that the console prints is enough: the door proves that it is this device's."""
     authority = site.folder / "host_ca"

@@ -53,13 +53,17 @@ def test_promise_when_end_and_duration_differ_then_the_sooner_holds(
 
 
 @pytest.mark.feature("B4")
-@given(signed_later_s=st.integers(0, 600), heard_later_s=st.integers(0, 600))
-def test_promise_when_order_is_repeated_then_it_never_lasts_longer(signed_later_s: int, heard_later_s: int) -> None:
+@given(
+    ends_in_s=st.integers(1, 900), signed_later_s=st.integers(0, 600), heard_later_s=st.floats(0, 600, allow_nan=False)
+)
+def test_promise_when_order_is_repeated_then_it_never_lasts_longer(
+    ends_in_s: int, signed_later_s: int, heard_later_s: float
+) -> None:
     """An order signed again for the same revision keeps or shortens what was first promised."""
-    first = promise_for(Promise(), START, ends_at=NOW + 900_000, duration_s=600)
+    body = {"ends_at": NOW + ends_in_s * 1000, "duration_s": 600}
+    first = promise_for(Promise(), START, **body)
     assert first is not None
-    issued_at = NOW + signed_later_s * 1000
-    again = promise_for(first, after(heard_later_s), issued_at=issued_at, ends_at=NOW + 900_000, duration_s=600)
+    again = promise_for(first, after(heard_later_s), issued_at=NOW + signed_later_s * 1000, **body)
     assert again is None or again.ends_s <= first.ends_s
 
 

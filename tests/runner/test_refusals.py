@@ -104,7 +104,7 @@ CASES: Final = (
 
 
 @pytest.mark.feature("B2")
-@pytest.mark.threat("agent-uid")
+@pytest.mark.threat("agent-unsigned", "agent-stale", "agent-again")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code}: {case.why}")
 def test_runner_when_order_may_not_be_obeyed_then_it_is_refused_and_nothing_opens(held: Site, case: Case) -> None:
     """The runner judges for itself: whatever the agent's user hands over, nothing opens and nothing is used up."""
@@ -141,7 +141,7 @@ def _age(site: Site, by_s: int) -> None:
     write_whole(stamp, f"{int(float(Path('/proc/uptime').read_text().split()[0])) - by_s}\n")
 
 
-@pytest.mark.threat("broker-replay")
+@pytest.mark.threat("broker-late", "agent-stale")
 def test_runner_when_order_was_kept_back_for_ten_minutes_then_it_is_stale(site: Site) -> None:
     """What answers an ask of ten minutes ago opens nothing, whoever kept it back and whatever the wall clock says."""
     site.ask({"verb": "status"})
@@ -161,7 +161,7 @@ def test_runner_when_nonce_is_the_older_of_two_then_the_order_is_obeyed(site: Si
     assert site.order(envelope)["ok"]
 
 
-@pytest.mark.threat("agent-uid", "broker-replay")
+@pytest.mark.threat("agent-again", "broker-replay")
 def test_runner_when_order_was_done_before_then_its_nonce_is_used_up(site: Site) -> None:
     """An order that was obeyed is stale from then on: handing it over again changes nothing, open or closed."""
     site.ask({"verb": "status"})
@@ -176,7 +176,7 @@ def test_runner_when_order_was_done_before_then_its_nonce_is_used_up(site: Site)
     assert not is_listening(port)
 
 
-@pytest.mark.threat("agent-uid")
+@pytest.mark.threat("agent-again")
 def test_runner_when_session_was_closed_then_signed_again_it_stays_closed(site: Site) -> None:
     """A session that was closed or has ended never opens again, freshly signed or not, at any revision."""
     first = site.open()
@@ -187,7 +187,7 @@ def test_runner_when_session_was_closed_then_signed_again_it_stays_closed(site: 
     assert site.left_over() == []
 
 
-@pytest.mark.threat("agent-uid")
+@pytest.mark.threat("agent-unsigned")
 def test_runner_when_agents_user_looks_then_state_is_hidden_and_only_one_command_is_roots(site: Site) -> None:
     """The agent's user reads no pin, counter or key, and sudo gives it nothing but the one fixed command line."""
     for user in (site.agent_user, site.login_user):
