@@ -91,6 +91,24 @@ def test_door_when_forwarding_is_asked_then_every_kind_is_refused(site: Site, pr
         assert stream.recv(100) == b""
 
 
+@pytest.mark.threat("agent-reads-session")
+def test_door_when_engineer_works_then_agents_user_sees_nothing_of_it(site: Site) -> None:
+    """Memory, descriptors and environment of the session are another user's; the door's host key is root's."""
+    answer = site.open()
+    pids = site.leave_behind(answer["port"])
+    folder = site.run_dir / f"door-{answer['session']}"
+    hidden = [f"/proc/{pid}/{name}" for pid in pids for name in ("environ", "mem", "maps")]
+    hidden += [str(site.state_dir / "door_host_key"), str(folder / "sshd_config"), str(folder / "door.json")]
+    for path in hidden:
+        assert run(["/usr/bin/head", "-c", "1", path], user=site.agent_user).returncode != 0, path
+        assert Path(path).exists()
+    for pid in pids:
+        assert run(["/bin/ls", f"/proc/{pid}/fd"], user=site.agent_user).returncode != 0
+        assert run(["/bin/kill", "-0", str(pid)], user=site.agent_user).returncode != 0
+    for name in ("end", "authorized_keys"):
+        assert run(["/usr/bin/tee", folder / name], stdin=b"x", user=site.agent_user).returncode != 0
+
+
 def test_door_when_user_has_an_rc_file_then_it_is_not_run(site: Site) -> None:
     """PermitUserRC and PermitUserEnvironment are off: nothing that an engineer left behind runs at the next log-in."""
     answer = site.open()

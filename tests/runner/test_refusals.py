@@ -190,6 +190,7 @@ def test_runner_when_session_was_closed_then_signed_again_it_stays_closed(site: 
 @pytest.mark.threat("agent-unsigned")
 def test_runner_when_agents_user_looks_then_state_is_hidden_and_only_one_command_is_roots(site: Site) -> None:
     """The agent's user reads no pin, counter or key, and sudo gives it nothing but the one fixed command line."""
+    assert site.ask({"verb": "status"})["ok"]
     for user in (site.agent_user, site.login_user):
         for name in ("", "pins.json", "promise.json", "door_host_key"):
             assert run(["/bin/cat", site.state_dir / name], user=user).returncode != 0
