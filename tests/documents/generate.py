@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from doorward_agent.states import DOOR_TABLE
+from doorward_agent.tables import answers_from_table
 from doorward_protocol.audit import VERBS
 from doorward_protocol.reasons import REASONS
 
@@ -23,6 +25,7 @@ DOCS: Final = Path(__file__).parents[2] / "docs"
 def documents() -> Mapping[Path, str]:
     """Give every document with generated parts, as it should read now."""
     return {
+        DOCS / "architecture.md": _filled("architecture.md", {"door": door()}),
         DOCS / "protocol.md": _filled("protocol.md", {"verbs": verbs(), "reasons": reasons()}),
         DOCS / "threat-model.md": _filled("threat-model.md", {"threats": threats(marked_tests("threat"))}),
         DOCS / "features.md": features(marked_tests("feature")),
@@ -44,6 +47,16 @@ def _filled(name: str, sections: Mapping[str, str]) -> str:
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heading, ["---"] * len(heading), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+
+
+def door() -> str:
+    """Draw the door's machine from its table: every move, with the triggers that bring it about."""
+    moves: dict[tuple[str, str], list[str]] = {}
+    for answer in answers_from_table(DOOR_TABLE):
+        if answer.target is not None:
+            moves.setdefault((answer.source, answer.target), []).append(answer.trigger)
+    arrows = [f"    {source} --> {target}: {', '.join(triggers)}\n" for (source, target), triggers in moves.items()]
+    return "```mermaid\nstateDiagram-v2\n    [*] --> SHUT\n" + "".join(arrows) + "```\n"
 
 
 def verbs() -> str:
