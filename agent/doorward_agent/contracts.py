@@ -18,7 +18,7 @@ from doorward_agent.events import Event
 class Post(Protocol):
     """Where edges put their events; never blocks for long, may drop a message when nobody reads."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event, /) -> None: ...
 
 
 class Clock(Protocol):

@@ -96,6 +96,10 @@ class Scene:
         self.relay.admit(body.session, self.console.port)
         return self.certified(body)
 
+    @property
+    def routes(self) -> tuple[RelayRoute, ...]:
+        return (self.relay.route(self.relay.ca.certificate(self.seat.tunnel, new_id("s"))),)
+
     def certified(self, body: OpenDoor) -> OpenDoor:
         certificate = self.relay.ca.certificate(self.seat.tunnel, body.session)
         return self.console.body(

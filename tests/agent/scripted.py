@@ -58,6 +58,12 @@ def ssh_line(key: Ed25519PrivateKey) -> str:
     return public.decode()
 
 
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+
+
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -87,13 +93,10 @@ class Seat:
             "mqtt": {"host": broker.host, "port": broker.port},
         }
         credentials = broker.client(self.device)
-        key = self.tunnel.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-        )
         files = {
             "identity.json": json.dumps(document).encode(),
             "identity_key": self.identity.raw(),
-            "tunnel_key": key,
+            "tunnel_key": private_pem(self.tunnel),
             "mqtt.key": credentials.key_pem,
             "mqtt.pem": credentials.chain_pem,
             "mqtt-ca.pem": broker.root.pem,
@@ -115,6 +118,7 @@ class ScriptedConsole:
     raw_records: dict[int, bytes] = field(default_factory=dict)
     presence: list[str] = field(default_factory=list)
     revision: int = 0
+    door_revision: int = 0
     port: int = 22001
     _client: mqtt.Client | None = None
 
@@ -203,6 +207,7 @@ class ScriptedConsole:
         ask = self.asks[-1]
         if "revision" not in changes:
             self.revision += 1
+            self.door_revision = self.door_revision if isinstance(body, ApplySettings) else self.revision
         text = changes.pop("body_text", None) or text_from_body(body)
         signer: SigningKey = changes.pop("signer", self.seat.grant)
         values: dict[str, Any] = {

@@ -128,7 +128,6 @@ def test_join_when_console_answers_then_keys_stay_and_pins_reach_the_runner(
     }
 
 
-@pytest.mark.threat("join-impostor")
 def test_join_when_certificate_is_another_then_nothing_is_sent(server: JoinServer, config: Path) -> None:
     """A server with another certificate than the join string names gets no byte of the token."""
     line = server.line.rsplit(":", 1)[0] + ":" + "0" * 64

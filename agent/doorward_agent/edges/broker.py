@@ -1,6 +1,6 @@
 """The MQTT broker, through paho: TLS with a client certificate, the pinned CA, no trust in the device's clock.
 
-One connection per ``connect``, each on a thread of its own that ends with it; reconnecting is ``machine``'s business. paho's
+One connection per ``connect``, each with threads of its own that end with it; reconnecting is ``link``'s business. paho's
 threads only put events on the queue.
 """
 
@@ -82,9 +82,12 @@ class _Connection:
 
     def __init__(self, device: DeviceId, address: BrokerAddress, post: Post, generation: int) -> None:
         self._device, self._address, self._post, self._generation = device, address, post, generation
-        self._records: dict[int, int] = {}
+        self._sent: dict[int, int | None] = {}
+        self._early: set[int] = set()
         self._lock = threading.Lock()
         self._is_stopped = threading.Event()
+        self._is_over = threading.Event()
+        self._why = ""
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=device, clean_session=True, reconnect_on_failure=False
         )
@@ -92,16 +95,21 @@ class _Connection:
         self._client.max_inflight_messages_set(MOST_IN_FLIGHT)
         self._client.will_set(topic(device, "presence"), AWAY, qos=1, retain=True)
         self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
         self._thread = threading.Thread(target=self._run, name=f"broker-{generation}", daemon=True)
         self._thread.start()
 
     def publish(self, leaf: str, payload: bytes, *, retain: bool, record: int | None) -> None:
-        with self._lock:  # the acknowledgement must not come before its number is known
-            sent = self._client.publish(topic(self._device, leaf), payload, qos=1, retain=retain)
-            if record is not None:
-                self._records[sent.mid] = record
+        sent = self._client.publish(topic(self._device, leaf), payload, qos=1, retain=retain)
+        with self._lock:  # never around publish(): paho calls _on_publish while it holds a lock that publish() takes
+            is_acknowledged = sent.mid in self._early
+            self._early.discard(sent.mid)
+            if not is_acknowledged:
+                self._sent[sent.mid] = record
+        if is_acknowledged and record is not None:
+            self._post(RecordDelivered(self._generation, record))
 
     def stop(self) -> None:
         self._is_stopped.set()
@@ -112,13 +120,19 @@ class _Connection:
             except (ValueError, RuntimeError) as error:
                 _log.info("goodbye not sent error=%s", error)
         self._client.disconnect()
+        self._is_over.wait(1.0)
+        self._is_over.set()  # a broker that does not answer is not waited for
         self._thread.join(STOP_LIMIT_S)
 
     def _run(self) -> None:
         try:
             self._client.tls_set_context(tls_context(self._address))
             self._client.connect(self._address.host, self._address.port, keepalive=self._address.keepalive_s)
-            why = str(self._client.loop_forever(retry_first_connection=False))
+            # paho's own thread: without it publish() would write to the socket from two threads at once.
+            self._client.loop_start()
+            self._is_over.wait()
+            self._client.loop_stop()
+            why = self._why
         except (OSError, ValueError) as error:
             why = str(error)
         self._post(BrokerLost(self._generation, why))
@@ -129,8 +143,12 @@ class _Connection:
             client.disconnect()
             return
         client.subscribe([(topic(self._device, leaf), 1) for leaf in TO_DEVICE])
-        client.publish(topic(self._device, "presence"), PRESENT, qos=1, retain=True)
+        self.publish("presence", PRESENT, retain=True, record=None)
         self._post(BrokerConnected(self._generation))
+
+    def _on_disconnect(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._why = str(reason)
+        self._is_over.set()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         found = device_and_leaf(message.topic)
@@ -139,6 +157,9 @@ class _Connection:
 
     def _on_publish(self, _client: mqtt.Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         with self._lock:
-            record = self._records.pop(mid, None)
+            if mid not in self._sent:
+                self._early.add(mid)  # publish() has not returned yet
+                return
+            record = self._sent.pop(mid)
         if record is not None:
             self._post(RecordDelivered(self._generation, record))

@@ -36,7 +36,7 @@ POLL_S: Final = 0.004
 SLOW_POLL_S: Final = 0.05
 QUICK_S: Final = 1.0
 COMMAND_LIMIT_S: Final = 10.0
-CHECK_LIMIT_S: Final = 5.0
+CHECK_LIMIT_S: Final = 3.0
 STOP_LIMIT_S: Final = 3.0
 FORWARD_TRIES: Final = 3
 """The relay frees our port for us; that it is taken again by the time we ask happens to nobody twice."""
@@ -254,12 +254,21 @@ def _reachability(host: str, port: int) -> str:
     except (OSError, UnicodeError):
         return "tunnel.unresolved"
     for family, kind, protocol, _name, address in addresses:
-        with socket.socket(family, kind, protocol) as connection, contextlib.suppress(OSError):
+        with socket.socket(family, kind, protocol) as connection:
             connection.settimeout(CHECK_LIMIT_S)
-            connection.connect(address)
-            # An SSH server with which no kind of host key is shared is not the one that was pinned.
-            return "tunnel.host-key" if connection.recv(4) == b"SSH-" else "tunnel.unreachable"
+            if connection.connect_ex(address) == 0:
+                return _greeting(connection)
     return "tunnel.unreachable"
+
+
+def _greeting(connection: socket.socket) -> str:
+    """Say what is wrong with a port that accepts: an SSH server with no kind of host key that was pinned is another one."""
+    try:
+        return "tunnel.host-key" if connection.recv(4) == b"SSH-" else "tunnel.unreachable"
+    except TimeoutError:
+        return "tunnel.timeout"
+    except OSError:
+        return "tunnel.unreachable"
 
 
 def _pause_s(child: _Child) -> float | None:
