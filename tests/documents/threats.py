@@ -75,8 +75,7 @@ ATTACKERS: Final = (
     Attacker("web-process", "The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
         Threat("web-ceilings", "have an opening signed that goes past the ceilings"),
         Threat("web-reads-keys", "read private keys"),
-        Threat("web-alters-history", "alter the history unnoticed"),
-        Threat("history-altered", "change or remove a record, even with its own SQL"),
+        Threat("web-process-history", "change or remove a record, in the database or in an export, unnoticed"),
     )),
     Attacker("member", "A member without the right", "what the role allows", (
         Threat("member-toggles", "turn maintenance on or off as engineer or viewer"),
