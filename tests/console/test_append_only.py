@@ -35,13 +35,13 @@ def refuse_all(acts: list[Callable[[], object]]) -> None:
     assert Record.objects.get().verb == "session.on"
 
 
-@pytest.mark.threat("history-altered")
+@pytest.mark.threat("web-process-history")
 def test_record_when_changed_or_removed_on_sqlite_then_refused(house: House) -> None:
     """Neither Django nor plain SQL changes or removes a record."""
     refuse_all(attempts(add_record(house)))
 
 
-@pytest.mark.threat("history-altered")
+@pytest.mark.threat("web-process-history")
 @pytest.mark.real("postgres")
 def test_record_when_changed_or_removed_on_postgres_then_refused(on_postgres: str) -> None:
     """The same on PostgreSQL, where emptying the table is refused, too."""
