@@ -26,6 +26,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("; ".join(reasons))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every test that was skipped, and why: pytest's own summary folds them by reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("not run on this machine")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.line(f"SKIPPED {report.nodeid}: {str(reason).removeprefix('Skipped: ')}")
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A folder of mode 0711 that every system user can pass, and whose parents sshd accepts."""
