@@ -16,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from tests.parts import installed
 from tests.parts.files import write_whole
 from tests.parts.installed import require
 from tests.parts.mosquitto import Broker
@@ -201,3 +202,10 @@ def test_program_when_it_ignores_the_request_then_it_is_ended_all_the_same(progr
 def test_free_ports_when_several_are_asked_for_then_they_differ() -> None:
     """Ports named together are different ones."""
     assert len(set(free_ports(20))) == 20
+
+
+def test_require_when_program_is_missing_then_the_skip_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing part is never silent: the skip says what to install."""
+    monkeypatch.setattr(installed, "_SEARCH_PATH", "/nonexistent")
+    with pytest.raises(pytest.skip.Exception, match="needs sshd: apt install openssh-server"):
+        installed.require("sshd")
