@@ -3,7 +3,7 @@
 An order echoes one of them, so an order that was kept back for ten minutes answers nothing any more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 RENEWED_MS: Final = 300_000
@@ -11,11 +11,12 @@ RENEWED_MS: Final = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Nonces:
-    """The nonce that the next ask carries, since when, and the one before it."""
+    """The nonce that the next ask carries and the one before it, each with the time at which it was made."""
 
     current: str
     since_ms: int
     previous: str | None = None
+    previous_since_ms: int = 0
 
     @property
     def fresh(self) -> tuple[str, ...]:
@@ -25,9 +26,10 @@ class Nonces:
 def renewed(nonces: Nonces, now_ms: int, chance: str) -> Nonces:
     """Give the nonces that count now; ``chance`` becomes the new one if it is time for one.
 
-    After a suspend both may be too old: then neither counts.
+    None counts for longer than ten minutes, also when nobody looked at the clock for a while (a suspend).
     """
-    age_ms = now_ms - nonces.since_ms
-    if age_ms < RENEWED_MS:
-        return nonces
-    return Nonces(chance, now_ms, nonces.current if age_ms < 2 * RENEWED_MS else None)
+    if now_ms - nonces.since_ms >= RENEWED_MS:
+        nonces = Nonces(chance, now_ms, nonces.current, nonces.since_ms)
+    if now_ms - nonces.previous_since_ms >= 2 * RENEWED_MS:
+        return replace(nonces, previous=None)
+    return nonces

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from doorward_protocol.asks import DoorReport, SettingsReport
 from doorward_protocol.digests import Digest
 from doorward_protocol.revisions import Revision
 
-from doorward_agent.policy import Session
+from doorward_agent.policy import Session, needs_order
 from doorward_agent.states import DoorState
+
+_AT_WORK: Final = frozenset({DoorState.OPENING, DoorState.RETRYING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ def door_report(
 ) -> DoorReport:
     """Say how the door stands; after a session that failed for good its code stays until the next one."""
     code = last_code if session is None else session.code
-    return DoorReport(state.value, None if session is None else session.id, held[0], held[1], code)
+    lacks_order = session is not None and state in _AT_WORK and needs_order(session)
+    return DoorReport(state.value, None if session is None else session.id, held[0], held[1], code, lacks_order)
 
 
 def settings_report(held: tuple[Revision, Digest | None], values: Mapping[str, Any]) -> SettingsReport:
