@@ -122,13 +122,13 @@ class DoorMachine:
         self._do(do.ForwardTunnel(self._at_hand.attempt, event.port))
 
     def _note_door(self, event: DoorOpened) -> None:
-        self.session = replace(self._at_hand, door_port=event.port, port=event.port)
+        self.session = replace(self._at_hand, door_port=event.port, port=event.port, handed=0)
 
     def _close_stray(self, event: DoorOpened) -> None:
         self._do(do.CloseDoor(event.session))
 
     def _fail_door(self, event: DoorFailed) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None)
+        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
         self._fail(event.code, {})
 
     def _note_failure(self, event: DoorFailed) -> None:
@@ -142,12 +142,12 @@ class DoorMachine:
         self._close(event.code)
 
     def _lose_door(self, _event: DoorGone) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None)
+        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
         self._record("door.lost", {"code": "door.not-started"})
         self._retry("door.not-started")
 
     def _forget_door(self, _event: DoorGone) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None)
+        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
 
     # The tunnel's half
 
@@ -236,7 +236,7 @@ class DoorMachine:
         session = self._at_hand
         if session.envelope is not None:
             self._do(do.OpenDoor(session.id, session.envelope, session.port))
-            self.session = replace(session, envelope=None)
+            self.session = replace(session, envelope=None, handed=session.attempt)
 
     def _fail(self, code: str, data: dict[str, Any]) -> None:
         """Write a failure down when it is another than the last one, and try again later."""

@@ -79,7 +79,7 @@ class Runtime:
         self._signing = signing
         self._door = DoorMachine()
         self._link = LinkMachine()
-        self._timers: dict[str, int] = {}
+        self.timers: dict[str, int] = {}
         self._asking = Asking(identity.device, version, edges.clock, edges.system)
         self._history = History(identity, edges.journal, edges.store, signing, journal_bytes)
         self._holdings = holdings.holdings_from_document(edges.store.load("holdings"))
@@ -105,13 +105,13 @@ class Runtime:
     @property
     def wait_s(self) -> float:
         is_live = self._door.state is not DoorState.SHUT
-        return timers.wait_s(self._timers, self._now_ms, is_live=is_live)
+        return timers.wait_s(self.timers, self._now_ms, is_live=is_live)
 
     def start(self) -> None:
         """Write down that the agent started, look for what an earlier one left, dial the broker."""
         self._write("agent.started", None, {"boot": self._edges.system.boot})
         self._edges.runner.report()
-        self._timers[do.ASK] = self._now_ms + ASK_EVERY_MS
+        self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
         self._perform_all(self._link.start(self._now_ms))
         self._show()
 
@@ -140,8 +140,8 @@ class Runtime:
 
     def fire_timers(self) -> None:
         """Let the timers that are due come true."""
-        for name in timers.due(self._timers, self._now_ms):
-            if self._timers.pop(name, None) is not None:
+        for name in timers.due(self.timers, self._now_ms):
+            if self.timers.pop(name, None) is not None:
                 self._handle_timer(name)
                 self._tell()
 
@@ -171,7 +171,7 @@ class Runtime:
         _log.warning("order refused code=%s order=%s", refused.code, refused.order)
         self._history.write_refusal(refused.code, data, self._moment, self._now_ms)
         if refused.code == "order.stale-nonce":
-            self._timers.setdefault(do.NONCE_ASK, self._asking.again_at())
+            self.timers.setdefault(do.NONCE_ASK, self._asking.again_at())
 
     def _accept(self, verified: "Verified", raw: bytes) -> None:
         """Write down what was accepted, durably, before anything is done about it."""
@@ -271,9 +271,9 @@ class Runtime:
             case do.SendAsk():
                 self._ask()
             case do.StartTimer(name, at_ms):
-                self._timers[name] = at_ms
+                self.timers[name] = at_ms
             case do.StopTimer(name):
-                self._timers.pop(name, None)
+                self.timers.pop(name, None)
             case do.ConnectBroker(generation):
                 self._edges.broker.connect(generation)
             case do.DisconnectBroker():
@@ -338,7 +338,7 @@ class Runtime:
 
     def _ask_as_usual(self) -> None:
         """Do what is done every five minutes."""
-        self._timers[do.ASK] = self._now_ms + ASK_EVERY_MS
+        self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
         self._history.sweep(self._moment, self._now_ms)
         self._history.restart()
         age_s = self._edges.runner.nonce_age_s()

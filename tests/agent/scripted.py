@@ -144,6 +144,8 @@ class ScriptedConsole:
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()
+            self._client.on_message = self._client.on_connect = self._client.on_subscribe = None
+            self._client = None  # paho closes its sockets when nobody holds it any more
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         leaf = message.topic.rpartition("/")[2]

@@ -1,141 +1,380 @@
-"""A device that a test scripts: a real MQTT client with its own identity and chain, and no door behind it."""
+"""A device's world in memory: clocks that tests move, a broker, a runner, a relay and a disk that do as they are told.
 
-import secrets
-import ssl
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+Everything implements ``doorward_agent.contracts``. Edges answer at the next ``World.settle``, never while they are called, as
+the real ones do.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as mqtt
-from doorward_protocol.asks import Ask, DoorReport, SettingsReport, bytes_from_ask
-from doorward_protocol.digests import Digest
+from doorward_agent import events
+from doorward_agent.contracts import Dial
+from doorward_agent.events import Event
+from doorward_agent.identity import Identity
+from doorward_agent.runtime import Edges, Runtime
+from doorward_agent.signing import Signing
+from doorward_protocol.asks import Ask, ask_from_bytes
 from doorward_protocol.envelope import decode
-from doorward_protocol.ids import DeviceId, SessionId
-from doorward_protocol.orders import OpenDoor, Order, order_from_payload
-from doorward_protocol.receipts import Receipt, receipt_from_payload
-from doorward_protocol.records import Fact, Head, Moment, head_after, next_payload
-from doorward_protocol.revisions import NEVER, Revision
+from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
+from doorward_protocol.orders import (
+    Asked,
+    Body,
+    Forward,
+    Login,
+    OpenDoor,
+    Order,
+    RelayRoute,
+    payload_from_order,
+    text_from_body,
+)
+from doorward_protocol.receipts import Receipt, payload_from_receipt
+from doorward_protocol.records import Head, Record, head_after, record_from_payload
+from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SigningKey
-from doorward_protocol.topics import topic
-from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.parts.mosquitto import Broker
-from tests.parts.waiting import wait_until
+MINUTE_MS = 60_000
+YEAR_MS = 365 * 24 * 60 * MINUTE_MS
+CONSOLE_NOW = 1_790_000_000_000
 
 
-@dataclass
-class ScriptedDevice:
-    """What the stand-in holds; it accepts every order and does nothing by itself."""
+@dataclass(slots=True)
+class WorldClock:
+    """Moves only when told."""
 
-    device: DeviceId
-    key: SigningKey = field(default_factory=SigningKey.generate)
+    boot_ms: int = 1_000_000
+    wall_offset_ms: int = CONSOLE_NOW
+
+    def boottime_ms(self) -> int:
+        return self.boot_ms
+
+    def wall_ms(self) -> int:
+        return self.boot_ms + self.wall_offset_ms
+
+
+@dataclass(slots=True)
+class WorldSystem:
+    """Counts instead of rolling dice."""
+
     boot: str = "b" * 32
-    count: int = 0
-    nonce: str = "n" * 22
-    runner_nonce: str | None = "r" * 22
-    state: str = "SHUT"
-    session: SessionId | None = None
-    held: Revision = NEVER
-    digest: Digest | None = None
-    head: Head = field(default_factory=Head)
-    heads: dict[str, Head] = field(default_factory=dict)
-    envelopes: list[bytes] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    receipts: list[Receipt] = field(default_factory=list)
-    record_key: str | None = None
-    client: mqtt.Client | None = None
-    subscribed: threading.Event = field(default_factory=threading.Event)
+    _count: int = 0
 
-    def ask_bytes(self, **changes: Any) -> bytes:
-        """Write the next ask."""
-        self.count += 1
-        values: dict[str, Any] = {
-            "device": self.device, "boot": self.boot, "count": self.count, "nonce": self.nonce,
-            "runner_nonce": self.runner_nonce, "clock_at": int(time.time() * 1000), "uptime_s": 100, "agent": "0.1.0",
-            "facts": {"hostname": "press"}, "door": DoorReport(self.state, self.session, self.held, self.digest, None),
-            "settings": SettingsReport(NEVER, None, {}), "journal_first": min(1, self.head.n), "journal": self.head,
-        }  # fmt: skip
-        return bytes_from_ask(Ask(**(values | changes)))
+    def facts(self) -> Mapping[str, str]:
+        return {"hostname": "world", "os": "memory", "arch": "none", "firmware": "1"}
 
-    def ask(self, **changes: Any) -> None:
-        self.send("ask", self.ask_bytes(**changes))
+    def chance(self) -> float:
+        return 0.5
 
-    def record(self, verb: str, session: str | None = None, **data: Any) -> bytes:
-        """Continue the journal; sends nothing."""
-        moment = Moment(int(time.time() * 1000), self.boot, 1000)
-        payload = next_payload(
-            f"device:{self.device}", self.head, moment, Fact(verb, session, self.device, data), dict(self.heads)
-        )
-        self.head = head_after(payload, self.head)
-        self.envelopes.append(self.key.seal("record", payload))
-        return self.envelopes[-1]
+    def nonce(self) -> str:
+        self._count += 1
+        return f"nonce{self._count:017d}"
 
-    def says(self, verb: str, session: str | None = None, **data: Any) -> None:
-        """Continue the journal and send what was added."""
-        self.send("record", self.record(verb, session, **data))
+    def free_port(self) -> int:
+        self._count += 1
+        return 40_000 + self._count
 
-    def send(self, leaf: str, payload: bytes) -> None:
-        assert self.client is not None
-        sent = self.client.publish(topic(self.device, leaf), payload, qos=1, retain=leaf == "presence")
-        sent.wait_for_publish(5)
 
-    def obeys(self, order: Order) -> None:
-        """Take an order's revision as its own, and its door's state."""
-        self.held, self.digest = order.revision, order.digest
-        is_open = isinstance(order.body, OpenDoor)
-        self.state, self.session = ("OPEN" if is_open else "SHUT"), order.body.session  # type: ignore[union-attr]  # no settings orders here
-        self.runner_nonce = secrets.token_urlsafe(16)
+@dataclass(slots=True)
+class WorldBroker:
+    """Delivers while ``is_up``; keeps what was published."""
 
-    def next_order(self, seen: int, limit_s: float = 10) -> Order:
-        """Wait for an order beyond the first ``seen``."""
-        wait_until(lambda: len(self.orders) > seen, limit_s, "an order")
-        return self.orders[seen]
+    came: deque[Event]
+    is_up: bool = True
+    generation: int | None = None
+    published: list[tuple[str, bytes]] = field(default_factory=list)
 
-    def connect(self, broker: Broker, folder: Path) -> None:
-        """Connect as this device, say that it is connected, and listen."""
-        certificate, key = broker.client(self.device).write(folder, self.device)
-        context = ssl.create_default_context(cafile=str(broker.ca_file))
-        context.load_cert_chain(certificate, key)
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.device)
-        client.tls_set_context(context)
-        client.on_connect = self._on_connect
-        client.on_subscribe = lambda *_: self.subscribed.set()
-        client.on_message = self._on_message
-        client.connect(broker.host, broker.port)
-        client.loop_start()
-        assert self.subscribed.wait(5)
-        self.client = client
-        self.send("presence", b'{"state": "connected"}')
+    def connect(self, generation: int) -> None:
+        self.generation = generation if self.is_up else None
+        self.came.append(events.BrokerConnected(generation) if self.is_up else events.BrokerLost(generation, "down"))
 
     def disconnect(self) -> None:
-        if self.client is not None:
-            self.client.disconnect()
-            self.client.loop_stop()
-            self.client = None
+        self.generation = None
 
-    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe([(topic(self.device, leaf), 1) for leaf in ("order", "receipt")])
-
-    def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
-        leaf = message.topic.rpartition("/")[2]
-        envelope = decode(bytes(message.payload), expected=leaf)
-        if leaf == "order":
-            self.orders.append(order_from_payload(envelope.payload))
+    def publish(self, leaf: str, payload: bytes, *, retain: bool = False, record: int | None = None) -> None:  # noqa: ARG002  the contract's
+        if self.generation is None:
             return
-        assert self.record_key is None or KeyRing([self.record_key]).verify(envelope)
-        receipt = receipt_from_payload(envelope.payload)
-        self.receipts.append(receipt)
-        self.heads.update(receipt.heads)
+        self.published.append((leaf, payload))
+        if record is not None:
+            self.came.append(events.RecordDelivered(self.generation, record))
+
+    def drop(self) -> None:
+        """Break the connection and refuse the next ones."""
+        self.is_up = False
+        if self.generation is not None:
+            self.came.append(events.BrokerLost(self.generation, "dropped"))
+            self.generation = None
 
 
-@contextmanager
-def connected(device: ScriptedDevice, broker: Broker, folder: Path) -> Iterator[ScriptedDevice]:
-    device.connect(broker, folder)
-    try:
-        yield device
-    finally:
-        device.disconnect()
+@dataclass(slots=True)
+class WorldRunner:
+    """Opens and closes at once; ``refusals`` are used up first."""
+
+    came: deque[Event]
+    refusals: list[str] = field(default_factory=list)
+    session: SessionId | None = None
+    port: int = 0
+    calls: list[str] = field(default_factory=list)
+    is_there: bool = True
+
+    def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:  # noqa: ARG002  the contract's
+        self.calls.append("order")
+        code = self.refusals.pop(0) if self.refusals else None if self.is_there else "runner.unavailable"
+        if code is not None:
+            self.came.append(events.DoorFailed(session, code))
+            return
+        self.port = self.port if self.session == session else port
+        self.session = session
+        self.came.append(events.DoorOpened(session, self.port, "cgroup"))
+
+    def close_door(self, session: SessionId) -> None:
+        self.calls.append("close")
+        if not self.is_there:
+            self.came.append(events.DoorNotClosed(session, "runner.unavailable"))
+            return
+        self.session, self.port = None, 0
+        self.came.append(events.DoorClosed(session))
+
+    def report(self) -> None:
+        code = None if self.is_there else "runner.unavailable"
+        self.came.append(events.RunnerReported(self.session if self.is_there else None, self.port or None, code))
+
+    def nonce(self) -> str | None:
+        return "runner-nonce"
+
+    def nonce_age_s(self) -> float | None:
+        return 1.0
+
+    def stop(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class WorldTunnel:
+    """Comes up once it knows the door's port; ``failures`` are used up first."""
+
+    came: deque[Event]
+    failures: list[str] = field(default_factory=list)
+    dial: Dial | None = None
+    dialled: list[Dial] = field(default_factory=list)
+    door_port: int | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.dial is not None and self.door_port is not None
+
+    def open(self, dial: Dial) -> None:
+        self.dialled.append(dial)
+        self.door_port = None
+        if self.failures:
+            self.came.append(events.TunnelFailed(dial.attempt, self.failures.pop(0)))
+        else:
+            self.dial = dial
+
+    def forward(self, attempt: int, port: int) -> None:
+        if self.dial is not None and self.dial.attempt == attempt:
+            self.door_port = port
+            self.came.append(events.TunnelOpened(attempt))
+
+    def end(self, attempt: int) -> None:
+        self.dial = self.door_port = None
+        self.came.append(events.TunnelEnded(attempt))
+
+    def stop(self) -> None:
+        self.dial = self.door_port = None
+
+    def lose(self) -> None:
+        assert self.dial is not None
+        self.came.append(events.TunnelFailed(self.dial.attempt, "tunnel.lost"))
+        self.dial = self.door_port = None
+
+
+@dataclass(slots=True)
+class WorldJournal:
+    """Records in a list."""
+
+    payloads: list[bytes] = field(default_factory=list)
+    head: Head = field(default_factory=Head)
+    first: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(payload) for payload in self.payloads)
+
+    def append(self, payload: bytes) -> None:
+        self.payloads.append(payload)
+        self.head = head_after(payload, self.head)
+        self.first = self.first or 1
+
+    def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
+        return [(number, self.payloads[number - 1]) for number in range(n + 1, len(self.payloads) + 1)][:most]
+
+    def trim(self, receipted: int, older_than: int) -> None:
+        pass
+
+    @property
+    def verbs(self) -> list[str]:
+        return [record_from_payload(payload).fact.verb for payload in self.payloads]
+
+
+@dataclass(slots=True)
+class WorldStore:
+    """Documents in two mappings; ``reboot`` empties the one that does not last."""
+
+    durable: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    passing: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    is_full: bool = False
+
+    def load(self, name: str) -> Mapping[str, Any] | None:
+        return self.durable.get(name) or self.passing.get(name)
+
+    def save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None:
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+        (self.durable if durable else self.passing)[name] = document
+
+
+def _id(kind: str, number: int) -> str:
+    return id_from_bytes(kind, number.to_bytes(10, "big"))
+
+
+@dataclass(slots=True)
+class World:
+    """One device and the console's side of it."""
+
+    came: deque[Event] = field(default_factory=deque)
+    clock: WorldClock = field(default_factory=WorldClock)
+    system: WorldSystem = field(default_factory=WorldSystem)
+    store: WorldStore = field(default_factory=WorldStore)
+    journal: WorldJournal = field(default_factory=WorldJournal)
+    grant: SigningKey = field(default_factory=SigningKey.generate)
+    record: SigningKey = field(default_factory=SigningKey.generate)
+    own: SigningKey = field(default_factory=SigningKey.generate)
+    revision: int = 0
+    orders: int = 0
+    console_offset_ms: int = CONSOLE_NOW
+
+    def __post_init__(self) -> None:
+        self.broker = WorldBroker(self.came)
+        self.runner = WorldRunner(self.came)
+        self.tunnel = WorldTunnel(self.came)
+        self.identity = Identity(
+            DeviceId(_id("d", 1)), ProjectId(_id("p", 1)), "pump", (self.grant.public,), (self.record.public,), "b", 1
+        )
+        self.start()
+
+    broker: WorldBroker = field(init=False)
+    runner: WorldRunner = field(init=False)
+    tunnel: WorldTunnel = field(init=False)
+    identity: Identity = field(init=False)
+    runtime: Runtime = field(init=False)
+
+    def start(self) -> None:
+        """Start an agent on what is there."""
+        edges = Edges(self.clock, self.system, self.broker, self.runner, self.tunnel, self.journal, self.store)
+        signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw)
+        self.runtime = Runtime(self.identity, signing, edges, "0", 8_388_608)
+        self.runtime.start()
+        self.settle()
+
+    def crash(self) -> None:
+        """Kill the agent: the tunnel dies with it, the door stays, the console sees the connection break."""
+        self.came.clear()
+        self.tunnel.stop()
+        self.broker.generation = None
+
+    def reboot(self) -> None:
+        """Cut the power: nothing of the runtime folder, of the door and of the boot id is left."""
+        self.crash()
+        self.runner.session, self.runner.port = None, 0
+        self.store.passing.clear()
+        self.system.boot = "c" * 32
+        self.clock.boot_ms = 5_000
+
+    def settle(self) -> None:
+        """Let everything that is due happen, without moving the clock."""
+        for _ in range(1_000):
+            if self.came:
+                self.runtime.handle(self.came.popleft())
+            else:
+                self.runtime.fire_timers()
+                if not self.came:
+                    return
+        raise AssertionError("the world does not come to rest")
+
+    def move(self, ms: int, step_ms: int = 1_000) -> None:
+        """Move the boot-time clock, in steps."""
+        for _ in range(ms // step_ms):
+            self.clock.boot_ms += step_ms
+            self.settle()
+
+    # The console's side
+
+    @property
+    def state(self) -> str:
+        return self.runtime.door.state.value
+
+    @property
+    def asks(self) -> list[Ask]:
+        return [ask_from_bytes(payload) for leaf, payload in self.broker.published if leaf == "ask"]
+
+    @property
+    def sent_records(self) -> list[Record]:
+        ring = KeyRing([self.own.public])
+        sent = [payload for leaf, payload in self.broker.published if leaf == "record"]
+        return [record_from_payload(ring.verify(decode(payload, expected="record"))) for payload in sent]
+
+    @property
+    def refusals(self) -> list[str]:
+        records = (record_from_payload(payload).fact for payload in self.journal.payloads)
+        return [str(fact.data["code"]) for fact in records if fact.verb == "order.refused"]
+
+    def body(self, number: int = 1, **changes: Any) -> OpenDoor:
+        """Make a body that opens session ``number``."""
+        relays = tuple(
+            RelayRoute(_id("r", n), "managed", f"relay{n}", 22, "tunnel", ("ssh-ed25519 AAAA",), "certificate")  # type: ignore[arg-type]  # any id will do
+            for n in (1, 2)
+        )
+        now = self.clock.boot_ms + self.console_offset_ms
+        values: dict[str, Any] = {
+            "session": SessionId(_id("s", number)),
+            "ends_at": now + 60 * MINUTE_MS,
+            "duration_s": 3_600,
+            "relays": relays,
+            "forwards": (Forward("ssh", "ssh", "*", 22_001),),
+            "login": Login("remote-admin", ("ssh-ed25519 AAAA",)),
+            "banner": "a" * 16,
+            "asked": Asked("aiko@example.com", now, "why"),
+        }
+        return OpenDoor(**{**values, **changes})
+
+    def order(self, body: Body, *, revision: int | None = None, nonce: str | None = None) -> bytes:
+        """Sign an order for the newest ask."""
+        if revision is None:
+            self.revision += 1
+        self.orders += 1
+        order = Order(
+            id=OrderId(_id("o", self.orders)),
+            project=self.identity.project,
+            device=self.identity.device,
+            nonce=nonce or self.asks[-1].nonce,
+            runner_nonce=self.asks[-1].runner_nonce,
+            issued_at=self.clock.boot_ms + self.console_offset_ms,
+            part="door",
+            revision=Revision(0, revision or self.revision),
+            body_text=text_from_body(body),
+            body=body,
+        )
+        return self.grant.seal("order", payload_from_order(order))
+
+    def deliver(self, raw: bytes, leaf: str = "order") -> None:
+        """Bring a message to the device, if it is connected, and let everything happen."""
+        if self.broker.generation is not None:
+            self.came.append(events.MessageArrived(leaf, raw))
+        self.settle()
+
+    def receipt(self, upto: int, digest: str | None = None) -> bytes:
+        """Sign a receipt for the device's records."""
+        mine = record_from_payload(self.journal.payloads[upto - 1]).head.digest
+        receipt = Receipt(self.identity.project, self.identity.author, upto, digest or mine, 1, {})  # type: ignore[arg-type]  # tests may name a wrong digest
+        return self.record.seal("receipt", payload_from_receipt(receipt))

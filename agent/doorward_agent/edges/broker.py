@@ -135,6 +135,9 @@ class _Connection:
             why = self._why
         except (OSError, ValueError) as error:
             why = str(error)
+        client = self._client
+        # paho closes its inner sockets when nobody holds the client any more; its callbacks hold us, and we hold it.
+        client.on_connect = client.on_disconnect = client.on_message = client.on_publish = None
         self._post(BrokerLost(self._generation, why))
 
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:

@@ -1,0 +1,299 @@
+"""The agent in a world whose clock, broker, runner, relay and disk the test moves."""
+
+import pytest
+from doorward_agent import effects as do
+from doorward_protocol.orders import ShutDoor
+
+from tests.worlds.device import MINUTE_MS, YEAR_MS, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def open_door(world: World, number: int = 1) -> bytes:
+    raw = world.order(world.body(number))
+    world.deliver(raw)
+    assert world.state == "OPEN"
+    assert world.tunnel.is_up
+    return raw
+
+
+@pytest.mark.threat("broker-late")
+@pytest.mark.parametrize("held_back_ms", [10 * MINUTE_MS, 30 * MINUTE_MS])
+def test_order_when_kept_back_for_ten_minutes_then_stale_and_asked_for_anew(world: World, held_back_ms: int) -> None:
+    """An order delivered ten minutes late opens nothing, and one ask brings a fresh one."""
+    raw = world.order(world.body())
+    world.move(held_back_ms)
+    asked = len(world.asks)
+    world.deliver(raw)
+    assert world.state == "SHUT"
+    assert world.refusals == ["order.stale-nonce"]
+    assert len(world.asks) == asked + 1
+    world.deliver(world.order(world.body(), revision=world.revision))
+    assert world.state == "OPEN"
+
+
+def test_order_when_kept_back_over_a_suspend_then_stale(world: World) -> None:
+    """Time that passes while the device sleeps counts too."""
+    raw = world.order(world.body())
+    world.clock.boot_ms += 11 * MINUTE_MS
+    world.deliver(raw)
+    assert world.refusals == ["order.stale-nonce"]
+
+
+def test_ask_when_stale_orders_flood_then_one_ask_in_ten_seconds(world: World) -> None:
+    """A broker that plays old orders again and again makes the device ask six times a minute at most."""
+    raw = world.order(world.body())
+    world.move(10 * MINUTE_MS)
+    asked = len(world.asks)
+    for _ in range(60):
+        world.deliver(raw)
+        world.move(1_000)
+    assert len(world.asks) - asked <= 7
+    assert world.state == "SHUT"
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_clock_when_ten_years_off_then_session_opens_and_ends_on_time(years: int) -> None:
+    """The device's own clock decides nothing: a session opens, lasts its hour, and is written down in console time."""
+    world = World()
+    world.clock.wall_offset_ms += years * YEAR_MS
+    open_door(world)
+    world.move(59 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "OPEN"
+    world.move(2 * MINUTE_MS)
+    assert world.state == "SHUT"
+    ats = [record.moment.at for record in world.sent_records if record.fact.verb.startswith("door.")]
+    assert all(at is not None and abs(at - world.console_offset_ms - world.clock.boot_ms) < YEAR_MS / 300 for at in ats)
+
+
+@pytest.mark.threat("ends-device-alone", "broker-keeps-open")
+def test_session_when_broker_drops_everything_then_the_device_ends_it_alone(world: World) -> None:
+    """Losing the broker does not shut an open door; its end does, with nobody's help."""
+    open_door(world)
+    world.broker.drop()
+    world.settle()
+    world.move(30 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "OPEN"
+    world.move(31 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "SHUT"
+    assert world.runner.session is None
+    assert not world.tunnel.is_up
+    world.broker.is_up = True
+    world.move(2 * MINUTE_MS)
+    assert world.sent_records[-1].fact.verb == "door.closed"
+    assert world.sent_records[-1].fact.data == {"code": "session.expired"}
+
+
+def test_session_when_device_sleeps_past_its_end_then_shut_at_waking(world: World) -> None:
+    """Suspend does not stretch a session."""
+    open_door(world)
+    world.clock.boot_ms += 3 * 60 * MINUTE_MS
+    world.settle()
+    assert world.state == "SHUT"
+
+
+def test_agent_when_restarted_then_reconciles_on_the_equal_order(world: World) -> None:
+    """The order signed again for the same revision brings the tunnel back, and the end stays where it was."""
+    body = world.body()
+    world.deliver(world.order(body))
+    world.move(40 * MINUTE_MS, MINUTE_MS)
+    world.crash()
+    world.start()
+    world.deliver(world.order(body, revision=world.revision))
+    assert world.state == "OPEN"
+    assert world.tunnel.is_up
+    world.move(19 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "OPEN"
+    world.move(2 * MINUTE_MS)
+    assert world.state == "SHUT"
+
+
+def test_agent_when_restarted_and_console_silent_then_door_still_ends(world: World) -> None:
+    """Without a word from the console the found door is shut at its end."""
+    open_door(world)
+    world.crash()
+    world.broker.is_up = False
+    world.start()
+    assert world.state in {"RETRYING", "OPENING"}
+    world.move(61 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "SHUT"
+    assert world.runner.session is None
+
+
+def test_agent_when_killed_while_closing_then_the_session_does_not_come_back(world: World) -> None:
+    """A session written down as ended is closed at the next start, whatever the runner still holds."""
+    open_door(world)
+    world.runner.is_there = False
+    world.deliver(world.order(ShutDoor(None)))
+    assert world.state == "CLOSING"
+    world.crash()
+    world.runner.is_there = True
+    world.start()
+    assert world.runner.session is None
+    assert world.state == "SHUT"
+
+
+def test_runner_when_it_does_not_answer_then_closing_goes_on_until_it_does(world: World) -> None:
+    """The tunnel ends at once; closing the door is tried again until the runner answers."""
+    open_door(world)
+    world.runner.is_there = False
+    world.deliver(world.order(ShutDoor(None)))
+    assert not world.tunnel.is_up
+    world.move(5 * MINUTE_MS)
+    assert world.state == "CLOSING"
+    world.runner.is_there = True
+    world.move(2 * MINUTE_MS)
+    assert world.state == "SHUT"
+
+
+def test_reboot_when_a_session_was_open_then_time_is_unknown_and_the_order_opens_it_again(world: World) -> None:
+    """After a reboot the device says so with null times, and a fresh order opens what is still wanted."""
+    body = world.body()
+    world.deliver(world.order(body))
+    world.reboot()
+    world.console_offset_ms += 1_000_000
+    world.start()
+    assert world.state == "SHUT"
+    world.deliver(world.order(body, revision=world.revision))
+    assert world.state == "OPEN"
+    started = [record for record in world.sent_records if record.fact.verb == "agent.started"][-1]
+    assert started.moment.at is None
+    assert started.moment.boot == "c" * 32
+
+
+def test_tunnel_when_lost_again_and_again_then_relays_take_turns_and_one_record_tells(world: World) -> None:
+    """Every attempt dials the next relay; equal failures are written down once."""
+    world.tunnel.failures = ["tunnel.unreachable"] * 6
+    world.deliver(world.order(world.body()))
+    world.move(4 * MINUTE_MS)
+    assert world.state == "OPEN"
+    hosts = [dial.route.host for dial in world.tunnel.dialled]
+    assert hosts == [f"relay{1 + number % 2}" for number in range(7)]
+    assert world.journal.verbs.count("door.failed") == 1
+    assert world.runner.calls == ["order"]
+
+
+def test_runner_when_busy_then_the_order_is_asked_for_again_and_obeyed(world: World) -> None:
+    """A runner that failed gets the order signed again, after a wait."""
+    body = world.body()
+    world.runner.refusals = ["runner.busy"]
+    world.deliver(world.order(body))
+    assert world.state == "RETRYING"
+    assert world.asks[-1].door.code == "runner.busy"
+    world.move(2_000)
+    assert world.state == "OPENING"
+    world.deliver(world.order(body, revision=world.revision))
+    assert world.state == "OPEN"
+
+
+def test_runner_when_it_refuses_the_order_itself_then_the_session_has_failed(world: World) -> None:
+    """A no about the order cannot be helped by trying again: the session ends and its code is reported."""
+    world.runner.refusals = ["order.unknown-key"]
+    world.deliver(world.order(world.body()))
+    assert world.state == "SHUT"
+    assert world.asks[-1].door.code == "order.unknown-key"
+
+
+def test_disk_when_full_then_the_door_opens_and_shuts_all_the_same(world: World) -> None:
+    """Nobody is locked out, or in, by a full disk."""
+    world.store.is_full = True
+    open_door(world)
+    world.deliver(world.order(ShutDoor(None)))
+    assert world.state == "SHUT"
+
+
+@pytest.mark.feature("B4")
+def test_records_when_broker_was_away_then_all_arrive_in_order_and_once_receipted_no_more(world: World) -> None:
+    """Nothing is lost over a break, and what is receipted is not sent again."""
+    open_door(world)
+    world.broker.drop()
+    world.settle()
+    world.tunnel.lose()
+    world.move(2 * MINUTE_MS)
+    world.broker.is_up = True
+    world.move(2 * MINUTE_MS)
+    numbers = {record.head.n for record in world.sent_records}
+    assert numbers == set(range(1, world.journal.head.n + 1))
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
+    sent = len(world.sent_records)
+    world.broker.drop()
+    world.settle()
+    world.broker.is_up = True
+    world.move(2 * MINUTE_MS)
+    assert len(world.sent_records) == sent
+
+
+def test_receipt_when_it_names_another_record_then_forked_is_recorded_and_nothing_dropped(world: World) -> None:
+    """A console with another history than ours is told so, once."""
+    open_door(world)
+    wrong = world.receipt(2, "sha256:" + "0" * 64)
+    world.deliver(wrong, "receipt")
+    world.deliver(wrong, "receipt")
+    assert world.journal.verbs.count("history.forked") == 1
+    world.deliver(world.receipt(2), "receipt")
+    assert world.store.durable["receipt"]["upto"] == 2
+
+
+def test_receipt_when_signed_by_a_stranger_then_ignored(world: World) -> None:
+    """Only the project's record key can say that records are stored."""
+    open_door(world)
+    genuine, world.record = world.record, world.grant
+    world.deliver(world.receipt(2), "receipt")
+    assert "receipt" not in world.store.durable
+    world.record = genuine
+    world.deliver(world.receipt(2), "receipt")
+    assert world.store.durable["receipt"]["upto"] == 2
+
+
+def test_receipt_when_lower_than_before_then_sending_begins_there(world: World) -> None:
+    """A restored console gets what it lost."""
+    open_door(world)
+    last = world.journal.head.n
+    world.deliver(world.receipt(last), "receipt")
+    sent = len(world.sent_records)
+    world.deliver(world.receipt(1), "receipt")
+    assert [record.head.n for record in world.sent_records[sent:]] == list(range(2, last + 1))
+
+
+def test_idle_when_nothing_is_ordered_then_started_waits_unsigned(world: World) -> None:
+    """An agent that only started sends asks, and its first record goes with the first order's."""
+    world.move(20 * MINUTE_MS, MINUTE_MS)
+    assert len(world.asks) >= 4
+    assert world.sent_records == []
+    open_door(world)
+    assert world.sent_records[0].fact.verb == "agent.started"
+
+
+def test_asks_when_counted_then_every_one_is_higher_also_after_a_restart(world: World) -> None:
+    """Within a boot the counter only rises."""
+    open_door(world)
+    world.crash()
+    world.clock.boot_ms += 10_000
+    world.start()
+    world.move(6 * MINUTE_MS, MINUTE_MS)
+    counts = [ask.count for ask in world.asks]
+    assert counts == sorted(set(counts))
+
+
+def test_door_when_it_died_by_itself_then_it_is_noticed_and_opened_again(world: World) -> None:
+    """A door whose sshd ended is found missing within minutes, and the order is asked for again."""
+    body = world.body()
+    world.deliver(world.order(body))
+    world.runner.session, world.runner.port = None, 0
+    world.move(6 * MINUTE_MS)
+    assert world.state in {"RETRYING", "OPENING"}
+    world.move(5_000)
+    world.deliver(world.order(body, revision=world.revision))
+    world.move(MINUTE_MS)
+    assert world.state == "OPEN"
+    assert world.runner.session == body.session
+
+
+def test_timers_when_door_is_shut_then_only_asking_is_left(world: World) -> None:
+    """A shut door leaves no timer behind."""
+    open_door(world)
+    world.deliver(world.order(ShutDoor(None)))
+    assert set(world.runtime.timers) <= {do.ASK}
