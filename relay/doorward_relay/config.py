@@ -75,7 +75,7 @@ class RelayConfig:
 
     @property
     def principals_file(self) -> Path:
-        return self.state_dir / "sshd" / "principals"
+        return self.run_dir / "principals"
 
     @property
     def database_file(self) -> Path:

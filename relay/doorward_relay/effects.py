@@ -77,4 +77,6 @@ class ProbeDoor:
     session: SessionId
 
 
+KEPT = (WriteRecord, KeepGrant, KeepEnd, KeepSequence)
+"""Effects on the relay's own memory."""
 Effect = WriteRecord | KeepGrant | KeepEnd | KeepSequence | AdmitLive | CloseSession | EndTunnel | ProbeDoor

@@ -4,10 +4,7 @@ Only sets up what is ours: our own sshd's configuration, our own user, our own f
 pairing, and writes the configuration anew from the flags; ``--pair-again`` withdraws the pairing for a new line.
 """
 
-import pwd
 import secrets
-import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -28,10 +25,10 @@ from doorward_relay.daemon import clock
 from doorward_relay.edges import keys, sshd
 from doorward_relay.edges.files import make_folder, writable_by_others, write_whole
 from doorward_relay.edges.store import Store
+from doorward_relay.edges.users import make_tunnel_user
 from doorward_relay.pairing import PairingOffer
 from doorward_relay.sshd_text import sshd_config_text
 
-_LIMIT_S: Final = 30
 _PENALTIES: Final = "PerSourcePenalties=no"
 
 
@@ -64,7 +61,7 @@ def install(config: RelayConfig, choices: Choices) -> str | None:
     _check_machine(config)
     text = sshd_config_text(config, knows_penalties=_knows_penalties(config.sshd_program))
     _show(config, text, asks=choices.asks)
-    _make_user(config.tunnel_user)
+    make_tunnel_user(config.tunnel_user)
     _make_files(config, text)
     refused = sshd.fault_in(config.sshd_program, "-f", str(config.sshd_config_file))
     if refused is not None:
@@ -78,12 +75,10 @@ def _check_machine(config: RelayConfig) -> None:
     faults = []
     if not config.sshd_program.exists():
         faults.append(f"sshd_program: {config.sshd_program} is missing; install OpenSSH's server (it need not run)")
-    open_folder = writable_by_others(config.state_dir)
-    if open_folder is not None:
-        faults.append(
-            f"state_dir: {open_folder} is not root's alone to write, and sshd trusts nothing below it; "
-            "choose a folder such as /var/lib/doorward-relay"
-        )
+    for name, folder in (("state_dir", config.state_dir), ("run_dir", config.run_dir)):
+        open_folder = writable_by_others(folder)
+        if open_folder is not None:
+            faults.append(f"{name}: {open_folder} is not root's alone to write, and sshd trusts nothing below it")
     if faults:
         raise ConfigError(faults)
 
@@ -103,18 +98,6 @@ def _show(config: RelayConfig, text: str, *, asks: bool) -> None:
         raise Declined
 
 
-def _make_user(name: str) -> None:
-    """Make the tunnel user. Its password is ``*``: none fits, and unlike ``!`` it does not lock the account for keys."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        useradd = _program("useradd")
-        arguments = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-        _run([useradd, *arguments, "--shell", "/bin/sh", "--password", "*", name])
-    else:
-        _run([_program("usermod"), "--password", "*", "--shell", "/bin/sh", name])
-
-
 def _make_files(config: RelayConfig, text: str) -> None:
     make_folder(config.state_dir, 0o711)
     make_folder(config.sshd_config_file.parent, 0o755)
@@ -123,9 +106,8 @@ def _make_files(config: RelayConfig, text: str) -> None:
     keys.make_tls(config.tls_certificate_file, config.tls_key_file, config.host)
     keys.make_record_key(config.record_key_file)
     write_whole(config.sshd_config_file, text, 0o644)
-    for path in (config.tunnel_ca_file, config.principals_file):
-        if not path.exists():
-            write_whole(path, "", 0o644)
+    if not config.tunnel_ca_file.exists():
+        write_whole(config.tunnel_ca_file, "", 0o644)
 
 
 def _offer(config: RelayConfig, *, again: bool) -> str | None:
@@ -140,16 +122,3 @@ def _offer(config: RelayConfig, *, again: bool) -> str | None:
     fingerprint = fingerprint_of(keys.certificate_der(config.tls_certificate_file))
     host_key = keys.host_key_line(config.host_key_file)
     return text_from_pairing(PairingLine(config.host, config.control_port, fingerprint, token, host_key))
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if found is None:
-        raise ConfigError([f"{name} is missing on this machine; install it (Debian: the package passwd)"])
-    return found
-
-
-def _run(arguments: list[str]) -> None:
-    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=_LIMIT_S, check=False, env={})
-    if ran.returncode != 0:
-        raise ConfigError([f"{arguments[0]} failed: {ran.stderr.strip()}"])

@@ -1,7 +1,8 @@
 """Write the lines by which sshd admits a tunnel: one for each live grant, and nothing besides.
 
 The file is the relay's whole permission, read by sshd at each log-in, and it closes by itself: every line ends at its
-grant's end even if nobody of ours is alive to take it away. Source: sshd(8), AUTHORIZED_KEYS FILE FORMAT;
+grant's end even if nobody of ours is alive to take it away, and it lies in the run folder, so that after a reboot
+nobody is admitted before the daemon has looked. Source: sshd(8), AUTHORIZED_KEYS FILE FORMAT;
 sshd_config(5), AuthorizedPrincipalsFile. Called by ``runtime``.
 
 Why each option is there: ``restrict`` takes everything away; ``port-forwarding`` gives forwards back, of which

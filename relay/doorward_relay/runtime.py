@@ -9,7 +9,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import groupby
 from typing import Final, NoReturn
 
 from doorward_protocol.digests import digest_of
@@ -23,6 +25,7 @@ from doorward_relay import effects as do
 from doorward_relay import ledger as rules
 from doorward_relay import watch
 from doorward_relay.chain import Chain
+from doorward_relay.closing import LIMIT_S, Closings
 from doorward_relay.config import RelayConfig
 from doorward_relay.doors import Doors
 from doorward_relay.edges import kernel
@@ -30,13 +33,11 @@ from doorward_relay.edges.admitting import Admitting
 from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
 from doorward_relay.edges.probing import Probed
 from doorward_relay.edges.store import Store
-from doorward_relay.effects import Effect
 from doorward_relay.pairing import Pinned
 from doorward_relay.refusals import Tally, count
 from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
+from doorward_relay.view import Tunnel, View
 
-CLOSE_LIMIT_S: Final = 10.0
-"""protocol.md §7: an end answers within this, closed or not."""
 EAGER_S: Final = 60.0
 """For so long after a grant its listener is looked for eagerly: people wait for green."""
 _LOG: Final = logging.getLogger("doorward.relay")
@@ -57,10 +58,9 @@ class Runtime:
         self._author = None if self.pinned is None else f"relay:{self.pinned.relay}"
         self._known = watch.Known()
         self._doors = Doors(config.host, self._tell)
-        self._closing: dict[SessionId, asyncio.Task[bool]] = {}
-        self._unclosed: dict[SessionId, Grant] = {}
         self._refusals = Tally()
         self._doorkeeper = Doorkeeper(ssh_port=config.ssh_port, tunnel_uid=admitting.tunnel_uid)
+        self._closings = Closings(self._doorkeeper, self._former, self._tell)
         self._eager_until = 0.0
 
     @property
@@ -104,10 +104,7 @@ class Runtime:
         """End a session and wait until nothing listens for it; raises RequestRefused (``relay.not-closed``)."""
         step = rules.end(self.ledger, session, sequence=request.sequence, why=request.why, now=self.clock())
         self._apply(step)
-        if session in self._unclosed and session not in self._closing:
-            self._close(self._unclosed[session], request.why)
-        task = self._closing.get(session)
-        if task is not None and not await asyncio.shield(task):
+        if not await self._closings.is_closed(session):
             raise RequestRefused("relay.not-closed")
 
     def reconcile(self, request: ReconcileRequest) -> tuple[list[str], list[str]]:
@@ -162,17 +159,25 @@ class Runtime:
         if others:
             data = {"peer": caller.peer, "replaced": others, "ports": list(ports)}
             self._tell(Fact("tunnel.replaced", session, live.grant.device, data))
-        is_free = await self._doorkeeper.free(ports, caller, CLOSE_LIMIT_S)
+        is_free = await self._doorkeeper.free(ports, caller, LIMIT_S)
         return "relay.port-freed" if is_free else "relay.port-busy"
 
     # The clock
 
-    async def keep_watching(self) -> NoReturn:
+    async def keep_watching(self) -> None:
         """Look, again and again; the pause is short while somebody waits for a door."""
         while True:
             self.tick()
-            is_eager = time.monotonic() < self._eager_until
-            await asyncio.sleep(0.05 if is_eager else 1.0)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait a second; while somebody waits for a door, only until a listener comes or goes."""
+        until = time.monotonic() + 1
+        while time.monotonic() < min(until, self._eager_until):
+            await asyncio.sleep(PAUSE_S)
+            if self._doorkeeper.has_news():
+                return
+        await asyncio.sleep(max(0.0, until - time.monotonic()))
 
     def tick(self) -> None:
         """Look once: end what ran out, compare kernel and ledger, notice a pairing that was withdrawn."""
@@ -202,28 +207,34 @@ class Runtime:
         self.ledger = changed.ledger
         self._perform(changed.effects)
 
-    def _perform(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case do.WriteRecord(fact):
-                    self._tell(fact)
-                case do.KeepGrant(live):
-                    self.store.keep_grant(live)
-                case do.KeepEnd(session, at):
-                    self.store.keep_end(session, at)
-                    self._doors.forget(session)
-                case do.KeepSequence(sequence):
-                    self.store.keep_sequence(sequence)
-                case do.AdmitLive():
-                    self._admit()
-                case do.CloseSession(grant, why):
-                    self._close(grant, why)
-                case do.EndTunnel(tunnel):
-                    self._doorkeeper.end((tunnel,))
-                case do.ProbeDoor(session):
-                    self._doors.watch(self.ledger.live[session].grant)
-                case _:
-                    _unreachable(effect)
+    def _perform(self, effects: Iterable[do.Effect]) -> None:
+        """Do it in order; what is kept together becomes durable together, before the act that follows it."""
+        for is_kept, group in groupby(effects, key=lambda one: isinstance(one, do.KEPT)):
+            with self.store.together() if is_kept else nullcontext():
+                for effect in group:
+                    self._do(effect)
+
+    def _do(self, effect: do.Effect) -> None:
+        match effect:
+            case do.WriteRecord(fact):
+                self._tell(fact)
+            case do.KeepGrant(live):
+                self.store.keep_grant(live)
+            case do.KeepEnd(session, at):
+                self.store.keep_end(session, at)
+                self._doors.forget(session)
+            case do.KeepSequence(sequence):
+                self.store.keep_sequence(sequence)
+            case do.AdmitLive():
+                self._admit()
+            case do.CloseSession(grant, why):
+                self._closings.begin(grant, why)
+            case do.EndTunnel(tunnel):
+                self._doorkeeper.end((tunnel,))
+            case do.ProbeDoor(session):
+                self._doors.watch(self.ledger.live[session].grant)
+            case _:
+                _unreachable(effect)
 
     def _tell(self, fact: Fact) -> None:
         """Continue the chain; before the first pairing the log has to do."""
@@ -235,29 +246,9 @@ class Runtime:
     def _admit(self) -> None:
         self._admitting.admit([live.grant for live in self.ledger.live.values()])
 
-    def _close(self, grant: Grant, why: str) -> None:
-        name = f"close {grant.session}"
-        task = asyncio.get_running_loop().create_task(self._see_closed(grant, why), name=name)
-        self._closing[grant.session] = task
-        task.add_done_callback(lambda _: self._closing.pop(grant.session, None))
-
-    async def _see_closed(self, grant: Grant, why: str) -> bool:
-        """End a session's connections until nothing listens on its ports; then record how it went."""
-        ports, deadline = rules.ports_of(grant), time.monotonic() + CLOSE_LIMIT_S
-        while True:
-            view = self._doorkeeper.look()
-            self._doorkeeper.end(watch.tunnels_to_end(self._known, view, grant.session, ports))
-            left = self._doorkeeper.listening(ports)
-            if not left or time.monotonic() > deadline:
-                break
-            await asyncio.sleep(PAUSE_S)
-        held_by = kernel.holders_of(one.inode for one in left)
-        data = {"why": why, "ports_free": not left, "held_by": list(held_by)}
-        self._tell(Fact("grant.ended", grant.session, grant.device, data))
-        self._unclosed.pop(grant.session, None)
-        if left:
-            self._unclosed[grant.session] = grant
-        return not left
+    def _former(self, session: SessionId, view: View) -> Iterable[Tunnel]:
+        """Give connections that held the ports of ``session`` at an earlier look."""
+        return watch.former_holders(self._known, view, session)
 
     def _notice_lost(self, before: watch.Known) -> None:
         """Tell the probe's loop which live sessions have just lost their tunnel."""

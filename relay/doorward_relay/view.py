@@ -16,6 +16,9 @@ from typing import Final
 ESTABLISHED: Final = 0x01
 LISTEN: Final = 0x0A
 """States of /proc/net/tcp (include/net/tcp_states.h)."""
+_STATES: Final = frozenset({"01", "0A"})
+_MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
+"""An IPv4 address inside IPv6 begins so (RFC 4291, section 2.5.5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,9 @@ class View:
 
 
 def sockets_from_table(text: str) -> tuple[Socket, ...]:
-    """Read /proc/net/tcp or /proc/net/tcp6 (proc(5)): one heading, then one socket a line."""
-    return tuple(_socket(line.split()) for line in text.splitlines()[1:] if line.strip())
+    """Read /proc/net/tcp or /proc/net/tcp6 (proc(5)): one heading, then one socket a line; keeps the two states above."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return tuple(_socket(columns) for columns in rows if columns and columns[3] in _STATES)
 
 
 def listening_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Listener, ...]:
@@ -187,9 +191,5 @@ def _end(text: str) -> tuple[str, int]:
     """Read ``ADDRESS:PORT`` in hex; addresses are 32-bit words in the machine's own byte order."""
     address, _, port = text.partition(":")
     raw = b"".join(struct.pack("=I", int(address[at : at + 8], 16)) for at in range(0, len(address), 8))
-    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6
-    written = socket.inet_ntop(family, raw)
-    mapped = ipaddress.ip_address(written)
-    if isinstance(mapped, ipaddress.IPv6Address) and mapped.ipv4_mapped is not None:
-        written = str(mapped.ipv4_mapped)
-    return written, int(port, 16)
+    raw = raw.removeprefix(_MAPPED)
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw), int(port, 16)

@@ -95,15 +95,10 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int) -> Seen:
     return Seen(Known(tunnels, visitors, frozenset(one.inode for one in surplus), is_shut), tuple(effects))
 
 
-def tunnels_to_end(known: Known, view: View, session: SessionId, ports: tuple[int, ...]) -> tuple[Tunnel, ...]:
-    """Name the connections that go when ``session`` ends: those with its ports, and those that once had them."""
-    holders = view.holders_of(ports)
-    former = [
-        one
-        for one in view.tunnels
-        if (was := known.tunnels.get(key_of(one))) is not None and was.session == session and one not in holders
-    ]
-    return (*holders, *former)
+def former_holders(known: Known, view: View, session: SessionId) -> tuple[Tunnel, ...]:
+    """Name the connections that ever held a forward of ``session``: they go with it, whatever they hold now."""
+    was = {key for key, one in known.tunnels.items() if one.session == session}
+    return tuple(one for one in view.tunnels if key_of(one) in was)
 
 
 def is_granted(listener: Listener, ledger: Ledger) -> bool:

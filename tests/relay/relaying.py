@@ -33,7 +33,7 @@ from tests.parts.certificates import Credentials, make_root
 from tests.parts.files import write_whole
 from tests.parts.installed import require
 from tests.parts.ports import free_port
-from tests.parts.processes import Program, Programs, run
+from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs, run
 from tests.parts.waiting import wait_until
 
 TUNNEL_USER = "doorward-tunnel"
@@ -103,7 +103,8 @@ class Relay:
     def start_sshd(self) -> Program:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "state/sshd/sshd_config"
-        self.sshd = self.programs.start(require("sshd"), "-D", "-e", "-f", config, name="relay-sshd")
+        west = {**PLAIN_ENVIRONMENT, "TZ": "America/New_York"}  # where a time without Z would be hours later
+        self.sshd = self.programs.start(require("sshd"), "-D", "-e", "-f", config, name="relay-sshd", env=west)
         self.sshd.wait_for_port(self.ssh_port)
         return self.sshd
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_a_device_when_its_old_connection_is_frozen_then_the_new_one_gets_the_po
 
 
 @pytest.mark.feature("B5")
+@pytest.mark.threat("device-foreign-ports")
 def test_a_hello_when_it_is_of_another_session_then_nobody_else_loses_a_port(
     relay: Relay, console: Console, dial: Dial
 ) -> None:
@@ -66,6 +68,8 @@ def test_a_hello_when_it_is_of_another_session_then_nobody_else_loses_a_port(
 
 
 @pytest.mark.feature("B4")
+@pytest.mark.threat("ends-relay-alone")
+@pytest.mark.threat("tunnel-after-end")
 def test_a_session_when_nobody_calls_then_it_ends_at_its_end(relay: Relay, console: Console, dial: Dial) -> None:
     """The relay closes alone: without the console, by its own clock, also what was connected before."""
     session, device = _open(relay, console, dial, lasts_s=4)
@@ -75,28 +79,32 @@ def test_a_session_when_nobody_calls_then_it_ends_at_its_end(relay: Relay, conso
     assert console.wait_for_verb("grant.ending", session).fact.data == {"why": "expired"}
 
 
+@pytest.mark.threat("tunnel-after-end")
 def test_a_session_when_it_ended_then_a_connection_that_held_nothing_cannot_take_the_port(
     relay: Relay, console: Console, dial: Dial
 ) -> None:
     """Who logged in while the grant lived, and asked for nothing yet, does not get the port after its end."""
     grant = console.granted(relay.ports[0])
-    waiting = dial(grant.session)
+    waiting, idle = dial(grant.session), dial(grant.session)
     waiting.dial()
+    idle.dial()
     assert console.end(grant.session).status_code == 200
 
     waiting.forward(relay.ports[0], 9)
     wait_until(lambda: not listeners_on(relay.ports[0]), 4, "the surplus listener's end")
-    wait_until(lambda: waiting.ask("check") != 0, 20, "the idle connection's end")
+    wait_until(lambda: waiting.ask("check") != 0, 5, "the end of the connection that asked")
+    wait_until(lambda: idle.ask("check") != 0, 20, "the end of the one that did not ask")
 
 
 @pytest.mark.feature("B1")
+@pytest.mark.threat("tunnel-other-port")
 def test_a_listener_when_no_grant_covers_it_then_it_is_found_ended_and_recorded(
     relay: Relay, console: Console, dial: Dial
 ) -> None:
     """The watch compares the kernel's listening sockets with the grants, whatever sshd's own permission said."""
     grant = console.granted(relay.ports[0])
     device = dial(grant.session)
-    principals = relay.folder / "state/sshd/principals"
+    principals = relay.folder / "run/principals"
     granted = principals.read_text()
     principals.write_text(granted.replace(f"*:{relay.ports[0]}", f"*:{relay.ports[5]}"))
     device.dial()
@@ -121,6 +129,19 @@ def test_a_session_when_the_console_lists_it_no_more_then_reconcile_ends_it(
     assert console.get("/v1/records").json()["live"] == [newer.session]
 
 
+def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
+    relay: Relay, console: Console, dial: Dial
+) -> None:
+    """Who asks is read from the kernel: naming another's session is not enough, not even for root."""
+    session, device = _open(relay, console, dial)
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(5)
+        asking.connect(str(relay.folder / "run/hello.sock"))
+        asking.sendall(f"{session}\n".encode())
+        assert json.loads(asking.makefile().readline())["code"] == "relay.grant-ended"
+    assert device.ask("check") == 0
+
+
 def test_a_grant_when_its_session_was_ended_before_it_came_then_it_is_refused(relay: Relay, console: Console) -> None:
     """Ending a session that the relay has not heard of is remembered: its grant comes too late."""
     late = console.grant(relay.ports[0])
@@ -128,7 +149,7 @@ def test_a_grant_when_its_session_was_ended_before_it_came_then_it_is_refused(re
 
     refused = console.put(late)
     assert (refused.status_code, refused.json()["code"]) == (409, "grant.session-ended")
-    assert late.session not in (relay.folder / "state/sshd/principals").read_text()
+    assert late.session not in (relay.folder / "run/principals").read_text()
 
 
 def test_a_grant_when_it_is_put_twice_then_the_second_is_a_success_and_a_lower_one_refused(
@@ -145,6 +166,9 @@ def test_a_grant_when_it_is_put_twice_then_the_second_is_a_success_and_a_lower_o
     assert console.verbs().count("grant.accepted") == 1
 
 
+@pytest.mark.feature("B2")
+@pytest.mark.feature("P11")
+@pytest.mark.threat("worker-signs")
 def test_a_grant_when_a_stranger_signed_it_then_it_is_refused_and_counted(relay: Relay, console: Console) -> None:
     """Whoever holds the control certificate still needs the grant key; equal refusals are counted, not repeated."""
     honest = console.grant_key
@@ -156,6 +180,7 @@ def test_a_grant_when_a_stranger_signed_it_then_it_is_refused_and_counted(relay:
     assert console.verbs().count("grant.refused") == 1
 
 
+@pytest.mark.threat("dead-daemon")
 def test_the_daemon_when_it_is_killed_then_what_was_granted_still_ends_and_nothing_new_is_admitted(
     relay: Relay, console: Console, dial: Dial
 ) -> None:

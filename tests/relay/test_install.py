@@ -105,6 +105,7 @@ def _shadow(user: str) -> str:
     return next(row[1] for row in rows if row[0] == user)
 
 
+@pytest.mark.threat("tunnel-root")
 @pytest.mark.real("root", "sshd", "useradd")
 def test_our_sshd_when_it_is_asked_then_the_tunnel_ca_counts_for_the_tunnel_user_alone(
     programs: Programs, scratch: Path

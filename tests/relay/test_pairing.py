@@ -110,7 +110,7 @@ def test_a_relay_when_it_is_to_be_paired_again_then_its_grants_end_and_a_new_lin
     relay.line = pairing_from_text(output.strip().splitlines()[-1])
 
     other = Console(relay, relay.folder)
-    wait_until(lambda: grant.session not in (relay.folder / "state/sshd/principals").read_text(), 5, "the end")
+    wait_until(lambda: grant.session not in (relay.folder / "run/principals").read_text(), 5, "the end")
     wait_until(lambda: _is_open(other), 5, "the unpaired listener")
     other.pair()
     assert (relay.folder / "state/sshd/tunnel_ca.pub").read_text().strip() == other.tunnel_ca.public_line

@@ -95,6 +95,10 @@ def _try(stage: Stage, case: Case) -> tuple[int, str, str]:
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
+@pytest.mark.feature("B3")
+@pytest.mark.threat("tunnel-root")
+@pytest.mark.threat("tunnel-certificate")
+@pytest.mark.threat("tunnel-after-end")
 @pytest.mark.parametrize("case", NOT_ADMITTED, ids=lambda case: case.name)
 def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(stage: Stage, case: Case) -> None:
     """Without a certificate of the pinned CA for a live session nobody gets past the log-in."""
@@ -107,6 +111,10 @@ def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(sta
     assert listeners_on(stage.relay.ports[0]) == []
 
 
+@pytest.mark.threat("tunnel-other-port")
+@pytest.mark.threat("tunnel-reaches")
+@pytest.mark.threat("tunnel-shell")
+@pytest.mark.threat("device-foreign-ports")
 @pytest.mark.parametrize("case", NOT_GRANTED, ids=lambda case: case.name)
 def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage: Stage, case: Case) -> None:
     """A live grant gives its own ports on its own addresses, and nothing else."""
@@ -118,6 +126,7 @@ def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage:
     assert [port for port in stage.relay.ports if listeners_on(port)] == []
 
 
+@pytest.mark.threat("tunnel-shell")
 @pytest.mark.parametrize("case", NOT_RUN, ids=lambda case: case.name)
 def test_a_device_when_it_wants_to_run_something_then_hello_runs_instead(stage: Stage, case: Case) -> None:
     """No shell, no command, no terminal, no agent: the one thing that runs on the relay is hello."""
@@ -130,6 +139,7 @@ def test_a_device_when_it_wants_to_run_something_then_hello_runs_instead(stage: 
     assert lines or case.name == "pty"
 
 
+@pytest.mark.threat("tunnel-reaches")
 @pytest.mark.parametrize("case", THROUGH_A_CONNECTION, ids=lambda case: case.name)
 def test_a_device_when_it_forwards_into_the_relay_then_nothing_comes_through(stage: Stage, case: Case) -> None:
     """The relay's own loopback cannot be reached through a tunnel."""
@@ -153,6 +163,7 @@ def _through(local: int, secret: int, *, is_socks: bool) -> bytes:
     return b""
 
 
+@pytest.mark.threat("relay-host-key")
 def test_a_relay_when_it_shows_another_host_key_then_nothing_is_sent_to_it(stage: Stage) -> None:
     """A client that pinned another host key breaks off before it authenticates."""
     device = stage.device(Case("", ()))
@@ -166,6 +177,7 @@ def test_a_relay_when_it_shows_another_host_key_then_nothing_is_sent_to_it(stage
     assert "Offering public key" not in errors
 
 
+@pytest.mark.feature("B8")
 def test_a_port_when_something_else_listens_on_it_then_hello_says_busy(
     stage: Stage, dial_here: Callable[[str], Device]
 ) -> None:

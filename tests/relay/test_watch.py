@@ -132,7 +132,7 @@ def test_an_ending_session_when_a_connection_once_held_its_port_then_that_connec
     up = look(Known(), _view(TUNNEL), after(grant()), now=NOW)
     empty = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12)
     other = Tunnel(200, 99, 6, "10.0.0.12", 40_000, 14)
-    gone = watch.tunnels_to_end(up.known, _view(empty, other), grant().session, (20_000,))
+    gone = watch.former_holders(up.known, _view(empty, other), grant().session)
     assert gone == (empty,)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from doorward_relay.edges import kernel
-from doorward_relay.edges.counting import byte_counts
+from doorward_relay.edges.sock_diag import byte_counts, listening_of
 from doorward_relay.view import Listener, Socket, Tunnel, View, listening_on, view_from, visitors_on
 
 PAUSE_S: Final = 0.02
@@ -25,6 +25,7 @@ class Doorkeeper:
         """Nothing is read yet."""
         self._ssh_port, self._tunnel_uid = ssh_port, tunnel_uid
         self._walked: tuple[float, frozenset[int], View] | None = None
+        self._listening: frozenset[int] | None = frozenset()
 
     def glance(self) -> View:
         """Look, walking the processes only if something may have changed."""
@@ -36,6 +37,11 @@ class Doorkeeper:
                 visitors = visitors_on(table, (one.port for one in view.listeners))
                 return replace(view, visitors=visitors, counts=byte_counts() if view.tunnels else {})
         return replace(self._walk(table), counts=byte_counts() if inodes else {})
+
+    def has_news(self) -> bool:
+        """Tell whether the tunnel user's listeners came or went since this was asked last: cheap, many times a second."""
+        before, self._listening = self._listening, listening_of(self._tunnel_uid)
+        return before != self._listening
 
     def look(self) -> View:
         """Look with the processes as they are now."""

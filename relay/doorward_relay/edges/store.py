@@ -7,7 +7,8 @@ returns: what was answered to the console stays answered after a power cut.
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,7 @@ class Store:
         """Open the database, making it (mode 0600) where there is none."""
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._database = sqlite3.connect(path, isolation_level=None, timeout=5)
+        self._database.execute("PRAGMA journal_mode = WAL")  # one flush to disk a commit instead of three
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.executescript(_SCHEMA)
 
@@ -65,7 +67,7 @@ class Store:
 
     def keep_end(self, session: str, at: int) -> None:
         """Write down a session as ended and no longer live."""
-        with self._transaction():
+        with self.together():
             self._database.execute("DELETE FROM live WHERE session = ?", (session,))
             self._database.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session, at))
 
@@ -104,13 +106,13 @@ class Store:
 
     def keep_pinned(self, pinned: Pinned) -> None:
         """Pin a console; the offer is used up in the same transaction."""
-        with self._transaction():
+        with self.together():
             self._keep("pinned", asdict(pinned))
             self._keep("offer", None)
 
     def unpin(self, offer: PairingOffer) -> None:
         """Open a new offer and forget the console; what was granted is ended by the daemon, which reads this."""
-        with self._transaction():
+        with self.together():
             self._keep("pinned", None)
             self._keep("offer", asdict(offer))
 
@@ -142,7 +144,7 @@ class Store:
 
     def keep_receipt(self, author: str, upto: int, heads: dict[str, Head]) -> None:
         """Write down how far the console has stored our records, and its heads."""
-        with self._transaction():
+        with self.together():
             self._keep("receipted", {"author": author, "upto": upto})
             self._keep("heads", {name: document_from_head(head) for name, head in heads.items()})
 
@@ -166,21 +168,19 @@ class Store:
     def _rows(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
         return self._database.execute(query, tuple(values)).fetchall()
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._database)
-
-
-class _Transaction:
-    """BEGIN, then COMMIT, or ROLLBACK when something was raised."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all that is kept inside durable at once, or none of it when something is raised; may be nested."""
+        if self._database.in_transaction:
+            yield
+            return
         self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
 
 
 def _live(text: str, digest: str) -> Live:

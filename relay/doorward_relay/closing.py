@@ -1,0 +1,73 @@
+"""Closing sessions: end their connections until nothing listens any more, and say how it went.
+
+One task for each session that is closing; whoever asks again waits for the same one, and a session that could not be
+closed is tried anew. Knows no grants' rules. Used by ``runtime``; protocol.md §7 gives the limit.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from doorward_protocol.grants import Grant
+from doorward_protocol.ids import SessionId
+from doorward_protocol.records import Fact
+
+from doorward_relay.edges import kernel
+from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
+from doorward_relay.view import Listener, Tunnel, View
+
+LIMIT_S: Final = 10.0
+"""An end is answered within this, closed or not."""
+
+
+@dataclass(slots=True)
+class Closings:
+    """Sessions that are being closed.
+
+    Attributes:
+        former: gives connections that held a session's ports at an earlier look.
+        tell: takes each outcome for the chain.
+    """
+
+    doorkeeper: Doorkeeper
+    former: Callable[[SessionId, View], Iterable[Tunnel]]
+    tell: Callable[[Fact], None]
+    _tasks: dict[SessionId, "asyncio.Task[bool]"] = field(default_factory=dict)
+    _failed: dict[SessionId, tuple[Grant, str]] = field(default_factory=dict)
+
+    def begin(self, grant: Grant, why: str) -> None:
+        """Begin to close a session; returns at once."""
+        task = asyncio.get_running_loop().create_task(self._close(grant, why), name=f"close {grant.session}")
+        self._tasks[grant.session] = task
+        task.add_done_callback(lambda _: self._tasks.pop(grant.session, None))
+
+    async def is_closed(self, session: SessionId) -> bool:
+        """Wait for a session's closing, trying anew what failed before; true for one that is not closing."""
+        if session in self._failed and session not in self._tasks:
+            self.begin(*self._failed[session])
+        task = self._tasks.get(session)
+        return task is None or await asyncio.shield(task)
+
+    async def _close(self, grant: Grant, why: str) -> bool:
+        left = await self._see_free(grant)
+        held_by = list(kernel.holders_of(one.inode for one in left))
+        data = {"why": why, "ports_free": not left, "held_by": held_by}
+        self.tell(Fact("grant.ended", grant.session, grant.device, data))
+        self._failed.pop(grant.session, None)
+        if left:
+            self._failed[grant.session] = (grant, why)
+        return not left
+
+    async def _see_free(self, grant: Grant) -> tuple[Listener, ...]:
+        """End connections until nothing listens on the session's ports; gives what still does at the limit."""
+        ports = tuple(forward.port for forward in grant.forwards)
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            view = self.doorkeeper.look()
+            self.doorkeeper.end((*view.holders_of(ports), *self.former(grant.session, view)))
+            left = self.doorkeeper.listening(ports)
+            if not left or time.monotonic() > deadline:
+                return left
+            await asyncio.sleep(PAUSE_S)
