@@ -31,8 +31,8 @@ from doorward_console.worker.runtime import Runtime
 from tests.console.conftest import House, make_house
 from tests.parts.mosquitto import Broker
 from tests.parts.waiting import wait_until
-from tests.worlds.device import ScriptedDevice
-from tests.worlds.relay import ScriptedRelay
+from tests.worlds.scripted_device import ScriptedDevice
+from tests.worlds.scripted_relay import ScriptedRelay
 
 
 class Worker:
@@ -63,6 +63,7 @@ class Worker:
         """End as at SIGTERM; raises what ended it before."""
         self._stopping.set()
         self.runtime.stop()
+        self.links.tell(Rung())
         for thread in self._threads:
             thread.join(10)
         self.link.stop()

@@ -21,7 +21,7 @@ from doorward_protocol.receipts import receipt_from_payload
 from doorward_protocol.signature import SigningKey
 
 from tests.console.conftest import House, make_house
-from tests.worlds.device import ScriptedDevice
+from tests.worlds.scripted_device import ScriptedDevice
 
 
 def a_device(house: House) -> ScriptedDevice:

@@ -6,6 +6,7 @@ queues are bounded; every wait has a limit; a relay that is away is tried again 
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -68,13 +69,16 @@ class RelayLink:
         self._after.put(after)
 
     def stop(self) -> None:
-        """End the threads; a long poll under way ends with its connection."""
+        """Tell the threads to end; waits for none of them: a long poll may take its time to notice."""
         self._stopping.set()
         for waiting in (self._calls, self._ends, self._after):
             _put_end(waiting)
-        self._client.close()
+
+    def join(self, until: float) -> None:
+        """Wait for the threads until the monotonic time ``until``; what is left by then reports to nobody any more."""
         for thread in self._threads:
-            thread.join(timeout=2)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+        self._client.close()
 
     def _serve(self, calls: "queue.Queue[Call | None]") -> None:
         while not self._stopping.is_set():
@@ -122,19 +126,21 @@ class RelayLink:
             self._client.put_grant(call.session, call.envelope)
 
     def _listen(self) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s, wait_s = FIRST_PAUSE_S, 0  # the first answer comes at once: it says that the relay is there
         after = self._after.get()
         while after is not None and not self._stopping.is_set():
             try:
-                page = self._client.records(after, LONGEST_WAIT_S)
+                page = self._client.records(after, wait_s)
             except (RelayAway, RelayRefused) as error:
-                self._tell(RelayFailed(self.relay, error.code))
+                if not self._stopping.is_set():
+                    self._tell(RelayFailed(self.relay, error.code))
                 self._stopping.wait(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                pause_s, wait_s = min(pause_s * 2, LONGEST_PAUSE_S), 0
                 continue
-            pause_s = FIRST_PAUSE_S
-            self._tell(RecordsCame(self.relay, page))
-            after = self._after.get()
+            pause_s, wait_s = FIRST_PAUSE_S, LONGEST_WAIT_S
+            if not self._stopping.is_set():
+                self._tell(RecordsCame(self.relay, page))
+                after = self._after.get()
 
 
 def _put_end(waiting: "queue.Queue[Call | None] | queue.Queue[int | None]") -> None:

@@ -1,6 +1,7 @@
 """The links to all paired relays: one is made for each, made again when its place changes, ended when it is removed."""
 
 import queue
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -12,6 +13,10 @@ from doorward_console.worker.relay_link import RelayLink
 
 TELL_S: Final = 5.0
 """How long a thread waits for room in the queue before it gives its event up; what it meant stays to be done."""
+
+
+STOP_S: Final = 1.0
+"""How long a worker that is told to stop waits for its relays' threads."""
 
 
 class ControlKeys(Protocol):
@@ -63,9 +68,12 @@ class RelayLinks:
             found[1].wait_for_records(self._after_of(relay))
 
     def stop(self) -> None:
-        """End all links."""
+        """End all links, within ``STOP_S`` together."""
+        until = time.monotonic() + STOP_S
         for _, link in self._links.values():
             link.stop()
+        for _, link in self._links.values():
+            link.join(until)
         self._links.clear()
 
     def _begin(self, one: PairedRelay) -> None:

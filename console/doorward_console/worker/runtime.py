@@ -127,6 +127,7 @@ class Runtime:
             case GrantEnded(end, code):
                 self._hear_end(end, code, now)
             case RelayReconciled(reconcile, answer):
+                relays.was_seen(reconcile.relay, None, now)
                 grants.were_missing(reconcile.relay, answer.missing, now)
             case RecordsCame(relay, page):
                 hearing.hear_page(relay, page, self._keys, self._receipt_to_relay(relay), now)
@@ -145,6 +146,7 @@ class Runtime:
     def _hear_put(self, put: grants.ToPut, code: str | None, now: datetime) -> None:
         self._puts.forget(put.grant)
         if code is None:
+            relays.was_seen(put.relay, None, now)
             grants.was_put(put.grant, now)
         else:
             grants.was_not_put(put.grant, code, now)
@@ -152,6 +154,7 @@ class Runtime:
     def _hear_end(self, end: grants.ToEnd, code: str | None, now: datetime) -> None:
         if code is None:
             self._ends.forget((end.relay, end.session))
+            relays.was_seen(end.relay, None, now)
             grants.was_ended(end.relay, end.session, now)
         else:
             self._ends.failed((end.relay, end.session), ms_from_time(now))

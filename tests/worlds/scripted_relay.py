@@ -207,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _records(self, relay: ScriptedRelay, _body: Any) -> Any:
         query = dict(pair.split("=") for pair in self.path.partition("?")[2].split("&"))
-        after, until = int(query["after"]), time.monotonic() + min(float(query["wait"]), 5)
+        after, until = int(query["after"]), time.monotonic() + float(query["wait"])
         with relay.news:
             while len(relay.envelopes) <= after and time.monotonic() < until and not self.server.is_ending:
                 relay.news.wait(0.2)
