@@ -23,13 +23,18 @@ MAX_ASK_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class DoorReport:
-    """What the device says of its door."""
+    """What the device says of its door.
+
+    Attributes:
+        needs_order: the session's order has to be signed again with the nonces of this ask before the device can go on.
+    """
 
     state: str
     session: SessionId | None
     revision: Revision
     digest: Digest | None
     code: str | None
+    needs_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ def bytes_from_ask(ask: Ask) -> bytes:
             "revision": ask.door.revision.number,
             "digest": ask.door.digest,
             "code": ask.door.code,
+            "needs_order": ask.door.needs_order,
         },
         "settings": {
             "epoch": ask.settings.revision.epoch,
@@ -140,6 +146,7 @@ def _door(source: Mapping[str, Any]) -> DoorReport:
         revision=_revision(source),
         digest=_digest(source),
         code=fields.text_or_none(source, "code", longest=60),
+        needs_order=fields.boolean(source, "needs_order"),
     )
 
 

@@ -99,6 +99,14 @@ def integer_or_none(source: Mapping[str, Any], name: str) -> int | None:
     return None if _is_null(source, name) else integer(source, name)
 
 
+def boolean(source: Mapping[str, Any], name: str) -> bool:
+    """Read true or false."""
+    value = source.get(name)
+    if not isinstance(value, bool):
+        raise Malformed(name, "true or false")
+    return value
+
+
 def mapping(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Read a JSON object."""
     value = source.get(name)

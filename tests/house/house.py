@@ -5,6 +5,7 @@ Everything is done as a person would do it: ``init``, ``install``, ``join``, a p
 """
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ runner_pin_command = ["{programs}/doorward-runner", "pin"]
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports of the house's services, and, above them, two on the relay for doors."""
+    """TCP ports of the house's services, and two on the relay for doors."""
 
     web: int
     broker: int
@@ -42,6 +43,13 @@ class Ports:
     relay_control: int
     door: int
     other_door: int
+
+
+def some_ports() -> Ports:
+    """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
+    start = 20_000 + secrets.randbelow(9_000)
+    door = next(port for port in range(start, 30_000) if not is_listening(port) and not is_listening(port + 1))
+    return Ports(*free_ports(4), door, door + 1)
 
 
 @dataclass(slots=True)
@@ -71,7 +79,7 @@ class House:
     programs: Programs
     network: Network | None = None
     separate: bool = False
-    ports: Ports = field(default_factory=lambda: Ports(*sorted(free_ports(6))))
+    ports: Ports = field(default_factory=some_ports)
     parts: dict[str, Inside] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     console_machine: Machine = field(init=False)
@@ -118,12 +126,10 @@ class House:
         self.start_broker()
         for name in ("signer", "worker", "web"):
             self.start_console(name)
-        self.console = Console(f"https://{self.address}:{self.ports.web}", self.tls_certificate(), self.network)
+        root = machine.folder / "etc/doorward/root-ca.pem"
+        self.console = Console(f"https://{self.address}:{self.ports.web}", root, self.network)
         wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
         self.console.sign_in(OWNER, PASSWORD)
-
-    def tls_certificate(self) -> Path:
-        return self.console_machine.folder / "etc/doorward/console-tls.pem"
 
     def start_broker(self) -> None:
         self.parts["broker"] = self.console_machine.start(
@@ -185,12 +191,12 @@ class House:
     def make_keys(self) -> None:
         """Let the owner make the pair, and keep ``device-<id>.key`` as an engineer would."""
         pair = self.console.make_keys()
-        self.key = write_whole(self.folder / "device.key", pair["private_key"], 0o600)
+        self.key = write_whole(self.folder / "device.key", pair["device_key"]["content"], 0o600)
 
     def ssh_options(self, device_id: str) -> list[str]:
         """Give what the console prints for the engineer, as options of ssh, scp and sftp."""
         door = self.console.door(device_id)
-        known = write_whole(self.folder / "known_hosts", door["known_hosts"] + "\n")
+        known = write_whole(self.folder / "known_hosts", door["lines"]["known_hosts"] + "\n")
         return [
             "-i", str(self.key), "-o", f"HostKeyAlias={device_id}", "-o", f"UserKnownHostsFile={known}",
             "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-F", "none",

@@ -139,7 +139,15 @@ def ask_vectors() -> list[dict[str, Any]]:
         "uptime_s": 12,
         "agent": "0.1.0",
         "facts": {"hostname": "pump-7", "os": "Debian 12", "arch": "aarch64", "firmware": "3.1"},
-        "door": {"state": "SHUT", "session": None, "epoch": 0, "revision": 0, "digest": None, "code": None},
+        "door": {
+            "state": "SHUT",
+            "session": None,
+            "epoch": 0,
+            "revision": 0,
+            "digest": None,
+            "code": None,
+            "needs_order": False,
+        },
         "settings": {"epoch": 0, "revision": 0, "digest": None, "values": {}},
         "journal": {"first": 0, "n": 0, "digest": None},
     }

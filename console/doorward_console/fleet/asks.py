@@ -36,7 +36,7 @@ def _store_ask(device: Device, ask: Ask, now: datetime) -> None:
     door, settings = ask.door, ask.settings
     device.door_state, device.door_session, device.door_code = door.state, door.session, door.code
     device.door_epoch, device.door_revision = door.revision
-    device.door_digest = door.digest
+    device.door_digest, device.door_needs_order = door.digest, door.needs_order
     device.settings_epoch, device.settings_revision = settings.revision
     device.settings_digest, device.settings_reported = settings.digest, dict(settings.values)
 

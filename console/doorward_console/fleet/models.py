@@ -94,6 +94,7 @@ class Device(models.Model):
     door_revision = models.PositiveBigIntegerField(default=0)
     door_digest = models.CharField(max_length=71, null=True, blank=True)
     door_code = models.CharField(max_length=60, null=True, blank=True)
+    door_needs_order = models.BooleanField(default=False)
     settings_epoch = models.PositiveIntegerField(default=0)
     settings_revision = models.PositiveBigIntegerField(default=0)
     settings_digest = models.CharField(max_length=71, null=True, blank=True)

@@ -58,12 +58,21 @@ def ask_if_due(device_id: str, now: datetime) -> int:
 
 
 def _is_over(desired: Desired, now: datetime) -> bool:
-    """Tell whether a door is still desired open although its session has ended: the order to shut is being signed."""
+    """Tell whether a door must not be opened although that is still desired; the order to shut is being signed then."""
     session = desired.session
-    return session is not None and (session.state not in _STILL_WANTED or session.ends_at <= now)
+    if session is None:
+        return False
+    return session.state not in _STILL_WANTED or session.ends_at <= now or _grant_state(session) == Grant.State.REFUSED
 
 
 _STILL_WANTED = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
+
+
+def _grant_state(session: Session) -> str | None:
+    """Give the state of a session's newest grant; None where there is none (a plain relay)."""
+    newest = Grant.objects.filter(session=session).order_by("-epoch", "-sequence")
+    state: str | None = newest.values_list("state", flat=True).first()
+    return state
 
 
 def _wanted(desired: Desired) -> Wanted:
@@ -73,7 +82,8 @@ def _wanted(desired: Desired) -> Wanted:
 
 def _reported(device: Device, part: str) -> Reported:
     if part == "door":
-        return Reported(Revision(device.door_epoch, device.door_revision), device.door_digest, device.door_state)
+        held = Revision(device.door_epoch, device.door_revision)
+        return Reported(held, device.door_digest, device.door_state, device.door_needs_order)
     return Reported(Revision(device.settings_epoch, device.settings_revision), device.settings_digest)
 
 
@@ -115,7 +125,8 @@ def _send(order_id: str, publish: Publish, now: datetime) -> bool:
     if order is None or order.envelope is None:
         return False
     desired = Desired.objects.filter(device=order.device, part=order.part).select_related("session").first()
-    if desired is None or (desired.epoch, desired.revision) != (order.epoch, order.revision):
+    is_stale = desired is None or (desired.epoch, desired.revision) != (order.epoch, order.revision)
+    if desired is None or is_stale or _is_over(desired, now):
         _drop(order)
         return False
     if not _may_go(desired) or not publish(order.device_id, bytes(order.envelope)):
@@ -133,7 +144,5 @@ def _drop(order: Order) -> None:
 
 
 def _may_go(desired: Desired) -> bool:
-    """Hold an order to open until the relays have all grants of its session."""
-    if desired.session_id is None:
-        return True
-    return not Grant.objects.filter(session=desired.session_id, state=Grant.State.SIGNED).exists()
+    """Hold an order to open until the relay has the newest grant of its session."""
+    return desired.session is None or _grant_state(desired.session) != Grant.State.SIGNED

@@ -28,11 +28,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The same part as the device says that it is; ``door`` is its door's state."""
+    """The same part as the device says that it is; ``door`` is its door's state.
+
+    Attributes:
+        needs_order: it has accepted this revision, and cannot go on without the order being signed again.
+    """
 
     revision: Revision
     digest: str | None
     door: str = ""
+    needs_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def differs(wanted: Wanted, reported: Reported) -> bool:
     if (reported.revision, reported.digest) != (wanted.revision, wanted.digest):
         return True
     if wanted.door == WANTS_OPEN:
-        return reported.door == "SHUT"
+        return reported.door == "SHUT" or reported.needs_order
     return bool(wanted.door) and reported.door in AT_WORK
 
 
