@@ -19,6 +19,8 @@ from django.db import connection, connections, transaction
 
 Whom = Literal["signer", "worker", "web"]
 
+_AGAIN_S: Final = 2.0
+"""Between attempts to listen to a database that went away."""
 _MODE: Final = 0o660
 """The console's three users share a group; nobody else may ring."""
 
@@ -182,20 +184,42 @@ class Chime:
         self.count = 0
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._is_closed = False
         self._bell = Bell("web")
+        self._watch()
+
+    def _on_readable(self) -> None:
+        try:
+            rung = self._bell.heard()
+        except psycopg.OperationalError:  # the database is away: listen again later; streams poll meanwhile
+            self._loop.remove_reader(self._descriptor)
+            self._loop.call_later(_AGAIN_S, self._listen_again)
+            return
+        if rung:
+            self._wake()
+        if self._bell.fileno() != self._descriptor:  # the bell was made again
+            self._loop.remove_reader(self._descriptor)
+            self._watch()
+
+    def _watch(self) -> None:
         self._descriptor = self._bell.fileno()
         self._loop.add_reader(self._descriptor, self._on_readable)
 
-    def _on_readable(self) -> None:
-        if not self._bell.heard():
+    def _listen_again(self) -> None:
+        if self._is_closed:
             return
+        try:
+            self._bell = Bell("web")
+        except psycopg.OperationalError:
+            self._loop.call_later(_AGAIN_S, self._listen_again)
+            return
+        self._watch()
+        self._wake()
+
+    def _wake(self) -> None:
         self.count += 1
         self._news.set()  # wakes all who wait now
         self._news = asyncio.Event()
-        if self._bell.fileno() != self._descriptor:  # the bell was made again
-            self._loop.remove_reader(self._descriptor)
-            self._descriptor = self._bell.fileno()
-            self._loop.add_reader(self._descriptor, self._on_readable)
 
     async def wait(self, seen: int, timeout_s: float) -> int:
         """Wait for a count above ``seen``, at most ``timeout_s``; give the count."""
@@ -206,5 +230,6 @@ class Chime:
 
     def close(self) -> None:
         """Stop listening."""
+        self._is_closed = True
         self._loop.remove_reader(self._descriptor)
         self._bell.close()

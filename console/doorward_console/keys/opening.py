@@ -5,6 +5,7 @@ A private key lives for one call and is kept nowhere; opening costs microseconds
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from doorward_protocol.signature import SigningKey
 
@@ -28,27 +29,30 @@ def name_of(kind: str, project: str | None) -> str:
     return f"{project or '-'}/{kind}"
 
 
-def live_key(kind: str, project: str | None) -> Key:
-    """Find the row of the key in use; raises NoKey."""
-    found: Key | None = Key.objects.filter(kind=kind, project_id=project, retired_at__isnull=True).first()
-    if found is None:
-        raise NoKey(kind, project)
-    return found
-
-
 def has_key(kind: str, project: str | None) -> bool:
     """Tell whether there is a live key of this kind."""
     return bool(Key.objects.filter(kind=kind, project_id=project, retired_at__isnull=True).exists())
 
 
 def public_part(kind: str, project: str | None) -> str:
-    """Give the public half: base64 (grant, record), an SSH line (tunnel-ca, host-ca), or a PEM certificate."""
-    return str(live_key(kind, project).public)
+    """Give the public half: base64 (grant, record), an SSH line (tunnel-ca, host-ca), or a PEM certificate.
+
+    Reads no other column: on PostgreSQL web has no right to the wrapped one. Raises NoKey.
+    """
+    return str(_live(kind, project, "public")[0])
 
 
 def _opened(wrapping: WrappingKey, kind: str, project: str | None) -> tuple[str, bytes]:
-    row = live_key(kind, project)
-    return str(row.public), wrapping.unwrap(name_of(kind, project), bytes(row.wrapped))
+    public, wrapped = _live(kind, project, "public", "wrapped")
+    return str(public), wrapping.unwrap(name_of(kind, project), bytes(wrapped))
+
+
+def _live(kind: str, project: str | None, *columns: str) -> tuple[Any, ...]:
+    live = Key.objects.filter(kind=kind, project_id=project, retired_at__isnull=True)
+    found: tuple[Any, ...] | None = live.values_list(*columns).first()
+    if found is None:
+        raise NoKey(kind, project)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

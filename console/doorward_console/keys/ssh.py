@@ -96,3 +96,12 @@ def _public(line: str) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey |
 def check_public_line(line: str) -> None:
     """Raise BadPublicKey unless ``line`` is a key that can be certified."""
     _public(line)
+
+
+def is_certifiable(line: str) -> bool:
+    """Tell whether ``line`` is a public key that can be certified."""
+    try:
+        _public(line)
+    except BadPublicKey:
+        return False
+    return True

@@ -42,7 +42,7 @@ from doorward_console.history.writing import note
 from doorward_console.identifiers import new_order_id, new_session_id
 from doorward_console.keys.models import EngineerPair
 from doorward_console.keys.opening import SignerKeys
-from doorward_console.keys.ssh import BadPublicKey
+from doorward_console.keys.ssh import is_certifiable
 from doorward_console.maintenance.decisions import (
     Ceilings,
     ExtendFacts,
@@ -102,12 +102,7 @@ def _turn_on(signer: Signer, intent: Intent, device: Device) -> None:
         return
     if live is not None:
         return  # still closing: decided when it has closed, or refused when it has waited too long
-    session = _new_session(intent, device, relay, now)
-    try:
-        _open(signer, intent, session, device, relay, now)
-    except BadPublicKey:
-        session.delete()
-        _refuse(intent, "signer.not-joined")
+    _open(signer, intent, _new_session(intent, device, relay, now), device, relay, now)
 
 
 def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
@@ -119,7 +114,7 @@ def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
         asked_at=intent.at,
         duration_s=intent.duration_s or 0,
         is_blocked=device.state == Device.State.BLOCKED,
-        has_joined=device.state == Device.State.JOINED and bool(device.tunnel_key),
+        has_joined=device.state == Device.State.JOINED and is_certifiable(device.tunnel_key),
         has_relay=has_relay and relay is not None and relay.project_id == device.project_id,
         relay_is_paired=relay is not None and (relay.paired_at is not None or relay.kind == Relay.Kind.PLAIN),
         port_is_taken=has_relay and on_port.exists(),
