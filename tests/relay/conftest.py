@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,9 @@ def dial(relay: Relay, console: Console, scratch: Path) -> Callable[[str], Devic
 class Door:
     """What stands behind a tunnel: shows a banner to whoever connects."""
 
-    def __init__(self, banner: str) -> None:
-        self.banner = banner
+    def __init__(self, banner: str, slow_s: float = 0) -> None:
+        self.banner, self._slow_s = banner, slow_s
+        self._shutting = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -68,9 +70,12 @@ class Door:
             except OSError:
                 return
             self._open.append(visitor)
-            visitor.sendall(f"SSH-2.0-OpenSSH_9.2 doorward-{self.banner}\r\n".encode())
+            self._shutting.wait(self._slow_s)
+            with suppress(OSError):
+                visitor.sendall(f"SSH-2.0-OpenSSH_9.2 doorward-{self.banner}\r\n".encode())
 
     def shut(self) -> None:
+        self._shutting.set()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for one in self._open:
@@ -79,12 +84,12 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Iterator[Callable[[str], Door]]:
+def door() -> Iterator[Callable[..., Door]]:
     """Start a door that shows a session's banner."""
     made: list[Door] = []
 
-    def start(banner: str) -> Door:
-        made.append(Door(banner))
+    def start(banner: str, slow_s: float = 0) -> Door:
+        made.append(Door(banner, slow_s))
         return made[-1]
 
     yield start

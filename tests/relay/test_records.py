@@ -45,6 +45,18 @@ def test_a_visitor_when_they_used_a_door_then_the_chain_says_from_where_and_how_
     assert console.get("/v1/records").json()["head"] == {"epoch": 0, "n": last.n, "digest": last.digest}
 
 
+def test_a_probe_when_the_door_is_slow_then_it_is_still_no_visitor(
+    relay: Relay, console: Console, dial: Callable[[str], Device], door: Callable[..., Door]
+) -> None:
+    """The relay's own probes are told from people, however long they stay connected."""
+    grant = console.granted(relay.ports[0])
+    device, behind = dial(grant.session), door(grant.banner, 2.5)
+    device.dial()
+    assert device.forward(relay.ports[0], behind.port) == 0
+    console.wait_for_verb("door.answered", grant.session)
+    assert "visitor.came" not in console.verbs()
+
+
 @pytest.mark.feature("B8")
 def test_a_door_when_it_stops_answering_then_that_is_told_and_so_is_its_return(
     relay: Relay, console: Console, dial: Callable[[str], Device], door: Callable[[str], Door]
