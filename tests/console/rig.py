@@ -195,8 +195,8 @@ class Rig:
 
 
 @contextmanager
-def rig_at(broker: Broker, relay: ScriptedRelay, folder: Path) -> Iterator[Rig]:
-    """Put a console to work: project, keys, paired relay, joined and connected device."""
+def rig_at(broker: Broker, relay: Any, folder: Path) -> Iterator[Rig]:
+    """Put a console to work: project, keys, joined and connected device, and ``relay`` paired by its ``line``."""
     house = make_house()
     keep_keys(house)
     paired = pair(house.project, relay.line, "a relay", house.owner, "203.0.113.7")
