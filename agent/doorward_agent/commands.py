@@ -65,7 +65,8 @@ def _run(config: Config) -> int:
     from doorward_agent.edges.runner import RunnerEdge
     from doorward_agent.edges.system import Machine, SystemClock
     from doorward_agent.edges.tunnel import TunnelEdge
-    from doorward_agent.runtime import Edges, Mailbox, Runtime
+    from doorward_agent.mailbox import Mailbox
+    from doorward_agent.runtime import Edges, Runtime
     from doorward_agent.signing import Signing
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)

@@ -6,17 +6,14 @@ the device tells the console if anything that it reports has changed.
 """
 
 import logging
-import queue
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
-from doorward_protocol.records import Moment
 
 from doorward_agent import effects as do
-from doorward_agent import events, holdings, policy, reporting, timeline, timers
+from doorward_agent import events, reporting, timers
 from doorward_agent.asking import Asking, JournalReport
 from doorward_agent.contracts import Broker, Clock, Dial, Journal, Runner, Store, System, Tunnel
 from doorward_agent.effects import Effect
@@ -25,18 +22,18 @@ from doorward_agent.history import History
 from doorward_agent.identity import Identity
 from doorward_agent.link import LinkMachine
 from doorward_agent.machine import DoorMachine
+from doorward_agent.mailbox import Mailbox
+from doorward_agent.orders import Orders, Refusal, facts_of, session_of
 from doorward_agent.signing import Signing
 from doorward_agent.states import DoorState, LinkState
 
 if TYPE_CHECKING:
-    from doorward_protocol.admission import Refused, Verified
+    from doorward_protocol.admission import Verified
 
 _log = logging.getLogger(__name__)
 
 ASK_EVERY_MS: Final = 300_000
 RUNNER_NONCE_RENEWED_S: Final = 300
-MOST_WAITING: Final = 1_000
-"""Messages beyond it are dropped: what mattered in them comes again after the next ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,38 +49,17 @@ class Edges:
     store: Store
 
 
-class Mailbox:
-    """The queue of events. Unlike ``queue.Queue`` it may be used from a signal handler."""
-
-    def __init__(self) -> None:
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-
-    def post(self, event: Event) -> None:
-        if isinstance(event, events.MessageArrived) and self._events.qsize() >= MOST_WAITING:
-            return
-        self._events.put(event)
-
-    def take(self, limit_s: float) -> Event | None:
-        """Wait for an event, at most ``limit_s``."""
-        try:
-            return self._events.get(timeout=limit_s) if limit_s > 0 else self._events.get_nowait()
-        except queue.Empty:
-            return None
-
-
 class Runtime:
     """The agent at work."""
 
     def __init__(self, identity: Identity, signing: Signing, edges: Edges, version: str, journal_bytes: int) -> None:
         self._edges = edges
-        self._signing = signing
         self._door = DoorMachine()
         self._link = LinkMachine()
         self.timers: dict[str, int] = {}
         self._asking = Asking(identity.device, version, edges.clock, edges.system)
         self._history = History(identity, edges.journal, edges.store, signing, journal_bytes)
-        self._holdings = holdings.holdings_from_document(edges.store.load("holdings"))
-        self._timeline = timeline.timeline_from_document(edges.store.load("time"), edges.system.boot)
+        self._orders = Orders(signing, edges.store, edges.clock, edges.system.boot)
         self._runner_code: str | None = None
         self._shown: Mapping[str, Any] | None = None
 
@@ -121,7 +97,7 @@ class Runtime:
             case events.MessageArrived("order", payload):
                 self._take_order(payload)
             case events.MessageArrived("receipt", payload):
-                self._history.take_receipt(payload, self._moment)
+                self._history.take_receipt(payload, self._orders.moment)
             case events.MessageArrived():
                 pass  # only the device's own two topics are subscribed to
             case events.RecordDelivered(generation, n):
@@ -158,35 +134,26 @@ class Runtime:
     # Orders
 
     def _take_order(self, raw: bytes) -> None:
-        from doorward_protocol.admission import Verified
-
-        judged = self._signing.judge(raw, self._asking.fresh_nonces(), self._holdings)
-        if isinstance(judged, Verified):
-            self._accept(judged, raw)
-        else:
+        judged = self._orders.judged(raw, self._asking.fresh_nonces())
+        if isinstance(judged, Refusal):
             self._refuse(judged)
+        else:
+            self._accept(judged, raw)
 
-    def _refuse(self, refused: "Refused") -> None:
-        data = {"order": refused.order, "part": refused.part}
-        _log.warning("order refused code=%s order=%s", refused.code, refused.order)
-        self._history.write_refusal(refused.code, data, self._moment, self._now_ms)
-        if refused.code == "order.stale-nonce":
-            self.timers.setdefault(do.NONCE_ASK, self._asking.again_at())
+    def _refuse(self, refusal: Refusal) -> None:
+        _log.warning("order refused code=%s order=%s", refusal.code, refusal.order)
+        data = {"order": refusal.order, "part": refusal.part}
+        self._history.write_refusal(refusal.code, data, self._orders.moment, self._now_ms)
+        if refusal.code == "order.stale-nonce" and do.NONCE_ASK not in self.timers:
+            self.timers[do.NONCE_ASK] = self._asking.again_at()
 
     def _accept(self, verified: "Verified", raw: bytes) -> None:
         """Write down what was accepted, durably, before anything is done about it."""
         order = verified.order
-        self._hear(order.issued_at)
-        if not verified.is_repeat:
-            kept = holdings.accepted(self._holdings, order.part, order.revision, order.digest)
-            if isinstance(order.body, ShutDoor) and order.body.session is not None:
-                kept = holdings.ended(kept, order.body.session)
-            if isinstance(order.body, ApplySettings):
-                kept = holdings.with_settings(kept, order.body.values)
-            self._keep(kept)
+        self._orders.take(verified)
         effects = self._answer(order, raw, is_repeat=verified.is_repeat)
         if effects or not verified.is_repeat:
-            self._write("order.accepted", _session_of(order), _facts_of(order))
+            self._write("order.accepted", session_of(order), facts_of(order))
         self._perform_all(effects)
 
     def _answer(self, order: Order, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
@@ -194,29 +161,13 @@ class Runtime:
         event: events.DoorEvent
         match order.body:
             case OpenDoor() as body:
-                deadline_ms = self._deadline_ms(order, body)
+                deadline_ms = self._orders.deadline_ms(order, body)
                 event = events.Ordered(body, raw, deadline_ms, self._edges.system.free_port(), is_repeat)
             case ShutDoor(session):
                 event = events.OrderedShut(session)
             case ApplySettings():
                 return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
         return self._door.step(event, self._now_ms, self._edges.system.chance())
-
-    def _deadline_ms(self, order: Order, body: OpenDoor) -> int:
-        """Give the session's end; the same revision accepted again, also after a restart, moves nothing."""
-        known = self._edges.store.load("session") or {}
-        mark = {"boot": self._edges.system.boot, "session": body.session, "revision": list(order.revision)}
-        if {name: known.get(name) for name in mark} == mark:
-            return int(known["deadline_ms"])
-        deadline_ms = policy.deadline_of(body, self._now_ms, self._timeline.offset_ms or 0)
-        self._save("session", {**mark, "deadline_ms": deadline_ms}, durable=False)
-        return deadline_ms
-
-    def _hear(self, issued_at: int) -> None:
-        heard = timeline.heard(self._timeline, issued_at, self._now_ms)
-        if heard != self._timeline:
-            self._timeline = heard
-            self._save("time", timeline.document_from_timeline(heard), durable=False)
 
     # The runner's report
 
@@ -229,16 +180,13 @@ class Runtime:
         if report.session is None:
             if session is not None and session.door_port is not None:
                 self._step_door(events.DoorGone(session.id))
-        elif report.session in self._holdings.ended:
+        elif report.session in self._orders.holdings.ended:
             if session is None:
                 self._edges.runner.close_door(report.session)
         elif session is None:
-            self._step_door(events.DoorFound(report.session, report.port or 0, self._known_deadline(report.session)))
-
-    def _known_deadline(self, session: SessionId) -> int | None:
-        known = self._edges.store.load("session") or {}
-        is_it = known.get("boot") == self._edges.system.boot and known.get("session") == session
-        return int(known["deadline_ms"]) if is_it else None
+            self._step_door(
+                events.DoorFound(report.session, report.port or 0, self._orders.known_deadline_ms(report.session))
+            )
 
     # Performing
 
@@ -267,7 +215,7 @@ class Runtime:
             case do.EndTunnel(attempt):
                 self._edges.tunnel.end(attempt)
             case do.MarkEnded(session_id):
-                self._keep(holdings.ended(self._holdings, session_id))
+                self._orders.end(session_id)
             case do.SendAsk():
                 self._ask()
             case do.StartTimer(name, at_ms):
@@ -291,32 +239,17 @@ class Runtime:
     # The history
 
     def _write(self, verb: str, session: str | None, data: Mapping[str, Any]) -> None:
-        self._history.write(verb, session, data, self._moment)
-
-    def _keep(self, kept: holdings.Holdings) -> None:
-        self._holdings = kept
-        self._save("holdings", holdings.document_from_holdings(kept), durable=True)
-
-    def _save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None:
-        """Keep a document; a full disk stops no door: what is in memory counts until the next one is kept."""
-        try:
-            self._edges.store.save(name, document, durable=durable)
-        except OSError as error:
-            _log.error("document not kept name=%s error=%s", name, error)
+        self._history.write(verb, session, data, self._orders.moment)
 
     @property
     def _now_ms(self) -> int:
         return self._edges.clock.boottime_ms()
 
-    @property
-    def _moment(self) -> Moment:
-        return self._timeline.moment(self._now_ms)
-
     # Telling
 
     @property
     def _report(self) -> reporting.Report:
-        kept = self._holdings
+        kept = self._orders.holdings
         return reporting.Report(
             reporting.door_report(self._door.state, self._door.session, self._door.last_code, kept.part("door")),
             reporting.settings_report(kept.part("settings"), kept.settings),
@@ -339,7 +272,7 @@ class Runtime:
     def _ask_as_usual(self) -> None:
         """Do what is done every five minutes."""
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
-        self._history.sweep(self._moment, self._now_ms)
+        self._history.sweep(self._orders.moment, self._now_ms)
         self._history.restart()
         age_s = self._edges.runner.nonce_age_s()
         if self._door.session is not None or age_s is None or age_s > RUNNER_NONCE_RENEWED_S:
@@ -359,23 +292,4 @@ class Runtime:
         }
         if shown != self._shown:
             self._shown = shown
-            self._save("status", shown, durable=False)
-
-
-def _session_of(order: Order) -> str | None:
-    return None if isinstance(order.body, ApplySettings) else order.body.session
-
-
-def _facts_of(order: Order) -> Mapping[str, Any]:
-    """Give what the history keeps of an accepted order: who wanted what, and why."""
-    facts = {
-        "order": order.id,
-        "part": order.part,
-        "epoch": order.revision.epoch,
-        "revision": order.revision.number,
-        "digest": order.digest,
-    }
-    if not isinstance(order.body, OpenDoor):
-        return {**facts, "state": "shut"} if isinstance(order.body, ShutDoor) else facts
-    asked = {"by": order.body.asked.by, "at": order.body.asked.at, "reason": order.body.asked.reason}
-    return {**facts, "state": "open", "ends_at": order.body.ends_at, "asked": asked}
+            self._orders.save("status", shown, durable=False)

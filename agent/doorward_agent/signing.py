@@ -37,8 +37,16 @@ class Signing:
     def is_loaded(self) -> bool:
         return self._own is not None or self._grant_keys is not None or self._record_keys is not None
 
+    def rubbish(self, raw: bytes) -> str | None:
+        """Give the reason code of what is no order's envelope at all, which takes no signature library to see."""
+        try:
+            decode(raw, expected="order")
+        except NotAnEnvelope as refused:
+            return f"order.{refused.code}"
+        return None
+
     def judge(self, raw: bytes, nonces: Sequence[str], holdings: Holdings) -> "Verified | Refused":
-        """Answer whether an order may be obeyed; one that is no envelope is refused without the library."""
+        """Answer whether an order may be obeyed."""
         from doorward_protocol import admission
         from doorward_protocol.signature import KeyRing
 
@@ -65,13 +73,17 @@ class Signing:
 
     def receipt(self, raw: bytes) -> Receipt | None:
         """Read a receipt for this device that a pinned record key signed; anything else is None."""
+        try:
+            envelope = decode(raw, expected="receipt")
+        except NotAnEnvelope:
+            return None
         from doorward_protocol.signature import KeyRing, SignatureRefused
 
         if self._record_keys is None:
             self._record_keys = KeyRing(self._identity.record_keys)
         try:
-            receipt = receipt_from_payload(self._record_keys.verify(decode(raw, expected="receipt")))
-        except (NotAnEnvelope, SignatureRefused, UnknownVersion, Malformed):
+            receipt = receipt_from_payload(self._record_keys.verify(envelope))
+        except (SignatureRefused, UnknownVersion, Malformed):
             return None
         is_ours = receipt.project == self._identity.project and receipt.author == self._identity.author
         return receipt if is_ours else None

@@ -297,3 +297,14 @@ def test_timers_when_door_is_shut_then_only_asking_is_left(world: World) -> None
     open_door(world)
     world.deliver(world.order(ShutDoor(None)))
     assert set(world.runtime.timers) <= {do.ASK}
+
+
+def test_order_when_its_end_has_passed_by_the_devices_time_then_refused(world: World) -> None:
+    """An order from a console whose clock went back cannot open a session that is over for the device."""
+    open_door(world)
+    world.deliver(world.order(ShutDoor(None)))
+    world.console_offset_ms -= 120 * MINUTE_MS
+    world.deliver(world.order(world.body(2)))
+    assert world.state == "SHUT"
+    assert world.refusals == ["order.past-its-end"]
+    assert world.runner.calls == ["order", "close"]

@@ -1,0 +1,150 @@
+"""Orders that were accepted: what is held, what has ended, what time it is, when a session ends.
+
+Part of ``runtime`` and called on its thread alone: it joins the pure ``holdings``, ``timeline`` and the judge with clock and
+store. What was accepted is on the disk before anything is done about it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from doorward_protocol.ids import OrderId, SessionId
+from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.records import Moment
+
+from doorward_agent import holdings, policy, timeline
+from doorward_agent.contracts import Clock, Store
+from doorward_agent.holdings import Holdings
+from doorward_agent.signing import Signing
+
+if TYPE_CHECKING:
+    from doorward_protocol.admission import Verified
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A no: its reason code, and what of the order could be trusted enough to name."""
+
+    code: str
+    order: OrderId | None = None
+    part: str | None = None
+
+
+class Orders:
+    """What this device has been told and took."""
+
+    def __init__(self, signing: Signing, store: Store, clock: Clock, boot: str) -> None:
+        self._signing = signing
+        self._store = store
+        self._clock = clock
+        self._boot = boot
+        self._holdings = holdings.holdings_from_document(store.load("holdings"))
+        self._timeline = timeline.timeline_from_document(store.load("time"), boot)
+
+    @property
+    def holdings(self) -> Holdings:
+        return self._holdings
+
+    @property
+    def moment(self) -> Moment:
+        """Say now, for the history."""
+        return self._timeline.moment(self._clock.boottime_ms())
+
+    def judged(self, raw: bytes, nonces: Sequence[str]) -> "Verified | Refusal":
+        """Answer whether an order may be obeyed; rubbish is refused without loading the signature library."""
+        code = self._signing.rubbish(raw)
+        if code is not None:
+            return Refusal(code)
+        from doorward_protocol.admission import Refused
+
+        answer = self._signing.judge(raw, nonces, self._holdings)
+        if isinstance(answer, Refused):
+            return Refusal(answer.code, answer.order, answer.part)
+        if self._is_over(answer.order):
+            return Refusal("order.past-its-end", answer.order.id, answer.order.part)
+        return answer
+
+    def take(self, verified: "Verified") -> None:
+        """Take an accepted order's time, and write down what it makes of the counters."""
+        order = verified.order
+        self._hear(order.issued_at)
+        if verified.is_repeat:
+            return
+        kept = holdings.accepted(self._holdings, order.part, order.revision, order.digest)
+        if isinstance(order.body, ShutDoor) and order.body.session is not None:
+            kept = holdings.ended(kept, order.body.session)
+        if isinstance(order.body, ApplySettings):
+            kept = holdings.with_settings(kept, order.body.values)
+        self._keep(kept)
+
+    def end(self, session: SessionId) -> None:
+        """Write down that a session has ended and never opens again."""
+        self._keep(holdings.ended(self._holdings, session))
+
+    def deadline_ms(self, order: Order, body: OpenDoor) -> int:
+        """Give the session's end; the same revision accepted again, also after a restart, moves nothing."""
+        known = self._store.load("session") or {}
+        mark = {"boot": self._boot, "session": body.session, "revision": list(order.revision)}
+        if {name: known.get(name) for name in mark} == mark:
+            return int(known["deadline_ms"])
+        now_ms = self._clock.boottime_ms()
+        offset_ms = self._timeline.offset_ms
+        deadline_ms = policy.deadline_of(body, now_ms, order.issued_at - now_ms if offset_ms is None else offset_ms)
+        self.save("session", {**mark, "deadline_ms": deadline_ms}, durable=False)
+        return deadline_ms
+
+    def known_deadline_ms(self, session: SessionId) -> int | None:
+        """Give the end that an earlier agent of this boot wrote down, or None."""
+        known = self._store.load("session") or {}
+        is_it = known.get("boot") == self._boot and known.get("session") == session
+        return int(known["deadline_ms"]) if is_it else None
+
+    def save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None:
+        """Keep a document; a full disk stops no door: what is in memory counts until the next one is kept."""
+        try:
+            self._store.save(name, document, durable=durable)
+        except OSError as error:
+            _log.error("document not kept name=%s error=%s", name, error)
+
+    def _is_over(self, order: Order) -> bool:
+        """Tell whether the order's session has ended by this device's time, which may be ahead of the order's own."""
+        now_ms = self._clock.boottime_ms()
+        told_ms = timeline.heard(self._timeline, order.issued_at, now_ms).console_ms(now_ms)
+        return isinstance(order.body, OpenDoor) and told_ms is not None and order.body.ends_at <= told_ms
+
+    def _keep(self, kept: Holdings) -> None:
+        self._holdings = kept
+        self.save("holdings", holdings.document_from_holdings(kept), durable=True)
+
+    def _hear(self, issued_at: int) -> None:
+        heard = timeline.heard(self._timeline, issued_at, self._clock.boottime_ms())
+        if heard != self._timeline:
+            self._timeline = heard
+            self.save("time", timeline.document_from_timeline(heard), durable=False)
+
+
+def session_of(order: Order) -> str | None:
+    """Name the session that an order is about."""
+    return None if isinstance(order.body, ApplySettings) else order.body.session
+
+
+def facts_of(order: Order) -> Mapping[str, Any]:
+    """Give what the history keeps of an accepted order: who wanted what, and why."""
+    facts: dict[str, Any] = {
+        "order": order.id,
+        "part": order.part,
+        "epoch": order.revision.epoch,
+        "revision": order.revision.number,
+        "digest": order.digest,
+    }
+    match order.body:
+        case OpenDoor(asked=asked, ends_at=ends_at):
+            said = {"by": asked.by, "at": asked.at, "reason": asked.reason}
+            return {**facts, "state": "open", "ends_at": ends_at, "asked": said}
+        case ShutDoor():
+            return {**facts, "state": "shut"}
+        case ApplySettings():
+            return facts
