@@ -98,6 +98,10 @@ class RelayConfig:
         return self.run_dir / "sshd.pid"
 
     @property
+    def lock_file(self) -> Path:
+        return self.run_dir / "lock"
+
+    @property
     def hello_socket(self) -> Path:
         return self.run_dir / "hello.sock"
 

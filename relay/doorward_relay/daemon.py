@@ -3,21 +3,19 @@
 import asyncio
 import logging
 import signal
-import subprocess
 import time
 from typing import Final
 
-from doorward_relay.config import RelayConfig
+from doorward_relay.config import ConfigError, RelayConfig
 from doorward_relay.edges import keys, sshd
 from doorward_relay.edges.admitting import Admitting
 from doorward_relay.edges.control import Control
-from doorward_relay.edges.files import make_folder
+from doorward_relay.edges.files import make_folder, take_alone
 from doorward_relay.edges.hello_socket import serve_hello
 from doorward_relay.edges.store import Store
 from doorward_relay.runtime import Runtime
 
 _LOG: Final = logging.getLogger("doorward.relay")
-_SSHD_LIMIT_S: Final = 5.0
 
 
 def clock() -> int:
@@ -29,20 +27,24 @@ async def run(config: RelayConfig, *, with_sshd: bool) -> None:
     """Serve until SIGTERM or SIGINT; raises ConfigError when the relay is not installed."""
     admitting = Admitting(config)
     make_folder(config.run_dir, 0o755)
+    if not take_alone(config.lock_file):
+        raise ConfigError([f"another doorward-relay runs with {config.run_dir}; end it first"])
     admitting.place_hello()
     store = Store(config.database_file)
     runtime = Runtime(config, store, keys.record_key(config.record_key_file), admitting, clock)
     hello = await serve_hello(config.hello_socket, admitting.tunnel_uid, admitting.tunnel_gid, runtime.hello)
     control = Control(runtime)
-    own_sshd = _start_sshd(config) if with_sshd else None
+    own_sshd = sshd.Own(config) if with_sshd else None
     try:
         runtime.start()
-        await _until_told(asyncio.create_task(runtime.keep_watching()), asyncio.create_task(control.follow()))
+        works = [runtime.keep_watching(), control.follow(), *([] if own_sshd is None else [own_sshd.keep()])]
+        await _until_told(*(asyncio.create_task(work) for work in works))
     finally:
         await control.stop()
         hello.close()
-        if with_sshd:
-            await _end_sshd(config, own_sshd, runtime)
+        if own_sshd is not None:
+            await own_sshd.end()
+            runtime.stop()
         store.close()
         config.hello_socket.unlink(missing_ok=True)
 
@@ -61,21 +63,3 @@ async def _until_told(*tasks: "asyncio.Task[None]") -> None:
         for task in (waiting, *tasks):
             task.cancel()
         await asyncio.gather(waiting, *tasks, return_exceptions=True)
-
-
-def _start_sshd(config: RelayConfig) -> "subprocess.Popen[bytes] | None":
-    """Start our sshd, unless one of an earlier daemon still serves: its tunnels are kept."""
-    return None if sshd.running(config) is not None else sshd.start(config)
-
-
-async def _end_sshd(config: RelayConfig, own: "subprocess.Popen[bytes] | None", runtime: Runtime) -> None:
-    """End sshd first, so that nobody comes in any more, then every connection that it had."""
-    pid = own.pid if own is not None else sshd.running(config)
-    if pid is not None:
-        sshd.end(pid)
-    deadline = time.monotonic() + _SSHD_LIMIT_S
-    while sshd.is_serving(config) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event comes from the kernel
-        await asyncio.sleep(0.02)
-    if own is not None:
-        await asyncio.to_thread(own.wait, _SSHD_LIMIT_S)
-    runtime.stop()

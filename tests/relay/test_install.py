@@ -1,13 +1,16 @@
 """Installing a relay: shown first, root's alone, repeatable; what sshd makes of the configuration; running and status."""
 
 import json
+import os
 import pwd
+import signal
 import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 from doorward_relay.config import ConfigError, RelayConfig, config_from_text, text_from_config
+from doorward_relay.edges.users import make_tunnel_user
 from doorward_relay.sshd_text import sshd_config_text
 
 from tests.parts.installed import require
@@ -100,6 +103,21 @@ def test_an_installed_relay_when_its_files_are_looked_at_then_secrets_are_roots_
     assert output.strip().splitlines()[-1].split()[-1] == relay.line.ssh_host_key.split()[-1]
 
 
+@pytest.mark.real("root", "useradd")
+def test_the_tunnel_user_when_it_is_new_or_was_locked_then_keys_can_work() -> None:
+    """An account locked with ``!`` refuses every key; ``*`` has no password and refuses none."""
+    name = f"doorward-t{os.getpid()}"
+    try:
+        make_tunnel_user(name)
+        assert _shadow(name) == "*"
+        assert run(["/usr/sbin/usermod", "--password", "!", "--shell", "/usr/sbin/nologin", name]).returncode == 0
+        make_tunnel_user(name)
+        assert _shadow(name) == "*"
+        assert pwd.getpwnam(name).pw_shell == "/bin/sh"
+    finally:
+        run(["/usr/sbin/userdel", name])
+
+
 def _shadow(user: str) -> str:
     rows = (line.split(":") for line in Path("/etc/shadow").read_text().splitlines())
     return next(row[1] for row in rows if row[0] == user)
@@ -172,10 +190,23 @@ def test_a_relay_when_it_runs_with_its_sshd_then_both_end_together_and_a_kill_le
     daemon = relay.start_daemon("--with-sshd")
     assert device.ask("check") == 0
 
+    sshd = int((relay.folder / "run/sshd.pid").read_text())
+    os.kill(sshd, signal.SIGKILL)
+    wait_until(lambda: listeners_on(relay.ssh_port), 10, "sshd's return")
+    assert device.ask("check") == 0
+
     assert daemon.end() == 0
     assert not listeners_on(relay.ssh_port)
     assert not listeners_on(relay.ports[0])
     wait_until(lambda: not client.is_running, 5, "the connection's end")
+
+
+def test_a_second_daemon_when_one_runs_then_it_is_refused_and_the_first_goes_on(relay: Relay, console: Console) -> None:
+    """Two daemons on one ledger would end each other's sessions."""
+    status, _, errors = relay.command("run")
+    assert status == 78
+    assert "another doorward-relay runs" in errors
+    assert console.get("/healthz").json() == {"ok": True}
 
 
 def test_status_when_a_door_is_open_then_it_says_who_and_where(relay: Relay, console: Console, scratch: Path) -> None:

@@ -20,6 +20,7 @@ from doorward_protocol.signature import BadKey, KeyRing
 
 import doorward_relay
 from doorward_relay.chain import ReceiptRefused
+from doorward_relay.config import ConfigError
 from doorward_relay.edges import keys, sshd
 from doorward_relay.pairing import PairingOffer, Pinned, judge_token, request_from_document
 from doorward_relay.requests import RequestRefused, end_request, envelope_bytes, reconcile_request, session_id
@@ -87,7 +88,10 @@ class Control:
         self._shape = shape
         await self._runner.setup()
         host = None if config.listen == "*" else config.listen
-        await web.TCPSite(self._runner, host, config.control_port, ssl_context=context).start()
+        try:
+            await web.TCPSite(self._runner, host, config.control_port, ssl_context=context).start()
+        except OSError as error:
+            raise ConfigError([f"control_port: {config.control_port} cannot be bound: {error.strerror}"]) from None
 
     def _unpaired(self) -> web.Application:
         app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_answering])

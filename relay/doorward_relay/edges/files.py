@@ -1,5 +1,6 @@
 """Files: written whole and renamed, their mode set at creation; folders that sshd will accept."""
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -28,6 +29,17 @@ def make_folder(path: Path, mode: int) -> None:
     """Make a folder and those above it, with ``mode`` for the last one."""
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
     path.chmod(mode)
+
+
+def take_alone(path: Path) -> bool:
+    """Lock a file for as long as this process lives; False when another process has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 def writable_by_others(path: Path) -> Path | None:
