@@ -171,7 +171,7 @@ def test_runner_when_files_are_of_another_boot_then_they_are_cleared_and_the_ses
 
 def test_runner_when_one_before_it_was_killed_half_way_then_its_leavings_are_cleared(site: Site) -> None:
     """A folder without a door in it is what a killed runner leaves; it stops nobody."""
-    site.ask({"verb": "status"})
+    site.ask({"verb": "close", "session": site.open()["session"]})
     stale = site.new_session()
     (site.run_dir / f"door-{stale}").mkdir()
     assert site.ask({"verb": "status"})["state"] == "shut"
