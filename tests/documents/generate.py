@@ -126,7 +126,7 @@ def main() -> None:
     for path, text in documents().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(DOCS.parent)}")  # noqa: T201  # a command line's answer
+            print(f"wrote {path.relative_to(DOCS.parent)}")  # a command line's answer
 
 
 if __name__ == "__main__":

@@ -32,9 +32,8 @@ ATTACKERS: Final = (
         Threat("broker-reads-secrets", "read settings that are marked secret"),
     )),
     Attacker("relay", "A relay", "cut; see who connects and how much; publish an open session's port more widely", (
-        Threat("relay-reads", "read or change the ssh that goes through it"),
-        Threat("relay-poses", "pass for a device to an engineer who uses the printed known_hosts line"),
-        Threat("relay-opens", "open anything but the ports of its own live grants"),
+        Threat("relay-poses", "pass for a device, or read or change the ssh that goes through it, where the engineer uses the printed known_hosts line"),
+        Threat("relay-opens", "make a device open anything"),
     )),
     Attacker("other-host", "Another host in a relay's place", "nothing", (
         Threat("relay-host-key", "be talked to: its host key is refused before any authentication"),
@@ -58,6 +57,7 @@ ATTACKERS: Final = (
         Threat("agent-again", "make the runner obey an order, or open a session, that is done"),
         Threat("agent-killed", "keep a door open by killing agent and runner"),
         Threat("agent-reads-session", "read what the engineer does"),
+        Threat("agent-user-forges-history", "have a record stored that the device did not sign, or that does not continue its chain"),
     )),
     Attacker("engineer-login", "An engineer's log-in", "what the login user may do on that device while the session lasts", (
         Threat("login-reads-agent", "read the agent's keys or journal"),
@@ -73,18 +73,20 @@ ATTACKERS: Final = (
         Threat("worker-reads-keys", "read the grant key"),
     )),
     Attacker("web-process", "The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
-        Threat("web-ceilings", "have an opening signed that goes past the ceilings"),
-        Threat("web-reads-keys", "read private keys"),
+        Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),
+        Threat("web-process-reads-keys", "read private keys"),
         Threat("web-process-history", "change or remove a record, in the database or in an export, unnoticed"),
     )),
     Attacker("member", "A member without the right", "what the role allows", (
         Threat("member-toggles", "turn maintenance on or off as engineer or viewer"),
-        Threat("member-other-project", "see or change anything of a project without being its member"),
-        Threat("member-forged-request", "be made to act by another site's page (CSRF)"),
-        Threat("member-session-fixed", "be signed in under a session that an attacker chose"),
+        Threat("lesser-role", "do what only a greater role may"),
+        Threat("other-project", "see or change anything of a project without being its member"),
+        Threat("csrf", "be made to act by another site's page (CSRF)"),
+        Threat("session-fixation", "be signed in under a session that an attacker chose"),
     )),
     Attacker("database-copy", "A copy of the database, or a backup", "read metadata and password hashes", (
         Threat("database-keys", "read private keys"),
+        Threat("private-key-kept", "find the engineers' private key anywhere after it was shown"),
         Threat("database-tokens", "read join tokens, pairing tokens or API tokens"),
         Threat("database-restored", "make a restored console silently forget or repeat what was done"),
     )),

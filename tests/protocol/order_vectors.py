@@ -9,6 +9,7 @@ from doorward_protocol.revisions import MAX_EPOCH_STEP, MAX_REVISION_STEP
 from doorward_protocol.signature import keyid_of
 
 from tests.protocol.cast import (
+    DEVICE_KEY,
     ENDED,
     GRANT_KEY,
     HELD_BODY,
@@ -17,6 +18,7 @@ from tests.protocol.cast import (
     NOW,
     PROJECT,
     RECORD_KEY,
+    RELAY_KEY,
     RUNNER_NONCES,
     SETTINGS_BODY,
     STALE,
@@ -112,6 +114,8 @@ def _unsigned() -> Iterator[dict[str, Any]]:
 def _unvouched() -> Iterator[dict[str, Any]]:
     yield refused("unknown-key", "signed by a stranger", Draft(signer=STRANGER).raw())
     yield refused("unknown-key", "signed by the worker's record key", Draft(signer=RECORD_KEY).raw())
+    yield refused("unknown-key", "signed by a relay's record key", Draft(signer=RELAY_KEY).raw())
+    yield refused("unknown-key", "signed by a device's own key", Draft(signer=DEVICE_KEY).raw())
     forged = with_signature(Draft(signer=STRANGER).raw(), keyid=keyid_of(GRANT_KEY.public))
     yield refused("bad-signature", "a stranger's, under the pinned key's id", forged)
     other_end = Draft(open_body(duration_s=86_400)).payload()

@@ -75,7 +75,7 @@ def test_vectors_when_keys_are_made_from_their_seeds_then_ids_agree() -> None:
         assert (made.public, keyid_of(made.public)) == (key["public"], key["keyid"])
 
 
-@pytest.mark.threat("broker-forgery", "broker-replay", "broker-late", "broker-retarget", "worker-signs")
+@pytest.mark.threat("broker-forgery", "broker-replay", "broker-late", "broker-retarget", "relay-opens", "worker-signs")
 @pytest.mark.parametrize("vector", by_name("orders"))
 def test_order_when_judged_then_the_answer_is_the_vectors(vector: dict[str, Any]) -> None:
     """Each order is obeyed, or refused with exactly the code of the first question that it fails."""
