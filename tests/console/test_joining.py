@@ -132,6 +132,7 @@ def test_join_when_token_was_used_then_the_same_no_as_for_a_wrong_one(joinable: 
     """Used, wrong, expired and replaced tokens cannot be told apart."""
     used = token_for(joinable)
     assert post(request(used))[0] == 200
+    assert post(request(used))[0] == 403
     replaced, expired = token_for(joinable), token_for(joinable)
     JoinToken.objects.filter(digest=token_digest(expired)).update(expires_at=timezone.now() - timedelta(seconds=1))
     answers = [post(request(token)) for token in (used, replaced, expired, "a" * 26)]

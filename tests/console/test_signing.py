@@ -18,7 +18,7 @@ from doorward_console.keys.opening import SignerKeys, public_part
 from doorward_console.maintenance.asking import ask_settings, extend, turn_off, turn_on
 from doorward_console.maintenance.decisions import Ceilings
 from doorward_console.maintenance.models import Desired, Grant, Intent, Order, Session
-from doorward_console.maintenance.signing import Signer, decide
+from doorward_console.maintenance.signing import Signer, decide, sign_again
 from doorward_console.people.models import Member
 from doorward_console.signer import look
 from doorward_protocol.envelope import decode
@@ -280,7 +280,10 @@ def test_order_when_session_is_closing_then_never_signed_open(house: House, sign
     decided(signer, asked(house))
     Order.objects.all().delete()
     Session.objects.update(state="closing")
-    Order.objects.create(device=house.device, part="door", nonce="m" * 22)
+    asked_for = Order.objects.create(device=house.device, part="door", nonce="m" * 22)
+    sign_again(signer, asked_for.id)
+    asked_for.refresh_from_db()
+    assert asked_for.state == "dropped"
     look(signer)
     for order in Order.objects.filter(state="signed"):
         assert isinstance(message_of(order).body, ShutDoor)
