@@ -5,7 +5,7 @@ from typing import Any
 
 from doorward_console.history.verify import Claimed, header_text
 from doorward_protocol.records import Fact, Head, Moment, head_after, next_payload
-from doorward_protocol.signature import SigningKey
+from doorward_protocol.signature import SigningKey, keyid_of
 
 PROJECT = "p-aaaaaaaaaaaaaaaa"
 CONSOLE = f"console:{PROJECT}"
@@ -23,10 +23,10 @@ class Author:
     lines: list[str] = field(default_factory=list)
     places: list[Head] = field(default_factory=list)
 
-    def write(self, verb: str, *named: "Author", **data: Any) -> None:
+    def write(self, verb: str, *named: "Author", about: str | None = None, **data: Any) -> None:
         """Write one record that names the heads of ``named``."""
         heads = {one.name: one.head for one in named if one.head.n}
-        payload = next_payload(self.name, self.head, Moment(1790000000000), Fact(verb, data=data), heads)
+        payload = next_payload(self.name, self.head, Moment(1790000000000), Fact(verb, device=about, data=data), heads)
         self.head = head_after(payload, self.head)
         self.places.append(self.head)
         self.lines.append(self.key.seal("record", payload).decode())
@@ -71,6 +71,8 @@ def a_history(sessions: int = 2) -> History:
     """Give a history of a paired relay, a joined device and some sessions."""
     history = History()
     history.console.write("relay.paired", relay=RELAY.removeprefix("relay:"), record_key=history.relay.key.public)
+    joined = {"identity": keyid_of(history.device.key.public)}
+    history.console.write("device.joined", about=DEVICE.removeprefix("device:"), **joined)
     for _ in range(sessions):
         history.session()
     return history

@@ -29,7 +29,7 @@ def test_verify_when_nothing_was_touched_then_it_holds_and_says_how_far_each_cha
     report = verify(LINES)
     assert report.holds
     assert {one.author: (one.records, one.head.n, one.named_n) for one in report.chains} == {
-        CONSOLE: (11, 11, 10),
+        CONSOLE: (12, 12, 11),
         DEVICE: (6, 6, 6),
         RELAY: (6, 6, 6),
     }
@@ -91,7 +91,7 @@ CRIMES = {
     "records reordered": (_swapped(LINES, RELAY, 2), (RELAY, 0, 2)),
     "a record twice": ([*LINES[:3], LINES[2], *LINES[3:]], (CONSOLE, 0, 2)),
     "a tail cut that the console has named": (_cut(DEVICE, 5), (DEVICE, 0, 6)),
-    "a tail cut of the console that the device has named": (_cut(CONSOLE, 9), (CONSOLE, 0, 10)),
+    "a tail cut of the console that the device has named": (_cut(CONSOLE, 10), (CONSOLE, 0, 11)),
     "a whole chain removed": (
         _header([line for line in LINES if line not in HISTORY.relay.lines], lambda claimed: claimed.pop(RELAY)),
         (RELAY, 0, 2),
@@ -100,10 +100,14 @@ CRIMES = {
         _header(LINES, lambda claimed: claimed.update({RELAY: Claimed(SigningKey.generate().public, Head(), "")})),
         (CONSOLE, 0, 1),
     ),
-    "a higher epoch without a restore": (_altered(LINES, CONSOLE, 11, epoch=1), (CONSOLE, 1, 11)),
+    "another key for the device than the console vouched for": (
+        _header(LINES, lambda claimed: claimed.update({DEVICE: Claimed(SigningKey.generate().public, Head(), "")})),
+        (CONSOLE, 0, 2),
+    ),
+    "a higher epoch without a restore": (_altered(LINES, CONSOLE, 12, epoch=1), (CONSOLE, 1, 12)),
     "a record of another project's console": (
-        [*LINES[:12], _again(CONSOLE, 11, author="console:p-bbbbbbbbbbbbbbbb"), *LINES[12:]],
-        ("console:p-bbbbbbbbbbbbbbbb", 0, 11),
+        [*LINES[:13], _again(CONSOLE, 12, author="console:p-bbbbbbbbbbbbbbbb"), *LINES[13:]],
+        ("console:p-bbbbbbbbbbbbbbbb", 0, 12),
     ),
     "a line that is no record": ([*LINES, "{}"], (RELAY, 0, 6)),
     "an empty file": ([], ("", 0, 0)),
@@ -156,14 +160,14 @@ def test_verify_when_any_single_thing_is_changed_then_it_is_broken(data: st.Data
 @pytest.mark.feature("B6")
 def test_verify_when_an_unnamed_tail_and_its_mention_are_cut_then_only_the_report_before_told() -> None:
     """What nobody has named can be cut with the header's help; the report says beforehand from which record on."""
-    assert verify(_cut(CONSOLE, 10)).holds
+    assert verify(_cut(CONSOLE, 11)).holds
     console = next(one for one in verify(LINES).chains if one.author == CONSOLE)
-    assert (console.head.n, console.named_n) == (11, 10)
+    assert (console.head.n, console.named_n) == (12, 11)
 
 
 def restored_history() -> tuple[list[str], Report]:
     history = a_history()
-    restored(history, 8)
+    restored(history, 9)
     history.session()
     return history.lines(), verify(history.lines())
 
@@ -174,7 +178,7 @@ def test_verify_when_the_console_was_restored_then_it_holds_and_shows_what_was_l
     """A restore is no fault and is never silent: the new epoch, the last record kept, and what others say was lost."""
     _, report = restored_history()
     assert report.holds
-    assert [(one.epoch, one.after, one.lost) for one in report.restores] == [(1, 8, 10)]
+    assert [(one.epoch, one.after, one.lost) for one in report.restores] == [(1, 9, 11)]
 
 
 @pytest.mark.feature("B6")
@@ -182,10 +186,10 @@ def test_verify_when_a_restored_console_leaves_its_restore_out_then_it_is_broken
     """Without the record that says so, going back is what it looks like: a cut tail."""
     history = a_history()
     console = history.console
-    del console.lines[8:], console.places[8:]
+    del console.lines[9:], console.places[9:]
     console.head = console.places[-1]
     history.session()
-    assert (CONSOLE, 0, 10) in faults(history.lines())
+    assert (CONSOLE, 0, 11) in faults(history.lines())
 
 
 @pytest.mark.feature("B6")
@@ -207,7 +211,7 @@ def test_verify_history_when_run_as_a_program_then_it_needs_nothing_but_the_file
 
     held = run(str(good), "--json")
     assert held.returncode == 0, held.stderr
-    assert json.loads(held.stdout)["records"] == 23
+    assert json.loads(held.stdout)["records"] == 24
     broken = run(str(bad))
     assert broken.returncode == 1
     assert f"BROKEN: {DEVICE} epoch 0 record 4" in broken.stdout

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -275,3 +276,19 @@ def test_console_when_restored_from_yesterday_then_a_new_epoch_makes_it_heard_ag
     report = verify(list(lines_of(rig.house.project.pk)))
     assert report.holds, report.faults
     assert [one.epoch for one in report.restores] == [1]
+
+
+@pytest.mark.real("mosquitto", "postgres")
+@pytest.mark.feature("E3")
+def test_door_when_the_database_is_postgresql_then_it_opens_and_closes_as_well(
+    on_postgres: str, django_db_blocker: Any, broker: Broker, scratch: Path
+) -> None:
+    """The same whole way, with NOTIFY as the doorbell and rows that are really locked."""
+    with django_db_blocker.unblock(), scripted_relay(scratch) as relay, rig_at(broker, relay, scratch) as rig:
+        session = rig.open()
+        rig.off()
+        rig.wait_state("closed")
+        rig.device.says("door.closed", session, why="session.turned-off")
+        rig.wait(lambda: rig.session().device_shut_at, "the device's word")
+        report = verify(list(lines_of(rig.house.project.pk)))
+        assert report.holds, report.faults

@@ -21,7 +21,7 @@ KEEP_ALIVE_S: Final = 30
 LONGEST_PAUSE_S: Final = 60
 MOST_QUEUED: Final = 1000
 
-Tell = Callable[[Event], None]
+Tell = Callable[[Event], object]
 
 
 class Broker:

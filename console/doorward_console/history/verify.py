@@ -31,7 +31,7 @@ from doorward_protocol.records import (
     head_from_document,
     record_from_payload,
 )
-from doorward_protocol.signature import BadKey, KeyRing, SignatureRefused
+from doorward_protocol.signature import BadKey, KeyRing, PublicKeyText, SignatureRefused, keyid_of
 
 FORMAT: Final = "doorward-history-1"
 MOST_FAULTS: Final = 50
@@ -247,13 +247,20 @@ def _take(reading: _Reading, record: Record, console: str) -> None:
 
 
 def _keys_in(record: Record) -> list[tuple[str, str]]:
-    """Find keys of other authors that the console's history vouches for."""
+    """Find the key ids of other authors that the console's history vouches for."""
     data = record.fact.data
     if record.fact.verb == "relay.paired" and isinstance(data.get("record_key"), str):
-        return [(f"relay:{data.get('relay')}", data["record_key"])]
-    if record.fact.verb == "device.joined" and isinstance(data.get("identity_key"), str):
-        return [(f"device:{record.fact.device}", data["identity_key"])]
+        return [(f"relay:{data.get('relay')}", _keyid(data["record_key"]))]
+    if record.fact.verb == "device.joined" and isinstance(data.get("identity"), str):
+        return [(f"device:{record.fact.device}", data["identity"])]
     return []
+
+
+def _keyid(key: str) -> str:
+    try:
+        return keyid_of(PublicKeyText(key))
+    except BadKey:
+        return ""
 
 
 def _check_ends(reading: _Reading) -> None:
@@ -295,7 +302,7 @@ def _check_keys(reading: _Reading) -> None:
     vouched = {author: (place, key) for place, author, key in reading.keys_named}
     for author, (place, key) in vouched.items():
         claimed = reading.claimed.get(author)
-        if claimed is not None and claimed.key != key:
+        if claimed is not None and _keyid(claimed.key) != key:
             reading.fault(place, f"this record vouches for another key of {author} than the header has")
 
 

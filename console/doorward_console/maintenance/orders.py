@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F, Q
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import order_from_payload
 from doorward_protocol.revisions import Revision
@@ -17,7 +18,7 @@ from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance import facts, sessions
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
-from doorward_console.maintenance.telling import Reported, Told, Wanted, is_due
+from doorward_console.maintenance.telling import AT_WORK, Reported, Told, Wanted, is_due
 from doorward_console.times import ms_from_time, ms_from_time_or_none
 
 Publish = Callable[[str, bytes], bool]
@@ -28,8 +29,23 @@ def ask_where_due(now: datetime) -> int:
     """Ask for orders for all connected devices that have not heard theirs; gives how many were asked for."""
     waiting = Desired.objects.filter(device__state=Device.State.JOINED, device__presence="connected")
     recent = now - timedelta(hours=1)
-    devices = waiting.filter(device__seen_at__gte=recent).values_list("device_id", flat=True).distinct()
+    waiting = waiting.filter(device__seen_at__gte=recent).filter(_may_differ())
+    devices = waiting.values_list("device_id", flat=True).distinct()
     return sum(ask_if_due(device, now) for device in devices)
+
+
+def _may_differ() -> Q:
+    """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
+    at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
+    at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK)
+    return (Q(part="door") & (_holds_another("door") | at_door)) | (Q(part="settings") & _holds_another("settings"))
+
+
+def _holds_another(part: str) -> Q:
+    same = Q(
+        epoch=F(f"device__{part}_epoch"), revision=F(f"device__{part}_revision"), digest=F(f"device__{part}_digest")
+    )
+    return Q(**{f"device__{part}_digest__isnull": True}) | ~same
 
 
 @transaction.atomic

@@ -57,13 +57,15 @@ def _ordered_session(record: Record, device: str) -> Sequence[str]:
 
 def _hear_alarm(project: str, record: Record) -> None:
     """Raise an alarm for what only an administrator can mend."""
-    if record.fact.verb != "order.refused":
-        return
-    code = record.fact.data.get("code")
-    if code in {"order.lower-revision", "order.other-digest", "order.too-far-ahead"}:
+    code = record.fact.verb if record.fact.verb == "history.forked" else record.fact.data.get("code")
+    if record.fact.verb in {"order.refused", "history.forked"} and code in _ALARMING:
         data = {"code": code, "author": record.author, "n": record.head.n}
         offered = {name: record.fact.data.get(name) for name in ("part", "held_epoch", "held_revision")}
         _alarm(project, record.fact.device or record.author.partition(":")[2], data | offered)
+
+
+_ALARMING: Final = frozenset({"order.lower-revision", "order.other-digest", "order.too-far-ahead", "history.forked"})
+"""What a device says that does not mend itself and that no operator of a door can mend."""
 
 
 def _alarm(project: str, device: str, data: dict[str, Any]) -> None:

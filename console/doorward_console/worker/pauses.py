@@ -23,6 +23,12 @@ class Pauses:
         self._under_way.add(name)
         return True
 
+    def forget_all(self) -> None:
+        """Count everything as never tried: what was under way may have been lost."""
+        self._failures.clear()
+        self._not_before.clear()
+        self._under_way.clear()
+
     def forget(self, name: object) -> None:
         """Count ``name`` as done."""
         self._under_way.discard(name)

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from doorward_console.edges.relay_client import LONGEST_WAIT_S, RelayAway, RelayClient, RelayRefused
@@ -29,7 +30,7 @@ MOST_CALLS: Final = 1000
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
 
-Tell = Callable[[Event], None]
+Tell = Callable[[Event], bool]
 
 
 class RelayLink:
@@ -44,6 +45,7 @@ class RelayLink:
         self._calls: queue.Queue[Call | None] = queue.Queue(MOST_CALLS)
         self._ends: queue.Queue[Call | None] = queue.Queue(MOST_CALLS)
         self._after: queue.Queue[int | None] = queue.Queue(2)
+        self._last_after = 0
         self._threads = [
             threading.Thread(target=self._serve, args=(self._calls,), name=f"puts {relay}", daemon=True),
             threading.Thread(target=self._serve, args=(self._ends,), name=f"ends {relay}", daemon=True),
@@ -52,7 +54,7 @@ class RelayLink:
 
     def start(self, after: int) -> None:
         """Start the threads; records are waited for from the one after ``after``."""
-        self._after.put(after)
+        self.wait_for_records(after)
         for thread in self._threads:
             thread.start()
 
@@ -65,8 +67,14 @@ class RelayLink:
         return True
 
     def wait_for_records(self, after: int) -> None:
-        """Let the listener ask for the next page."""
-        self._after.put(after)
+        """Let the listener ask for the page after ``after``."""
+        self._last_after = after
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Let the listener ask again from where it last did; one that is asking does so once more."""
+        with suppress(queue.Full):
+            self._after.put_nowait(self._last_after)
 
     def stop(self) -> None:
         """Tell the threads to end; waits for none of them: a long poll may take its time to notice."""
@@ -85,8 +93,8 @@ class RelayLink:
             call = calls.get()
             if call is not None:
                 event = self._attempt(call)
-                if event is not None and not self._stopping.is_set():
-                    self._tell(event)
+                if event is not None:
+                    self._report(event)
 
     def _attempt(self, call: Call) -> Event | None:
         try:
@@ -125,6 +133,11 @@ class RelayLink:
                 raise
             self._client.put_grant(call.session, call.envelope)
 
+    def _report(self, event: Event) -> None:
+        """Report until there is room: an answer that is lost would be waited for."""
+        while not self._stopping.is_set() and not self._tell(event):
+            continue
+
     def _listen(self) -> None:
         pause_s, wait_s = FIRST_PAUSE_S, 0  # the first answer comes at once: it says that the relay is there
         after = self._after.get()
@@ -132,20 +145,16 @@ class RelayLink:
             try:
                 page = self._client.records(after, wait_s)
             except (RelayAway, RelayRefused) as error:
-                if not self._stopping.is_set():
-                    self._tell(RelayFailed(self.relay, error.code))
+                self._report(RelayFailed(self.relay, error.code))
                 self._stopping.wait(pause_s)
                 pause_s, wait_s = min(pause_s * 2, LONGEST_PAUSE_S), 0
                 continue
             pause_s, wait_s = FIRST_PAUSE_S, LONGEST_WAIT_S
-            if not self._stopping.is_set():
-                self._tell(RecordsCame(self.relay, page))
-                after = self._after.get()
+            self._report(RecordsCame(self.relay, page))
+            after = self._after.get()
 
 
 def _put_end(waiting: "queue.Queue[Call | None] | queue.Queue[int | None]") -> None:
     """Wake a thread to its end; a full queue wakes it anyway."""
-    try:
+    with suppress(queue.Full):
         waiting.put_nowait(None)
-    except queue.Full:
-        return

@@ -12,7 +12,7 @@ from doorward_console.worker.events import AskVersion, Call, Event
 from doorward_console.worker.relay_link import RelayLink
 
 TELL_S: Final = 5.0
-"""How long a thread waits for room in the queue before it gives its event up; what it meant stays to be done."""
+"""How long a thread waits for room in the queue: the broker's has to go on answering the broker."""
 
 
 STOP_S: Final = 1.0
@@ -35,12 +35,13 @@ class RelayLinks:
         self._after_of = after_of
         self._links: dict[str, tuple[RelayPlace, RelayLink]] = {}
 
-    def tell(self, event: Event) -> None:
-        """Report from any thread; an event that finds no room is dropped: its cause is looked for again."""
+    def tell(self, event: Event) -> bool:
+        """Report from any thread; False when there is no room (a device's message is then lost, and asked for again)."""
         try:
             self.events.put(event, timeout=TELL_S)
         except queue.Full:
-            return
+            return False
+        return True
 
     def follow(self, paired: Sequence[PairedRelay]) -> None:
         """Have exactly one link for each of ``paired``."""
@@ -66,6 +67,11 @@ class RelayLinks:
         found = self._links.get(relay)
         if found is not None:
             found[1].wait_for_records(self._after_of(relay))
+
+    def nudge(self) -> None:
+        """Let every listener go on, whether it waits for that or not: a page that was lost is asked for again."""
+        for link in [link for _, link in self._links.values()]:
+            link.nudge()
 
     def stop(self) -> None:
         """End all links, within ``STOP_S`` together."""

@@ -5,12 +5,13 @@ moment. Each round looks at what is due as if it were the first: records are cha
 attempted, grants go before the orders that need them, ends go at once.
 """
 
+import logging
 import queue
 import time
 from datetime import datetime
 from typing import Final, Protocol
 
-from django.db import close_old_connections
+from django.db import OperationalError, close_old_connections
 from django.utils import timezone
 
 from doorward_console.fleet import relays
@@ -38,11 +39,14 @@ from doorward_console.worker.pauses import Pauses
 from doorward_console.worker.rates import Allowances
 from doorward_console.worker.relay_links import RelayLinks
 
+LOG: Final = logging.getLogger("doorward.worker")
 BATCH: Final = 200
 """Events taken together: records of one device in a batch are stored in one transaction and receipted once."""
 POLL_S: Final = 1.0
 """How long a ring that was lost can delay anything, and how exact the ends of sessions are."""
 RECONCILE_S: Final = 30.0
+DATABASE_PAUSE_S: Final = 1.0
+"""After the database failed to answer: it is being restarted, or another writer holds SQLite's lock too long."""
 
 
 class Publisher(Protocol):
@@ -73,8 +77,19 @@ class Runtime:
         while not self._stopping:
             batch = self._take_batch()
             close_old_connections()
-            self.hear(batch)
-            self.round()
+            try:
+                self.hear(batch)
+                self.round()
+            except OperationalError:
+                LOG.exception("the database does not answer")
+                self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Forget what was under way and look at everything anew: answers of this batch may be lost."""
+        time.sleep(DATABASE_PAUSE_S)
+        self._puts.forget_all()
+        self._ends.forget_all()
+        self._links.nudge()
 
     def hear(self, batch: list[Event]) -> None:
         """Take events in their order, records of one device together."""

@@ -1,0 +1,132 @@
+"""What a device has to be told, when, and how often; and that two workers tell it once."""
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from doorward_console.fleet.models import Device
+from doorward_console.maintenance.models import Desired, Order
+from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.maintenance.telling import (
+    MOST_PER_NONCE,
+    RESEND_AFTER_MS,
+    Reported,
+    Told,
+    Wanted,
+    differs,
+    is_due,
+)
+from doorward_console.worker.rates import MOST_IN_WINDOW, WINDOW_MS, Allowances
+from doorward_protocol.revisions import NEVER, Revision
+
+from tests.console.conftest import House, make_house
+from tests.console.test_inbox import at_once
+
+FIVE, SIX = Revision(0, 5), Revision(0, 6)
+OPEN, SHUT, SET = Wanted(SIX, "d6", "open"), Wanted(SIX, "d6", "shut"), Wanted(SIX, "d6")
+NOW = 1_790_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reported", "answer"),
+    [
+        (OPEN, Reported(NEVER, None, "SHUT"), True),
+        (OPEN, Reported(FIVE, "d5", "SHUT"), True),
+        (OPEN, Reported(SIX, "other", "OPEN"), True),
+        (OPEN, Reported(SIX, "d6", "OPEN"), False),
+        (OPEN, Reported(SIX, "d6", "OPENING"), False),
+        (OPEN, Reported(SIX, "d6", "RETRYING"), False),
+        (OPEN, Reported(SIX, "d6", "RETRYING", needs_order=True), True),
+        (OPEN, Reported(SIX, "d6", "SHUT"), True),
+        (SHUT, Reported(SIX, "d6", "SHUT"), False),
+        (SHUT, Reported(SIX, "d6", "CLOSING"), False),
+        (SHUT, Reported(SIX, "d6", "OPEN"), True),
+        (SHUT, Reported(FIVE, "d5", "OPEN"), True),
+        (SET, Reported(SIX, "d6"), False),
+        (SET, Reported(FIVE, "d5"), True),
+        (SET, Reported(Revision(1, 1), "d"), True),
+    ],
+)
+def test_device_when_it_reports_then_it_differs_or_not(wanted: Wanted, reported: Reported, answer: object) -> None:
+    """A device is told when revision, digest or the door itself are other than they should be."""
+    assert differs(wanted, reported) is answer
+
+
+@pytest.mark.parametrize(
+    ("told", "answer"),
+    [
+        (Told(), True),
+        (Told(is_under_way=True), False),
+        (Told(1, last_sent_at=NOW), False),
+        (Told(1, last_sent_at=NOW - RESEND_AFTER_MS), True),
+        (Told(MOST_PER_NONCE, last_sent_at=NOW - 10 * RESEND_AFTER_MS), False),
+    ],
+)
+def test_order_when_one_was_made_for_these_nonces_then_it_is_repeated_late_and_seldom(
+    told: Told, answer: object
+) -> None:
+    """At most one order is under way, and a device that does not obey is not told for ever."""
+    assert is_due(OPEN, Reported(FIVE, "d5", "SHUT"), told, NOW) is answer
+
+
+def test_device_when_it_shouts_then_its_share_ends_and_others_are_heard() -> None:
+    """What one device says too much is not heard; a new window begins ten seconds later."""
+    allowances, most = Allowances(), MOST_IN_WINDOW["ask"]
+    heard = [allowances.is_allowed("d-a", "ask", NOW) for _ in range(most + 5)]
+    assert heard.count(True) == most
+    assert allowances.is_allowed("d-b", "ask", NOW)
+    assert allowances.is_allowed("d-a", "record", NOW)
+    assert allowances.is_allowed("d-a", "ask", NOW + WINDOW_MS)
+    assert not allowances.is_allowed("d-a", "strange", NOW)
+
+
+def desire(house: House, **reported: Any) -> Desired:
+    """Want the door shut at revision 6, with the device reporting what is given."""
+    values = {"presence": "connected", "seen_at": timezone.now()} | reported
+    Device.objects.filter(pk=house.device.pk).update(**values)
+    made: Desired = Desired.objects.create(
+        device=house.device, part="door", epoch=0, revision=6, body='{"state":"shut","session":null}', digest="d6"
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("reported", "count"),
+    [
+        ({"door_revision": 6, "door_digest": "d6"}, 0),
+        ({"door_revision": 6, "door_digest": "d6", "door_state": "OPEN"}, 1),
+        ({"door_revision": 6, "door_digest": None}, 1),
+        ({"door_revision": 5, "door_digest": "d6"}, 1),
+        ({"door_revision": 5, "door_digest": "d5", "presence": "away"}, 0),
+        ({"door_revision": 5, "door_digest": "d5", "state": "blocked"}, 0),
+        ({"door_revision": 5, "door_digest": "d5", "nonce": ""}, 0),
+    ],
+)
+def test_round_when_devices_are_looked_at_then_only_those_who_differ_get_an_order(
+    house: House, reported: dict[str, Any], count: int
+) -> None:
+    """The database's look and the judgement agree, and a second look asks for nothing more."""
+    desire(house, **reported)
+    assert ask_where_due(timezone.now()) == count
+    assert ask_where_due(timezone.now()) == 0
+
+
+@pytest.mark.real("postgres")
+def test_order_when_two_workers_could_send_it_then_one_does(on_postgres: str, django_db_blocker: Any) -> None:
+    """A signed order is claimed by one worker; the device hears it once."""
+    with django_db_blocker.unblock():
+        house = make_house()
+        desire(house)
+        Order.objects.create(
+            device=house.device, part="door", epoch=0, revision=6, nonce="n" * 22, envelope=b"signed",
+            state=Order.State.SIGNED, signed_at=timezone.now(),
+        )  # fmt: skip
+        published: list[str] = []
+
+        def publish(device: str, _envelope: bytes) -> bool:
+            published.append(device)
+            return True
+
+        sent = at_once(lambda: send_signed(publish, timezone.now()), 4)
+        assert sorted(sent) == [0, 0, 0, 1]
+        assert published == [house.device.pk]
