@@ -38,7 +38,7 @@ def users() -> Iterator[Users]:
         yield made
     finally:
         for name in (made.login, made.agent):
-            run(["/usr/sbin/userdel", "--remove", name])
+            run(["/usr/sbin/userdel", "--force", "--remove", name])  # also where a failed test left a process
 
 
 @pytest.fixture(scope="module", params=["cgroup", "subreaper"])
