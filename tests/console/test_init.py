@@ -321,7 +321,7 @@ def test_broker_config_when_started_then_devices_are_kept_apart(scratch: Path, p
     broker = programs.start("/usr/sbin/mosquitto", "-c", scratch / "broker" / "mosquitto.conf", name="mosquitto")
     broker.wait_for_port(port)
     worker = Peer(port, config.broker_ca, config.worker_certificate, config.worker_certificate_key)
-    device = Peer(port, config.broker_ca, scratch / f"{one}.pem", scratch / f"{one}.key")
+    device = Peer(port, config.broker_ca, scratch / f"{one}.pem", scratch / f"{one}.key", client_id=one)
     # the second device claims the first one's client id, and must not throw it off
     thief = Peer(port, config.broker_ca, scratch / f"{two}.pem", scratch / f"{two}.key", client_id=one)
     try:
