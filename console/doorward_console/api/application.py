@@ -13,7 +13,6 @@ from doorward_console import __doc__ as _room
 from doorward_console.api import devices, doors, history, projects, relays
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
-from doorward_console.fleet.joining import JoinRefused
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
 
 api = NinjaAPI(
@@ -68,7 +67,7 @@ def _of_declined(error: Exception) -> _Said:
 
 
 def _of_not_asked(error: Exception) -> _Said:
-    if not isinstance(error, NotAsked | JoinRefused):
+    if not isinstance(error, NotAsked):
         raise error
     reason = reason_of(error.code)
     return 403 if isinstance(error, NotEntitled) else 409, reason.code, reason.meaning, reason.next
@@ -82,7 +81,6 @@ _SAYINGS: Final[tuple[tuple[type[Exception], Callable[[Exception], _Said]], ...]
     (ValidationError, _of_malformed),
     (Declined, _of_declined),
     (NotAsked, _of_not_asked),
-    (JoinRefused, _of_not_asked),
 )
 
 

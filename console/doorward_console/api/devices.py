@@ -8,7 +8,6 @@ from ninja import Query, Router
 from doorward_console.api.caller import device_place, project_place
 from doorward_console.api.shapes import DeviceIn, DeviceOut, DevicesWanted, JoinOut, ReasonIn, WayIn
 from doorward_console.fleet import changing
-from doorward_console.fleet.joining import make_join_line
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, Row, live_join_token, relays_of, row_of, rows_of
 from doorward_console.maintenance import asking
@@ -31,10 +30,10 @@ def list_devices(
 
 
 @router.post("/projects/{project_id}/devices", response={201: DeviceOut})
-def add_device(request: HttpRequest, project_id: str, asked: DeviceIn) -> tuple[int, dict[str, Any]]:
+def add_device(request: HttpRequest, project_id: str, asked: DeviceIn) -> dict[str, Any]:
     """Add a device; it joins with the line of ``/devices/{id}/join``."""
     place = project_place(request, project_id, Right.MANAGE_DEVICES)
-    return 201, _now(changing.add_device(place.project, asked.name, place.who))
+    return _now(changing.add_device(place.project, asked.name, place.who))
 
 
 @router.get("/devices/{device_id}", response=DeviceOut)
@@ -52,11 +51,10 @@ def rename_device(request: HttpRequest, device_id: str, asked: DeviceIn) -> dict
 
 
 @router.delete("/devices/{device_id}", response={204: None})
-def remove_device(request: HttpRequest, device_id: str) -> tuple[int, None]:
+def remove_device(request: HttpRequest, device_id: str) -> None:
     """Forget the device; its door has to be shut."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
     changing.remove_device(device, place.who)
-    return 204, None
 
 
 @router.put("/devices/{device_id}/way", response=DeviceOut)
@@ -71,12 +69,12 @@ def set_way(request: HttpRequest, device_id: str, asked: WayIn) -> dict[str, Any
 
 
 @router.post("/devices/{device_id}/join", response={201: JoinOut})
-def make_join(request: HttpRequest, device_id: str) -> tuple[int, dict[str, Any]]:
+def make_join(request: HttpRequest, device_id: str) -> dict[str, Any]:
     """Make the device's join line; an older one is void from now on."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
-    line = make_join_line(device, place.user, place.who.from_address)
+    line = changing.new_join_line(device, place.who)
     token = live_join_token(device)
-    return 201, {"join": line, "expires_at": token.expires_at if token else None}
+    return {"join": line, "expires_at": token.expires_at if token else None}
 
 
 @router.post("/devices/{device_id}/block", response=DeviceOut)

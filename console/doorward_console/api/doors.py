@@ -59,22 +59,22 @@ def _look(request: HttpRequest, device_id: str) -> dict[str, Any]:
 
 
 @router.post("/devices/{device_id}/door", response={202: DoorOut})
-def ask_door(request: HttpRequest, device_id: str, asked: DoorIn) -> tuple[int, dict[str, Any]]:
+def ask_door(request: HttpRequest, device_id: str, asked: DoorIn) -> dict[str, Any]:
     """Ask for the door to be opened or shut. The answer is what the door is, not what was asked: look again."""
     place, device = device_place(request, device_id, Right.TOGGLE)
     if asked.state == "open":
         asking.turn_on(device, place.user, place.who.from_address, asked.duration_s, asked.reason)
     else:
         asking.turn_off(device, place.user, place.who.from_address, asked.reason)
-    return 202, _door_now(place, device)
+    return _door_now(place, device)
 
 
 @router.post("/devices/{device_id}/door/extend", response={202: DoorOut})
-def extend_door(request: HttpRequest, device_id: str, asked: ExtendIn) -> tuple[int, dict[str, Any]]:
+def extend_door(request: HttpRequest, device_id: str, asked: ExtendIn) -> dict[str, Any]:
     """Ask for an open door to stay open, counted from now."""
     place, device = device_place(request, device_id, Right.TOGGLE)
     asking.extend(device, place.user, place.who.from_address, asked.duration_s)
-    return 202, _door_now(place, device)
+    return _door_now(place, device)
 
 
 def _door_now(place: Place, device: Device) -> dict[str, Any]:

@@ -59,14 +59,12 @@ def list_members(request: HttpRequest, project_id: str) -> list[dict[str, Any]]:
 
 
 @router.post("/projects/{project_id}/members", response={201: NewMemberOut})
-def add_member(
-    request: HttpRequest, project_id: str, asked: MemberIn, response: HttpResponse
-) -> tuple[int, dict[str, Any]]:
+def add_member(request: HttpRequest, project_id: str, asked: MemberIn, response: HttpResponse) -> dict[str, Any]:
     """Give somebody a role; who has no account gets one, with a first password that is given this one time."""
     place = project_place(request, project_id, Right.MANAGE_MEMBERS)
     added = changing.add_member(place.project, asked.email, asked.role, place.who)
     response["Cache-Control"] = "no-store"
-    return 201, _member(added.member) | {"first_password": added.first_password}
+    return _member(added.member) | {"first_password": added.first_password}
 
 
 @router.patch("/projects/{project_id}/members/{member_id}", response=MemberOut)
@@ -80,14 +78,13 @@ def change_member(request: HttpRequest, project_id: str, member_id: int, asked: 
 
 
 @router.delete("/projects/{project_id}/members/{member_id}", response={204: None})
-def remove_member(request: HttpRequest, project_id: str, member_id: int) -> tuple[int, None]:
+def remove_member(request: HttpRequest, project_id: str, member_id: int) -> None:
     """End a membership; one owner always stays."""
     place = project_place(request, project_id, Right.MANAGE_MEMBERS)
     try:
         changing.remove_member(place.project, member_id, place.who)
     except Member.DoesNotExist:
         raise Http404("There is no such member in this project.") from None
-    return 204, None
 
 
 @router.get("/projects/{project_id}/keys", response=KeysOut)
@@ -102,9 +99,7 @@ def see_keys(request: HttpRequest, project_id: str) -> dict[str, Any]:
 
 
 @router.post("/projects/{project_id}/keys", response={201: NewKeysOut})
-def make_keys(
-    request: HttpRequest, project_id: str, asked: KeysIn, response: HttpResponse
-) -> tuple[int, dict[str, Any]]:
+def make_keys(request: HttpRequest, project_id: str, asked: KeysIn, response: HttpResponse) -> dict[str, Any]:
     """Make the pair, in place of the one before. This answer is the only place where the private key ever is."""
     place = project_place(request, project_id, Right.MAKE_KEYS)
     project = place.project
@@ -112,7 +107,7 @@ def make_keys(
     relay_line = relay_file_of(project, ports)
     made = make_pair(project, place.who)
     response["Cache-Control"] = "no-store"
-    return 201, {
+    return {
         "device_key": {"name": device_key_name(project.id), "content": made.private_text},
         "relay_server_key": {"name": relay_key_name(project.id), "content": relay_line + "\n"},
     }

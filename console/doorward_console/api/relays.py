@@ -30,10 +30,10 @@ def list_relays(request: HttpRequest, project_id: str) -> list[dict[str, Any]]:
 
 
 @router.post("/projects/{project_id}/relays", response={201: RelayOut})
-def pair_relay(request: HttpRequest, project_id: str, asked: PairIn) -> tuple[int, dict[str, Any]]:
+def pair_relay(request: HttpRequest, project_id: str, asked: PairIn) -> dict[str, Any]:
     """Pair the relay whose line this is."""
     place = project_place(request, project_id, Right.MANAGE_RELAYS)
-    return 201, _document(pair(place.project, asked.line, asked.name, place.user, place.who.from_address))
+    return _document(pair(place.project, asked.line, asked.name, place.user, place.who.from_address))
 
 
 @router.get("/relays/{relay_id}", response=RelayOut)
@@ -43,11 +43,10 @@ def see_relay(request: HttpRequest, relay_id: str) -> dict[str, Any]:
 
 
 @router.delete("/relays/{relay_id}", response={204: None})
-def remove_relay(request: HttpRequest, relay_id: str) -> tuple[int, None]:
+def remove_relay(request: HttpRequest, relay_id: str) -> None:
     """Take the relay out of use; no device may have a port on it."""
     place, relay = relay_place(request, relay_id, Right.MANAGE_RELAYS)
     changing.remove_relay(relay, place.who)
-    return 204, None
 
 
 def _document(relay: Relay) -> dict[str, Any]:

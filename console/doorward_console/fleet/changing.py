@@ -6,9 +6,11 @@ one relay and port) it says itself, and here it becomes a sentence.
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from doorward_protocol.reasons import reason_of
 
 from doorward_console.declined import Declined
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.joining import JoinRefused, make_join_line
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.writing import note
 from doorward_console.maintenance.models import Session
@@ -124,6 +126,21 @@ def _checked_name(name: str) -> str:
 
 def _name_taken(name: str) -> Declined:
     return Declined("device.name-taken", f"Another device is called {name!r} already.", "Choose another name.")
+
+
+def new_join_line(device: Device, who: Who) -> str:
+    """Make the line with which a device joins; raises Declined when it cannot be made."""
+    try:
+        return make_join_line(device, who.user, who.from_address)
+    except JoinRefused as refused:
+        reason = reason_of(refused.code)
+        raise Declined(refused.code, reason.meaning, reason.next) from refused
+    except OSError as error:
+        raise Declined(
+            "join.no-certificate",
+            f"The console cannot read its own TLS certificate ({error.strerror}), whose fingerprint belongs in the line.",
+            "Look at tls_certificate in the console's configuration: doorward-console check",
+        ) from error
 
 
 def port_from_text(text: str) -> int | None:

@@ -1,7 +1,7 @@
 """The list of devices, and a device's page with all that is done to it but its door."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -12,7 +12,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from doorward_console.declined import Declined
 from doorward_console.fleet import changing
-from doorward_console.fleet.joining import JoinRefused, make_join_line
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, live_join_token, relays_of, row_of, rows_of
 from doorward_console.history.queries import Filter as HistoryFilter
@@ -24,6 +23,8 @@ from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.pages.news import device_look, project_look
 from doorward_console.pages.views.door import card_context
 from doorward_console.people.rights import Right
+
+_FACT_NAMES: Final = {"hostname": "Host name", "os": "System", "arch": "Architecture", "firmware": "Firmware"}
 
 
 @login_required
@@ -86,7 +87,7 @@ def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **
         **card_context(place, row_of(one)),
         "relays": relays_of(place.project),
         "way_form": {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind},
-        "facts": [(name.replace("_", " ").capitalize(), value) for name, value in one.facts.items() if value],
+        "facts": [(_FACT_NAMES.get(name, name), value) for name, value in one.facts.items() if value],
         "entries": [entry_of(line) for line in found[:12]],
         "token": live_join_token(one) if one.state == Device.State.ADDED else None,
         "known": known,
@@ -119,9 +120,9 @@ def join(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
     place = place_of(request, project_id, Right.MANAGE_DEVICES)
     one = device_at(place, device_id)
     try:
-        line = make_join_line(one, place.user, place.who.from_address)
-    except JoinRefused as refused:
-        messages.error(request, str(refused))
+        line = changing.new_join_line(one, place.who)
+    except Declined as declined:
+        messages.error(request, f"{declined.message} {declined.next}")
         return redirect("device", place.project.id, one.id)
     token = live_join_token(one)
     until = token.expires_at if token else None

@@ -1,0 +1,164 @@
+"""What people see of devices and doors: what is, why, and what to do next."""
+
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.urls import reverse
+from django.utils import timezone
+from doorward_console.fleet.models import Device
+from doorward_console.keys.models import Key
+from doorward_console.people.models import Member, User
+
+from tests.console.conftest import ED25519_LINE, FOLDER, House, make_house
+from tests.console.visiting import address, address_of, ask, client_of, dump_of_database, open_session
+from tests.parts.certificates import make_root
+from tests.parts.files import write_whole
+
+
+@pytest.fixture
+def house(db: None) -> House:
+    """A house that is gone with the test's transaction: quick, for what need not commit."""
+    cache.clear()  # attempts at signing in are counted there
+    return make_house()
+
+
+@pytest.fixture
+def committed(transactional_db: None) -> House:
+    """A house that is really in the database's file."""
+    cache.clear()
+    return make_house()
+
+
+def test_devices_when_there_is_none_says_what_for_and_the_next_step(transactional_db: None) -> None:
+    """An empty page says what it is for and offers the one next step."""
+    house = make_house()
+    house.device.delete()
+    text = ask(client_of(house.owner), "GET", address_of("devices", house.project)).content.decode()
+    assert "No devices yet" in text
+    assert "Add a device" in text
+
+
+def test_devices_with_filters_shows_what_matches_and_keeps_the_filters_in_the_address(house: House) -> None:
+    """A filtered view can be sent to a colleague."""
+    Device.objects.create(project=house.project, name="pump 9", state="added")
+    text = ask(
+        client_of(house.owner), "GET", address_of("devices", house.project), q="pump", state="shut"
+    ).content.decode()
+    assert "pump 9" in text
+    assert "press 1" not in text
+    assert 'value="pump"' in text
+    assert "1 of 2 devices shown" in text
+
+
+@pytest.mark.feature("E3")
+def test_way_when_another_device_has_that_port_is_refused_with_a_sentence(house: House) -> None:
+    """Two devices on one relay and port are refused, and the sentence names the other one."""
+    second = Device.objects.create(project=house.project, name="press 2", state="joined")
+    url = reverse("device-way", kwargs={"project_id": house.project.id, "device_id": second.id})
+    answer = ask(client_of(house.owner), "POST", url, relay=house.relay.id, port="22001", bind="*")
+    assert answer.status_code == 400
+    assert b"belongs to the device press 1 already" in answer.content
+    second.refresh_from_db()
+    assert second.relay_port is None
+    answer = ask(client_of(house.owner), "POST", url, relay=house.relay.id, port="22002", bind="*")
+    assert answer.status_code == 302
+    second.refresh_from_db()
+    assert second.relay_port == 22002
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"relay": "", "port": "22002"}, "A relay and a port go together"),
+        ({"port": ""}, "A relay and a port go together"),
+        ({"port": "ssh"}, "is no TCP port"),
+        ({"port": "70000"}, "is no TCP port"),
+        ({"port": "80"}, "gives out the ports"),
+        ({"port": "22002", "bind": "0.0.0.0"}, "no place to listen"),
+    ],
+)
+def test_way_when_it_cannot_be_one_is_refused_with_a_sentence(house: House, typed: dict[str, str], said: str) -> None:
+    """What was typed wrong is named, and what was typed is still there."""
+    answer = ask(
+        client_of(house.owner), "POST", address("device-way", house), **({"relay": house.relay.id, "bind": "*"} | typed)
+    )
+    assert answer.status_code == 400
+    assert said in answer.content.decode()
+
+
+def test_join_line_is_shown_once_and_only_its_digest_is_kept(committed: House) -> None:
+    """The page that makes the line shows it; nothing shows it again, and the database does not know it."""
+    house = committed
+    write_whole(FOLDER / "tls_certificate", make_root().server().chain_pem)
+    house.device.state = "added"
+    house.device.save()
+    client = client_of(house.owner)
+    answer = ask(client, "POST", address("device-join", house))
+    text = answer.content.decode()
+    token = text.split("doorward-join-1 ")[1].split()[1]
+    assert len(token) == 26
+    assert "no-store" in answer["Cache-Control"]
+    assert token not in ask(client, "GET", address("device", house)).content.decode()
+    assert token not in dump_of_database()
+
+
+def test_device_removed_while_its_door_is_open_is_refused(house: House) -> None:
+    """A device whose door is not shut cannot be forgotten."""
+    open_session(house)
+    answer = client_of(house.owner).post(address("device-remove", house), secure=True, follow=True)
+    assert b"Shut the door first" in answer.content
+    assert Device.objects.filter(pk=house.device.pk).exists()
+
+
+@pytest.mark.feature("E4")
+@pytest.mark.parametrize(("role", "is_shown"), [("engineer", True), ("admin", True), ("viewer", False)])
+def test_ssh_line_is_shown_while_open_to_those_who_may_log_in(house: House, role: str, *, is_shown: bool) -> None:
+    """The line with which one logs in is there only while it works, and not for viewers."""
+    Key.objects.create(project=house.project, kind="host-ca", holder="signer", public=ED25519_LINE, wrapped=b"x")
+    user = User.objects.create_user(f"{role}@example.com")
+    Member.objects.create(project=house.project, user=user, role=role)
+    session = open_session(house)
+    line = f"ssh -i device-{house.project.id}.key -o HostKeyAlias={house.device.id} remote-admin@relay.example.com -p 22001"
+    text = ask(client_of(user), "GET", address("device", house)).content.decode()
+    assert (line in text) is is_shown
+    assert (f"@cert-authority {house.device.id} ssh-ed25519 AAAA" in text) is is_shown
+    session.state = "closing"
+    session.save()
+    assert line not in ask(client_of(user), "GET", address("device", house)).content.decode()
+
+
+def test_switch_shows_what_is_and_not_what_was_asked(house: House) -> None:
+    """After turning on is asked for, the switch is not on: it is on when the door has answered."""
+    client = client_of(house.owner)
+    answer = client.post(address("door-on", house), {"duration_s": "3600"}, secure=True, headers={"HX-Request": "true"})
+    text = answer.content.decode()
+    assert 'aria-checked="false"' in text
+    assert "Opening" in text
+    open_session(house)
+    assert 'aria-checked="true"' in ask(client, "GET", address("device", house)).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"state": "added"}, "has not joined yet"),
+        ({"state": "blocked"}, "is blocked"),
+        ({"relay": None, "relay_port": None}, "has no relay and port"),
+    ],
+)
+def test_switch_when_turning_on_cannot_work_says_why(house: House, change: dict[str, Any], said: str) -> None:
+    """Nobody has to flip the toggle to learn that it would be refused."""
+    Device.objects.filter(pk=house.device.pk).update(**change)
+    text = ask(client_of(house.owner), "GET", address("device", house)).content.decode()
+    assert said in text
+    assert 'aria-disabled="true"' in text
+
+
+def test_failure_stays_with_its_code_its_meaning_and_the_next_step(house: House) -> None:
+    """A door that failed says why and what to do, until somebody asks again."""
+    open_session(house, state="failed", code="door.user-locked", opened_at=None, closed_at=timezone.now())
+    text = ask(client_of(house.owner), "GET", address("device", house)).content.decode()
+    assert "door.user-locked" in text
+    assert "account is locked" in text
+    assert "usermod -p" in text
