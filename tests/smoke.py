@@ -40,7 +40,7 @@ def main() -> int:
             print(f"{failed}\n\n{house.logs()}", file=sys.stderr)
             return 1
         finally:
-            programs.end_all()
+            house.close()
     print(json.dumps(result))
     return 0
 
@@ -56,7 +56,7 @@ def go_through(house: House) -> dict[str, Any]:
     say("turning maintenance on")
     started = time.monotonic()
     house.console.open_door(device.id, reason="smoke test")
-    wait_until(lambda: banner(port), 20, "the door's banner through the relay")
+    wait_until(lambda: house.banner(port), 20, "the door's banner through the relay")
     door_open_ms = (time.monotonic() - started) * 1000
     house.console.wait_for_door(device.id, "open")
 
@@ -90,19 +90,6 @@ def go_through(house: House) -> dict[str, Any]:
     }
 
 
-def banner(port: int) -> str:
-    """Read the first line that the door says, or nothing."""
-    import socket
-
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
-            link.settimeout(1)
-            said = link.recv(255).decode(errors="replace")
-    except OSError:
-        return ""
-    return said if "doorward-" in said else ""
-
-
 def sessions_left() -> list[int]:
     """Find processes of a door's sshd, by the login user's name in their title."""
     found = []
@@ -123,7 +110,7 @@ def parts() -> dict[str, str]:
         "broker": run(["/usr/sbin/mosquitto", "-h"]).stdout.decode(),
         "sshd": run(["/usr/bin/ssh", "-V"]).stderr.decode(),
     }
-    found = {name: re.search(r"(?:version |OpenSSH_)([^ ,]+)", text) for name, text in said.items()}
+    found = {name: re.search(r"(?:version |OpenSSH_)([^\s,]+)", text) for name, text in said.items()}
     versions = {name: match.group(1) if match else "?" for name, match in found.items()}
     return {**versions, "python": sys.version.split()[0], "database": "sqlite", "kernel": os.uname().release}
 

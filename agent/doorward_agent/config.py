@@ -32,7 +32,7 @@ class Config:
 
     state_dir: Path = Path("/var/lib/doorward")
     runtime_dir: Path | None = None
-    user: str = "doorward"
+    user: str = "doorward-agent"
     runner: str = "socket"
     runner_socket: Path = Path("/run/doorward-runner/socket")
     runner_command: tuple[str, ...] = ("/usr/bin/sudo", "-n", "/usr/bin/doorward-runner")

@@ -60,11 +60,12 @@ def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
 
 
 def clear(config: RunnerConfig) -> None:
-    """End whatever is left and take its files away: at boot, before anything may be ordered."""
+    """End whatever is left and take its files away, and make the first nonce: at boot, before the agent asks."""
     runner = _prepared(config)
     with files.locked(config.run_dir / "lock"):
         for left in door.found_doors(config.run_dir):
             _shut(runner, left, is_for_good=False)
+        nonce_file.fresh_nonces(config.run_dir, runner.now)
 
 
 def _prepared(config: RunnerConfig) -> Runner:

@@ -21,15 +21,15 @@ def built_house() -> Iterator[House]:
         pytest.skip("; ".join(lacking))
     with scratch_folder() as folder:
         programs = Programs(folder)
+        network = Network(programs)
+        house = House(folder, programs, network)
         try:
-            network = Network(programs)
             network.lay()
-            house = House(folder, programs, network)
             house.build()
             house.make_keys()
             yield house
         finally:
-            programs.end_all()
+            house.close()
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ class Console:
     def put(self, path: str, **body: Any) -> Any:
         return self._api("PUT", path, json=body)
 
+    def close(self) -> None:
+        self._client.close()
+
     # -- what an owner does
 
     def pair_relay(self, name: str, line: str) -> str:
@@ -125,9 +128,10 @@ class Console:
     def wait_for_history(self, verbs: Iterable[str], device: str = "", limit_s: float = 20) -> None:
         """Wait until each of ``verbs`` stands in the newest page, signed."""
         for verb in verbs:
-            wait_until(
-                lambda: any(one["record"] for one in self.lines(verb, device)), limit_s, f"{verb} in the history"
-            )  # noqa: B023
+            wait_until(lambda named=verb: self._is_signed(named, device), limit_s, f"{verb} in the history")  # type: ignore[misc]  # a default binds the loop's name
+
+    def _is_signed(self, verb: str, device: str) -> bool:
+        return any(line["record"] for line in self.lines(verb, device))
 
     def actions(self) -> list[str]:
         """Give what people did, newest first, as the page says it."""

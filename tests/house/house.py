@@ -6,6 +6,7 @@ Everything is done as a person would do it: ``init``, ``install``, ``join``, a p
 
 import json
 import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,10 @@ from tests.parts.waiting import wait_until
 
 OWNER = "aiko@example.com"
 PASSWORD = "correct horse battery staple"
-AGENT_USER = "doorward"
+AGENT_USER = "doorward-agent"
 LOGIN_USER = "remote-admin"
 
 AGENT_TOML = """\
-state_dir = "/var/lib/doorward"
-user = "doorward"
 runner = "sudo"
 runner_command = ["/usr/bin/sudo", "-n", "{programs}/doorward-runner"]
 runner_prepare_command = ["{programs}/doorward-runner", "prepare"]
@@ -49,7 +48,19 @@ def some_ports() -> Ports:
     """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
     start = 20_000 + secrets.randbelow(9_000)
     door = next(port for port in range(start, 30_000) if not is_listening(port) and not is_listening(port + 1))
-    return Ports(*free_ports(4), door, door + 1)
+    web, broker, relay_ssh, relay_control = free_ports(4)
+    return Ports(web, broker, relay_ssh, relay_control, door, door + 1)
+
+
+def read_banner(host: str, port: int) -> str:
+    """Read a door's first line, or nothing where nobody answers or somebody else does."""
+    try:
+        with socket.create_connection((host, port), timeout=1) as link:
+            link.settimeout(1)
+            said = link.recv(255).decode(errors="replace")
+    except OSError:
+        return ""
+    return said if "doorward-" in said else ""
 
 
 @dataclass(slots=True)
@@ -186,6 +197,37 @@ class House:
         rule = f'{AGENT_USER} ALL=(root) NOPASSWD: {PROGRAMS}/doorward-runner ""\n'
         write_whole(etc / "sudoers.d" / "doorward", rule, 0o440)
 
+    # -- weather
+
+    def stop(self, *names: str) -> None:
+        """Kill parts of the house: ``broker``, ``signer``, ``worker``, ``web``, ``relay``."""
+        for name in names:
+            self.parts.pop(name).kill()
+
+    def restore(self) -> None:
+        """Bring back whatever a test took away."""
+        if self.network:
+            self.network.restore()
+        for name in ("broker", "signer", "worker", "web"):
+            if name not in self.parts or not self.parts[name].is_running:
+                self.start_broker() if name == "broker" else self.start_console(name)
+        if "relay" not in self.parts or not self.parts["relay"].is_running:
+            self.start_relay()
+        wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
+        for device in self.devices.values():
+            if device.machine.holder is None:
+                device.boot()
+            elif device.agent is None or not device.agent.is_running:
+                device.start_agent()
+
+    def banner(self, port: int) -> str:
+        """Read what answers on a port of the relay, as an engineer's ssh would see it; empty when nobody does."""
+        return (
+            self.network.call(lambda: read_banner(self.address, port))
+            if self.network
+            else read_banner(self.address, port)
+        )
+
     # -- the engineer
 
     def make_keys(self) -> None:
@@ -225,6 +267,14 @@ class House:
         found = json.loads(done.stdout)
         assert isinstance(found, dict)
         return found
+
+    def close(self) -> None:
+        """End everything; folders are whoever made them's."""
+        if hasattr(self, "console"):
+            self.console.close()
+        if self.network:
+            self.network.close()
+        self.programs.end_all()
 
     def logs(self) -> str:
         """Give the ends of all logs, for a failing test."""

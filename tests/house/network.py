@@ -62,6 +62,11 @@ class Network:
         assert self._caller is not None
         return self._caller.submit(what).result(120)
 
+    def close(self) -> None:
+        """Let the thread in the outside's network go."""
+        if self._caller is not None:
+            self._caller.shutdown()
+
     def black_hole(self) -> None:
         """Let every packet between device and outside vanish, while both keep their connections."""
         self._in(self.router, "nft", "add", "rule", "inet", "weather", "passing", "drop")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from doorward_runner import joining
 from doorward_runner.config import RunnerConfig
-from doorward_runner.edges import files
+from doorward_runner.edges import clock, files, nonce_file
 from doorward_runner.edges.log import complain
 from doorward_runner.edges.memory import Memory
 from doorward_runner.edges.request_line import MOST_BYTES, READ_WAIT_S, read_line
@@ -21,6 +21,8 @@ def run(config: RunnerConfig, words: Sequence[str]) -> int:
         return os.EX_OK
     try:
         joining.pin(memory, read_line(0, MOST_BYTES, READ_WAIT_S) or b"", is_again="--again" in words)
+        files.prepare_folder(config.run_dir, mode=0o755)
+        nonce_file.fresh_nonces(config.run_dir, clock.now())  # the agent's first ask already has one to send
     except joining.CannotPin as error:
         complain(str(error))
         return 1
