@@ -25,6 +25,7 @@ from doorward_console.maintenance.signing import Signer
 from doorward_console.signer import look
 from doorward_console.worker.events import Rung
 from doorward_console.worker.hearing import relay_head
+from doorward_console.worker.process import _listen
 from doorward_console.worker.relay_links import RelayLinks
 from doorward_console.worker.runtime import Runtime
 
@@ -81,9 +82,7 @@ class Worker:
             connections.close_all()
 
     def _listen(self) -> None:
-        while not self._stopping.is_set():
-            if self.bell.wait(0.1):
-                self.links.tell(Rung())
+        _listen(self.bell, self.links, self._stopping)
 
 
 class SignerThread:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.models import Desired, Order
+from doorward_console.maintenance.models import Desired, Grant, Order
 from doorward_console.maintenance.orders import ask_where_due, send_signed
 from doorward_console.maintenance.telling import (
     MOST_PER_NONCE,
@@ -20,6 +20,7 @@ from doorward_console.worker.rates import MOST_IN_WINDOW, WINDOW_MS, Allowances
 from doorward_protocol.revisions import NEVER, Revision
 
 from tests.console.conftest import House, make_house
+from tests.console.test_asking import live
 from tests.console.test_inbox import at_once
 
 FIVE, SIX = Revision(0, 5), Revision(0, 6)
@@ -109,6 +110,48 @@ def test_round_when_devices_are_looked_at_then_only_those_who_differ_get_an_orde
     desire(house, **reported)
     assert ask_where_due(timezone.now()) == count
     assert ask_where_due(timezone.now()) == 0
+
+
+@pytest.mark.parametrize(
+    ("session", "grant", "goes", "state"),
+    [
+        ("opening", "signed", 0, "signed"),
+        ("opening", "put", 1, "sent"),
+        ("opening", "refused", 0, "dropped"),
+        ("opening", None, 1, "sent"),
+        ("open", "put", 1, "sent"),
+        ("closing", "put", 0, "dropped"),
+        ("closing", "signed", 0, "dropped"),
+        ("failed", "refused", 0, "dropped"),
+    ],
+)
+def test_order_to_open_when_the_relay_has_no_grant_yet_then_it_waits_and_when_it_never_will_then_it_is_dropped(
+    house: House, session: str, grant: str | None, goes: int, state: str
+) -> None:
+    """The grant is on the relay before the order goes out; an order whose session is over never goes."""
+    opened = live(house, session)
+    Desired.objects.filter(device=house.device).update(revision=6)
+    if grant is not None:
+        Grant.objects.create(session=opened, relay=house.relay, epoch=0, sequence=1, envelope=b"signed", state=grant)
+    order = Order.objects.create(
+        device=house.device, part="door", epoch=0, revision=6, nonce="n" * 22, envelope=b"signed",
+        state=Order.State.SIGNED, signed_at=timezone.now(),
+    )  # fmt: skip
+    assert send_signed(lambda _device, _envelope: True, timezone.now()) == goes
+    order.refresh_from_db()
+    assert order.state == state
+
+
+def test_order_when_there_is_no_connection_then_it_waits(house: House) -> None:
+    """What the broker did not take is not called sent."""
+    desire(house)
+    order = Order.objects.create(
+        device=house.device, part="door", epoch=0, revision=6, nonce="n" * 22, envelope=b"signed",
+        state=Order.State.SIGNED, signed_at=timezone.now(),
+    )  # fmt: skip
+    assert send_signed(lambda _device, _envelope: False, timezone.now()) == 0
+    order.refresh_from_db()
+    assert order.state == Order.State.SIGNED
 
 
 @pytest.mark.real("postgres")

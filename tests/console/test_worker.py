@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 from doorward_console.history.export import lines_of
 from doorward_console.history.restoring import open_epoch
@@ -17,6 +18,7 @@ from doorward_protocol.revisions import Revision
 
 from tests.console.rig import Rig, Worker, rig_at
 from tests.parts.mosquitto import Broker
+from tests.parts.postgres import Postgres
 from tests.worlds.scripted_relay import scripted_relay
 
 
@@ -153,6 +155,7 @@ def test_session_when_the_door_goes_silent_and_answers_again_then_green_goes_and
 
 @pytest.mark.real("mosquitto")
 @pytest.mark.feature("B4")
+@pytest.mark.threat("ends-console-alone")
 def test_session_when_its_end_is_reached_then_the_console_ends_it_by_itself(rig: Rig) -> None:
     """Nobody turns it off, device and relay say nothing: the console ends it alone."""
     session = rig.open()
@@ -185,9 +188,9 @@ def test_ask_when_its_count_is_not_higher_within_a_boot_then_it_is_ignored(rig: 
     rig.device.ask(nonce="y" * 22)
     rig.wait(lambda: rig.device_row.nonce == "y" * 22, "the newer ask")
     rig.device.send("ask", old)
-    rig.device.ask(nonce="z" * 22)
-    rig.wait(lambda: rig.device_row.nonce == "z" * 22, "the ask after it")
-    assert rig.device_row.ask_count == rig.device.count
+    rig.device.says("agent.started")
+    rig.wait(lambda: rig.device.receipts, "the receipt of what was sent after it")
+    assert rig.device_row.nonce == "y" * 22
     rig.device.boot, rig.device.count = "c" * 32, 0
     rig.device.ask(nonce="w" * 22)
     rig.wait(lambda: rig.device_row.nonce == "w" * 22, "the first ask of another boot")
@@ -276,6 +279,22 @@ def test_console_when_restored_from_yesterday_then_a_new_epoch_makes_it_heard_ag
     report = verify(list(lines_of(rig.house.project.pk)))
     assert report.holds, report.faults
     assert [one.epoch for one in report.restores] == [1]
+
+
+@pytest.mark.real("mosquitto", "postgres")
+def test_worker_when_the_database_breaks_off_then_it_goes_on_when_it_is_back(
+    on_postgres: str, postgres_cluster: Postgres, django_db_blocker: Any, broker: Broker, scratch: Path
+) -> None:
+    """Every connection of the console is cut in the middle of an opening; nothing has to be started again."""
+    with django_db_blocker.unblock(), scripted_relay(scratch) as relay, rig_at(broker, relay, scratch) as rig:
+        rig.on()
+        rig.device.next_order(0)
+        connections["default"].close()
+        postgres_cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'doorward'")
+        rig.relay.says("door.answered", rig.session().pk, rig.device.device, ms=3)
+        rig.wait_state("open")
+        rig.off()
+        rig.wait_state("closed")
 
 
 @pytest.mark.real("mosquitto", "postgres")

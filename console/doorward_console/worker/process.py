@@ -49,8 +49,18 @@ def work() -> None:
 
 def _listen(bell: Bell, links: RelayLinks, stopping: threading.Event) -> None:
     while not stopping.is_set():
-        if bell.wait(LISTEN_S):
+        if _has_rung(bell, stopping):
             links.tell(Rung())
+
+
+def _has_rung(bell: Bell, stopping: threading.Event) -> bool:
+    """Wait for a ring; a bell that fails is tried again, no more: without it the worker still looks each second."""
+    try:
+        return bell.wait(LISTEN_S)
+    except Exception:  # the root of this thread: the database may be away
+        LOG.exception("the doorbell cannot be heard")
+        stopping.wait(LISTEN_S)
+        return True
 
 
 def _stop_at_signals(runtime: Runtime) -> None:
