@@ -5,7 +5,7 @@ import pytest
 from tests.documents.features import IDS
 from tests.documents.generate import DOCS, documents
 from tests.documents.marks import marked_tests
-from tests.documents.threats import ATTACKERS, SLUGS
+from tests.documents.threats import ATTACKERS, OF_LATER, SLUGS
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in documents()))
@@ -27,3 +27,10 @@ def test_marks_when_read_then_each_names_a_row(mark: str, known: tuple[str, ...]
 def test_rows_when_read_then_each_stands_once(rows: tuple[str, ...]) -> None:
     """A row's name is nobody else's."""
     assert len(set(rows)) == len(rows)
+
+
+def test_threats_when_read_then_each_row_is_held_by_a_test() -> None:
+    """Nothing is promised against an attacker that no test tries; what cannot be tried yet says so with its reason."""
+    held = marked_tests("threat")
+    assert [slug for slug in SLUGS if slug not in held and slug not in OF_LATER] == []
+    assert [slug for slug in OF_LATER if slug in held or slug not in SLUGS] == []
