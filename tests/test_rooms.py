@@ -30,6 +30,9 @@ OUTSIDE_EDGES = {
 }
 """Third-party imports that may stand outside ``edges/``: module by module, each for its reason."""
 
+STANDARD_LIBRARY = sys.stdlib_module_names | {"tomllib"}
+"""Also what only later Pythons have: rooms import it behind a check of the version."""
+
 WORLDLY = {
     "asyncio", "http", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors",
     "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib",
@@ -73,7 +76,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 def third_party(room: str) -> Iterator[Import]:
     """Find a room's imports of what is neither Python's nor doorward's."""
-    return (one for one in imports_of(room) if one.package not in sys.stdlib_module_names and one.package not in ROOMS)
+    return (one for one in imports_of(room) if one.package not in STANDARD_LIBRARY and one.package not in ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
