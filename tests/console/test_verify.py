@@ -110,6 +110,10 @@ CRIMES = {
         ("console:p-bbbbbbbbbbbbbbbb", 0, 12),
     ),
     "a line that is no record": ([*LINES, "{}"], (RELAY, 0, 6)),
+    "a line written in another way": (
+        [line.replace('":"', '": "', 1) if line == line_of(CONSOLE, 3) else line for line in LINES],
+        (CONSOLE, 0, 3),
+    ),
     "an empty file": ([], ("", 0, 0)),
 }
 

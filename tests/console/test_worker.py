@@ -269,6 +269,14 @@ def test_console_when_restored_from_yesterday_then_a_new_epoch_makes_it_heard_ag
         offered_revision=0, times=1,
     )  # fmt: skip
     rig.wait(lambda: "console.alarm" in rig.verbs(), "the alarm")
+    Desired.objects.filter(device=rig.house.device).update(revision=1)
+    rig.device.says(
+        "order.refused", code="order.lower-revision", part="door", held_epoch=0, held_revision=1, offered_epoch=0,
+        offered_revision=0, times=1,
+    )  # fmt: skip
+    rig.device.says("agent.started")
+    rig.wait(lambda: "agent.started" in rig.verbs(rig.device_author), "what came after it")
+    assert rig.verbs().count("console.alarm") == 1, "a late order is no reason for an alarm"
     seen = len(rig.device.orders)
     assert open_epoch(rig.house.project.pk, "root") == 1
     rig.device.ask()
@@ -304,6 +312,7 @@ def test_door_when_the_database_is_postgresql_then_it_opens_and_closes_as_well(
 ) -> None:
     """The same whole way, with NOTIFY as the doorbell and rows that are really locked."""
     with django_db_blocker.unblock(), scripted_relay(scratch) as relay, rig_at(broker, relay, scratch) as rig:
+        rig.device.ask(door=DoorReport("SHUT", None, Revision(2**40, 1), None, None))  # more than its integers hold
         session = rig.open()
         rig.off()
         rig.wait_state("closed")

@@ -4,7 +4,7 @@ Each call is one transaction that holds the session's row. Called by the worker;
 ``truth``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -57,19 +57,27 @@ def _ordered_session(record: Record, device: str) -> Sequence[str]:
 
 def _hear_alarm(project: str, record: Record) -> None:
     """Raise an alarm for what only an administrator can mend."""
+    author = record.author.partition(":")[2]
     code = record.fact.verb if record.fact.verb == "history.forked" else record.fact.data.get("code")
-    if record.fact.verb in {"order.refused", "history.forked"} and code in _ALARMING:
-        data = {"code": code, "author": record.author, "n": record.head.n}
-        offered = {name: record.fact.data.get(name) for name in ("part", "held_epoch", "held_revision")}
-        _alarm(project, record.fact.device or record.author.partition(":")[2], data | offered)
+    if record.fact.verb not in {"order.refused", "history.forked"} or code not in _ALARMING:
+        return
+    if code == "order.lower-revision" and not _holds_more(author, record.fact.data):
+        return  # an order that came late; the device has obeyed a newer one of ours
+    data = {"code": code, "author": record.author, "n": record.head.n}
+    held = {name: record.fact.data.get(name) for name in ("part", "held_epoch", "held_revision")}
+    note(Project.objects.get(pk=project), "console.alarm", device=author, data=data | held)
+
+
+def _holds_more(device: str, data: Mapping[str, Any]) -> bool:
+    """Tell whether a device says that it has obeyed a later order than this console knows of."""
+    held = (data.get("held_epoch"), data.get("held_revision"))
+    desired = Desired.objects.filter(device=device, part=str(data.get("part"))).first()
+    known = (0, 0) if desired is None else (desired.epoch, desired.revision)
+    return all(isinstance(one, int) for one in held) and held > known
 
 
 _ALARMING: Final = frozenset({"order.lower-revision", "order.other-digest", "order.too-far-ahead", "history.forked"})
 """What a device says that does not mend itself and that no operator of a door can mend."""
-
-
-def _alarm(project: str, device: str, data: dict[str, Any]) -> None:
-    note(Project.objects.get(pk=project), "console.alarm", device=device, data=data)
 
 
 def apply(session: str, fact: Fact) -> bool:

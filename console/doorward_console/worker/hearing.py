@@ -25,9 +25,6 @@ from doorward_console.maintenance import orders, sessions
 
 LOG: Final = logging.getLogger("doorward.worker")
 
-MAX_EPOCH: Final = 2**31 - 1
-"""What the database holds; a console that was restored as often has other troubles."""
-
 Send = Callable[[bytes], object]
 
 
@@ -35,11 +32,7 @@ def hear_ask(device: str, payload: bytes, now: datetime) -> bool:
     """Take an ask, and ask the signer for what the device has to be told; tells whether it was heard."""
     try:
         ask = ask_from_bytes(payload)
-        if (
-            ask.device != device
-            or max(ask.door.revision.epoch, ask.settings.revision.epoch) > MAX_EPOCH
-            or not asks.take_ask(ask, now)
-        ):
+        if ask.device != device or not asks.take_ask(ask, now):
             return False
     except (Malformed, UnknownVersion, DataError, ValueError) as error:
         LOG.warning("ask dropped device=%s why=%s", device, type(error).__name__)
