@@ -1,20 +1,17 @@
 """A real Chromium before the real web process; the test moves the database as signer and worker would."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.console.conftest import FOLDER, House, make_house
-from tests.parts.certificates import make_root
-from tests.parts.files import scratch_folder, write_whole
+from tests.console.conftest import House, make_house
+from tests.console.web_process import start_web
+from tests.parts.files import scratch_folder
 from tests.parts.installed import require
-from tests.parts.ports import free_port
-from tests.parts.processes import PLAIN_ENVIRONMENT, Programs
+from tests.parts.processes import Programs
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,9 @@ class Console:
     house: House
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium; one for the run."""
+    """Debian's Chromium; ended with the module, for Playwright's event loop would stay in the way of other tests."""
     program = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
@@ -41,26 +38,9 @@ def web(django_db_setup: None) -> Iterator[str]:
     with scratch_folder() as scratch:
         programs = Programs(scratch)
         try:
-            yield _start_web(programs, scratch)
+            yield start_web(programs, scratch).url
         finally:
             programs.end_all()
-
-
-def _start_web(programs: Programs, scratch: Path) -> str:
-    certificate, key = make_root().server().write(scratch, "web")
-    port = free_port()
-    write_whole(FOLDER / "tls_certificate", certificate.read_bytes())
-    lines = [f'address = "https://localhost:{port}"', f'database = "sqlite:{FOLDER}/test.sqlite3"']
-    lines += [f'data_dir = "{FOLDER}"', f'run_dir = "{FOLDER}/run"', f'web_key = "{FOLDER}/web_key"']
-    lines += [f'tls_certificate = "{certificate}"', f'tls_key = "{key}"']
-    config = write_whole(scratch / "web.toml", "\n".join(lines) + "\n")
-    program = programs.start(
-        sys.executable, "-m", "uvicorn", "doorward_console.asgi:application", "--host", "127.0.0.1",
-        "--port", str(port), "--ssl-certfile", certificate, "--ssl-keyfile", key, "--timeout-graceful-shutdown", "1",
-        name="web", env={**PLAIN_ENVIRONMENT, "DOORWARD_CONSOLE_CONFIG": str(config)},
-    )  # fmt: skip
-    program.wait_for_port(port, limit_s=30)
-    return f"https://localhost:{port}"
 
 
 @pytest.fixture
@@ -89,7 +69,8 @@ def visitor(chromium: Browser, console: Console, faults: list[str]) -> Iterator[
     contexts: list[BrowserContext] = []
 
     def visit(email: str | None = None, **options: Any) -> Page:
-        context = chromium.new_context(ignore_https_errors=True, base_url=console.url, **options)
+        options.setdefault("base_url", console.url)
+        context = chromium.new_context(ignore_https_errors=True, **options)
         contexts.append(context)
         context.set_default_timeout(10_000)
         page = context.new_page()

@@ -19,6 +19,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import scenes
 from tests.browser.conftest import Console
+from tests.console.web_process import start_web
+from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
 
 pytestmark = [pytest.mark.real("chromium"), pytest.mark.timeout(120)]
@@ -39,6 +41,12 @@ def open_door(console: Console) -> None:
     session = scenes.begin(console.house.device)
     for name in (*STEPS, "answered"):
         scenes.step(session, name)
+
+
+def turn(page: Page) -> bool:
+    """Let the browser's events come in."""
+    page.wait_for_timeout(20)
+    return True
 
 
 @pytest.mark.feature("E1")
@@ -209,7 +217,7 @@ def test_member_who_was_removed_is_told_nothing_more(console: Console, visitor: 
     Member.objects.filter(user=carla).delete()
     asking.turn_on(console.house.device, console.house.owner, "", 900)
     open_door(console)
-    wait_until(lambda: page.wait_for_timeout(50) or streams, what="the stream's end")
+    wait_until(lambda: turn(page) and streams, what="the stream's end")
     expect(page.get_by_role("heading", name="Shut")).to_be_visible()
     assert page.get_by_text(re.compile("remote-admin@")).count() == 0
 
@@ -239,3 +247,17 @@ def test_times_are_in_the_viewers_zone_with_utc_on_hover(console: Console, visit
         said[2],
     )
     assert said[0].endswith(local)
+
+
+def test_page_after_the_web_process_came_back_is_true_again(
+    console: Console, visitor: Callable[..., Page], programs: Programs, scratch: Path
+) -> None:
+    """An open page finds its stream again by itself and shows what happened in between."""
+    own = start_web(programs, scratch)
+    page = visitor(console.house.owner.email, base_url=own.url)
+    door_page(page, console)
+    own.stop()
+    asking.turn_on(console.house.device, console.house.owner, "", 900)
+    open_door(console)
+    own.start()
+    expect(page.get_by_role("heading", name="Open", exact=True)).to_be_visible(timeout=20_000)
