@@ -33,6 +33,7 @@ from doorward_agent.events import (
 from doorward_agent.policy import Session
 from doorward_agent.states import DOOR_TABLE, DoorState, LinkState
 from doorward_agent.tables import answers_from_table
+from doorward_agent.triggers import door_trigger
 
 DoorEnd = DoorClosed | TunnelEnded
 
@@ -60,6 +61,7 @@ class DoorMachine:
     def __init__(self) -> None:
         self.session: Session | None = None
         self.last_code: str | None = None
+        self._next: Ordered | None = None
         self._effects: list[Effect] = []
         self._now_ms = 0
         self._chance = 0.0
@@ -68,9 +70,20 @@ class DoorMachine:
     def step(self, event: DoorEvent, now_ms: int, chance: float) -> tuple[Effect, ...]:
         """Answer an event with effects; one that is about an attempt given up has none."""
         self._effects, self._now_ms, self._chance = [], now_ms, chance
-        trigger = _door_trigger(event, self.session)
+        if (
+            isinstance(event, OrderedShut)
+            and self._next is not None
+            and event.session in (None, self._next.order.session)
+        ):
+            self._next = None
+        trigger = door_trigger(event, self.session)
         if trigger is not None:
+            if isinstance(event, DoorOpened | DoorFailed) and self.session is not None:
+                self.session = replace(self.session, calls=max(0, self.session.calls - 1))
             self._machine.dispatch(trigger, event)
+        if self.state is DoorState.SHUT and self._next is not None:
+            waiting, self._next = self._next, None
+            self._machine.dispatch("ordered", waiting)
         return tuple(self._effects)
 
     # Orders
@@ -83,6 +96,8 @@ class DoorMachine:
     def _renew(self, event: Ordered) -> None:
         """Take over what the newer order says; tell the runner, unless an attempt is going to."""
         lacking = policy.needs_order(self._at_hand)
+        if event.is_repeat and not lacking:
+            return
         self._take(self._at_hand, event)
         if self.state is DoorState.OPENING and lacking:
             self._attempt()
@@ -99,8 +114,13 @@ class DoorMachine:
         )
         self._do(do.StartTimer(do.DOOR_END, event.deadline_ms))
 
-    def _give_way(self, _event: Ordered) -> None:
+    def _give_way(self, event: Ordered) -> None:
+        self._keep_next(event)
         self._close("session.turned-off")
+
+    def _keep_next(self, event: Ordered) -> None:
+        """Let another session's order wait until the door is shut."""
+        self._next = event
 
     def _turn_off(self, _event: OrderedShut) -> None:
         self._close("session.turned-off")
@@ -122,13 +142,13 @@ class DoorMachine:
         self._do(do.ForwardTunnel(self._at_hand.attempt, event.port))
 
     def _note_door(self, event: DoorOpened) -> None:
-        self.session = replace(self._at_hand, door_port=event.port, port=event.port, handed=0)
+        self.session = replace(self._at_hand, door_port=event.port, port=event.port)
 
     def _close_stray(self, event: DoorOpened) -> None:
         self._do(do.CloseDoor(event.session))
 
     def _fail_door(self, event: DoorFailed) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
+        self.session = replace(self._at_hand, envelope=None, door_port=None)
         self._fail(event.code, {})
 
     def _note_failure(self, event: DoorFailed) -> None:
@@ -142,12 +162,12 @@ class DoorMachine:
         self._close(event.code)
 
     def _lose_door(self, _event: DoorGone) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
+        self.session = replace(self._at_hand, envelope=None, door_port=None)
         self._record("door.lost", {"code": "door.not-started"})
         self._retry("door.not-started")
 
     def _forget_door(self, _event: DoorGone) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None, handed=0)
+        self.session = replace(self._at_hand, envelope=None, door_port=None)
 
     # The tunnel's half
 
@@ -236,7 +256,7 @@ class DoorMachine:
         session = self._at_hand
         if session.envelope is not None:
             self._do(do.OpenDoor(session.id, session.envelope, session.port))
-            self.session = replace(session, envelope=None, handed=session.attempt)
+            self.session = replace(session, envelope=None, calls=session.calls + 1)
 
     def _fail(self, code: str, data: dict[str, Any]) -> None:
         """Write a failure down when it is another than the last one, and try again later."""
@@ -264,34 +284,3 @@ class DoorMachine:
 
 def _half(event: DoorEnd) -> str:
     return policy.TUNNEL if isinstance(event, TunnelEnded) else policy.DOOR
-
-
-_PLAIN_TRIGGERS: Final[dict[type, str]] = {
-    DoorFound: "door_found",
-    DoorGone: "door_gone",
-    DoorOpened: "door_opened",
-    DoorClosed: "door_closed",
-    DoorNotClosed: "door_not_closed",
-    TunnelOpened: "tunnel_opened",
-    TunnelFailed: "tunnel_failed",
-    TunnelEnded: "tunnel_ended",
-}
-
-
-def _door_trigger(event: DoorEvent, session: Session | None) -> str | None:
-    """Name the row of the table that an event belongs to, or None for one that is about something given up."""
-    match event:
-        case Ordered():
-            return "ordered" if policy.is_same_session(event, session) else "ordered_other"
-        case OrderedShut():
-            return "ordered_shut" if policy.shuts(event, session) else None
-        case TimerDue(name):
-            return {do.DOOR_RETRY: "retry_due", do.DOOR_END: "end_reached"}.get(name)
-        case DoorFailed():
-            trigger = "door_refused" if policy.is_final(event) else "door_failed"
-            return trigger if session is not None and event.session == session.id else None
-        case TunnelOpened() | TunnelFailed() | TunnelEnded():
-            return None if policy.is_stale(event, session) else _PLAIN_TRIGGERS[type(event)]
-        case _:
-            is_another = session is not None and event.session != session.id
-            return None if is_another else _PLAIN_TRIGGERS[type(event)]

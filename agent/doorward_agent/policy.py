@@ -33,11 +33,11 @@ class Session:
     Attributes:
         order: what was ordered; None when the agent was restarted and has not been told again.
         envelope: an order that the runner has not judged yet, or None.
+        calls: how many orders the runner is working on; each is answered.
         port: the loopback port to propose for the door.
         deadline_ms: its end by the boot-time clock; None when that is not known.
         door_port: where the door answers; None while there is none.
         attempt: number of the tunnel attempt that is under way or was last; fences late events.
-        handed: the attempt in which the runner was given the order; it has not answered while that is ``attempt``.
         failures: attempts in a row that came to nothing.
         steady_from_ms: when the tunnel counts as steady.
         code: reason of the last failure since it was last open.
@@ -48,11 +48,11 @@ class Session:
     id: SessionId
     order: OpenDoor | None = None
     envelope: bytes | None = None
+    calls: int = 0
     port: int = 0
     deadline_ms: int | None = None
     door_port: int | None = None
     attempt: int = 0
-    handed: int = 0
     failures: int = 0
     steady_from_ms: int = 0
     code: str | None = None
@@ -95,8 +95,8 @@ def route_of(session: Session, order: OpenDoor) -> RelayRoute:
 
 def needs_order(session: Session) -> bool:
     """Tell whether the console has to sign the order again before an attempt makes sense."""
-    is_with_runner = session.handed != 0 and session.handed == session.attempt
-    return session.order is None or (session.door_port is None and session.envelope is None and not is_with_runner)
+    has_door = session.door_port is not None or session.envelope is not None or session.calls > 0
+    return session.order is None or not has_door
 
 
 def after_failure(session: Session, code: str, now_ms: int) -> Session:

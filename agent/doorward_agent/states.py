@@ -28,7 +28,8 @@ IGNORED: Final = {
     "none": "there is no session that it could be about",
     "late": "it answers an attempt that was given up",
     "known": "it says what is known already",
-    "closing": "the door is being shut, and shutting wins; the ask after it brings back what is still wanted",
+    "closing": "the door is being shut, and shutting wins",
+    "ended": "a session that is being shut is written down as ended and never opens again",
     "shut": "the door is shut already",
     "early": "the order that is on its way says more",
 }
@@ -36,8 +37,8 @@ IGNORED: Final = {
 # fmt: off
 DOOR_TABLE: Final = """
 trigger          | SHUT           | OPENING                | OPEN                 | RETRYING             | CLOSING
-ordered          | OPENING begin  | = renew                | = renew              | = renew              | ~closing
-ordered_other    | ~none          | CLOSING give_way       | CLOSING give_way     | CLOSING give_way     | ~closing
+ordered          | OPENING begin  | = renew                | = renew              | = renew              | ~ended
+ordered_other    | ~none          | CLOSING give_way       | CLOSING give_way     | CLOSING give_way     | = keep_next
 ordered_shut     | ~shut          | CLOSING turn_off       | CLOSING turn_off     | CLOSING turn_off     | ~closing
 end_reached      | ~shut          | CLOSING expire         | CLOSING expire       | CLOSING expire       | ~closing
 door_found       | RETRYING adopt | ~early                 | ~known               | ~early               | ~closing

@@ -170,8 +170,13 @@ class ScriptedConsole:
         return found[0]
 
     def wait_for_state(self, state: str, limit_s: float = 15) -> Ask:
-        """Wait until the newest ask says that the door is in ``state``."""
-        wait_until(lambda: self.asks and self.asks[-1].door.state == state, limit_s, f"{state}; last {self.asks[-1:]}")
+        """Wait until the newest ask says that the newest door order was accepted and the door is in ``state``."""
+
+        def is_there() -> bool:
+            door = self.asks[-1].door
+            return door.state == state and door.revision.number == self.door_revision
+
+        wait_until(is_there, limit_s, f"{state}; last {self.asks[-1].door}")
         return self.asks[-1]
 
     def verbs(self) -> list[str]:
@@ -187,8 +192,10 @@ class ScriptedConsole:
     # Saying
 
     def publish(self, payload: bytes, leaf: str = "order") -> None:
-        assert self._client is not None
-        self._client.publish(topic(self.seat.device, leaf), payload, qos=1).wait_for_publish(5)
+        client = self._client
+        assert client is not None
+        wait_until(client.is_connected, what="the console's own connection")
+        client.publish(topic(self.seat.device, leaf), payload, qos=1).wait_for_publish(5)
 
     def body(self, session: str | None = None, **changes: Any) -> OpenDoor:
         """Make an order's body that opens; ``changes`` replace fields."""

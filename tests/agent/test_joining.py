@@ -57,6 +57,7 @@ def server(tmp_path: Path) -> Iterator[JoinServer]:
             pass
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.daemon_threads = False  # closing waits for those who still answer
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener.socket = context.wrap_socket(listener.socket, server_side=True)

@@ -160,7 +160,20 @@ def test_door_when_repeat_comes_while_waiting_then_the_wait_goes_on() -> None:
     machine = machine_in(DoorState.RETRYING)
     effects = machine.step(ordered(is_repeat=True), NOW_MS, 0.5)
     assert machine.state is DoorState.RETRYING
-    assert [type(effect) for effect in effects] == [do.StartTimer]
+    assert effects == ()
+
+
+def test_door_when_the_same_order_comes_while_the_runner_works_then_one_attempt() -> None:
+    """ON twice in a row: the runner is called once and one tunnel is dialled."""
+    machine = DoorMachine()
+    machine.step(ordered(), NOW_MS, 0.5)
+    effects = machine.step(ordered(is_repeat=True), NOW_MS, 0.5)
+    assert not any(isinstance(effect, do.OpenDoor | do.OpenTunnel) for effect in effects)
+    machine.step(events.TunnelFailed(1, "tunnel.timeout"), NOW_MS, 0.5)
+    again = machine.step(events.TimerDue(do.DOOR_RETRY), NOW_MS, 0.5)
+    assert any(isinstance(effect, do.OpenTunnel) for effect in again)
+    assert not any(isinstance(effect, do.OpenDoor | do.SendAsk) for effect in again)
+    assert do.ForwardTunnel(2, 40_000) in machine.step(events.DoorOpened(MINE, 40_000, "cgroup"), NOW_MS, 0.5)
 
 
 EVENT_LISTS = st.lists(st.sampled_from([*EVENTS.values(), events.TunnelOpened(2), events.TunnelEnded(2)]), max_size=40)

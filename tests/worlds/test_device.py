@@ -102,6 +102,7 @@ def test_agent_when_restarted_then_reconciles_on_the_equal_order(world: World) -
     world.move(40 * MINUTE_MS, MINUTE_MS)
     world.crash()
     world.start()
+    assert world.asks[-1].door.needs_order
     world.deliver(world.order(body, revision=world.revision))
     assert world.state == "OPEN"
     assert world.tunnel.is_up
@@ -181,10 +182,25 @@ def test_runner_when_busy_then_the_order_is_asked_for_again_and_obeyed(world: Wo
     body = world.body()
     world.runner.refusals = ["runner.busy"]
     world.deliver(world.order(body))
-    assert world.state == "RETRYING"
+    assert world.asks[-1].door.state == "RETRYING"
     assert world.asks[-1].door.code == "runner.busy"
+    assert world.asks[-1].door.needs_order
+    world.deliver(world.order(body, revision=world.revision))
+    assert world.runner.calls == ["order"]  # the wait goes on
+    assert [ask.door.needs_order for ask in world.asks[-2:]] == [True, False]
     world.move(2_000)
-    assert world.state == "OPENING"
+    assert world.state == "OPEN"
+    assert world.runner.calls == ["order", "order"]
+
+
+def test_runner_when_order_comes_late_then_the_attempt_goes_on_with_it(world: World) -> None:
+    """The attempt waits for the order that it needs, and obeys it when it comes."""
+    body = world.body()
+    world.runner.refusals = ["runner.busy"]
+    world.deliver(world.order(body))
+    world.move(2_000)
+    assert world.asks[-1].door.state == "OPENING"
+    assert world.asks[-1].door.needs_order
     world.deliver(world.order(body, revision=world.revision))
     assert world.state == "OPEN"
 
