@@ -38,8 +38,8 @@ def ports_from_text(text: str) -> tuple[int, ...]:
     """Read ports and ranges as they are typed (``22001-22010, 22050``); raises Declined for anything else."""
     ports: set[int] = set()
     for part in text.replace(",", " ").split():
-        low, _, high = part.partition("-")
-        if not _is_port(low) or (high and not _is_port(high)):
+        low, dash, high = part.partition("-")
+        if not _is_port(low) or (dash and not _is_port(high)):
             raise _not_ports(part)
         ports.update(range(int(low), int(high or low) + 1))
     if not 0 < len(ports) <= _MOST_PORTS:
