@@ -124,6 +124,7 @@ _ROWS: Final = (
     Reason("join.wrong-certificate", "owner", "The server shows another certificate than the join string names. Nothing was sent to it.", "Check the address and the network; copy the join string again."),
     Reason("join.unreachable", "owner", "The console's address cannot be reached from this device.", "Check the address in the join string and the device's network."),
     Reason("join.malformed", "device maker", "The join request lacks a field or has one of the wrong type.", "Update the agent."),
+    Reason("join.other-identity", "owner", "This device has a history that another identity signed.", "Add the machine as a new device, or bring back the agent's state folder."),
     Reason("join.refused", "administrator", "The console's signer did not certify this device in time.", "Look at the console: doorward-console check"),
     # History
     Reason("history.forked", "administrator", "The console's receipt names another record than the device has at that place.", "Keep an export of both; run doorward-console verify-history on it."),

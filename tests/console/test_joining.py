@@ -195,6 +195,17 @@ def test_join_when_device_is_blocked_then_refused(joinable: House) -> None:
     assert post(request(token))[1]["code"] == "join.bad-token"
 
 
+def test_join_when_history_was_signed_by_another_identity_then_refused(joinable: House) -> None:
+    """A device comes back with its own identity; a stranger cannot go on in its history."""
+    assert post(request(token_for(joinable)))[0] == 200
+    Chain.objects.filter(author=f"device:{joinable.device.id}").update(n=3)
+    token = token_for(joinable)
+    stranger = base64.b64encode(b"j" * 32).decode()
+    status, answer = post(request(token, identity=stranger))
+    assert (status, answer["code"]) == (409, "join.other-identity")
+    assert post(request(token))[0] == 200
+
+
 @pytest.mark.parametrize("role", ["engineer", "viewer"])
 def test_join_line_when_not_entitled_then_refused(joinable: House, role: str) -> None:
     """Only who manages devices makes join strings."""

@@ -262,6 +262,15 @@ def test_settings_when_asked_then_revision_and_order_without_runner_nonce(house:
     assert json.loads(order.body_text) == {"values": {"level": "debug"}}
 
 
+@pytest.mark.parametrize(("spoil", "code"), [(no_role, "signer.not-entitled"), (blocked, "signer.blocked")])
+def test_settings_when_something_is_wrong_then_refused(house: House, signer: Signer, spoil: Any, code: str) -> None:
+    """Settings, too, are signed only for who may ask for them now, and not for a blocked device."""
+    intent = ask_settings(house.device, house.owner, HERE, {"level": "debug"})
+    spoil(house)
+    assert decided(signer, intent).code == code
+    assert not Desired.objects.exists()
+
+
 def test_order_when_asked_for_again_then_same_digest_and_new_nonces(house: House, signer: Signer) -> None:
     """An order signed again for the same revision is the same order to the device, with the nonces of its last ask."""
     decided(signer, asked(house))

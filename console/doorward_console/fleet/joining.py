@@ -135,8 +135,8 @@ async def join(request: JoinRequest, from_address: str, wait_s: float = SIGNER_W
     """Let a device join and give the answer of protocol.md §9, without holding a thread while the signer works.
 
     Raises:
-        JoinRefused: ``join.bad-token`` (wrong, used, expired, or the device is blocked), ``join.malformed``, or
-            ``join.refused`` when the signer did not answer in time; the token is used up in the last two.
+        JoinRefused: ``join.bad-token`` (wrong, used, expired, or the device is blocked), ``join.other-identity``, or,
+            with the token used up, ``join.malformed`` and ``join.refused`` (the signer did not answer in time).
     """
     enrolment = await sync_to_async(_enrol)(request, timezone.now())
     ends_at = time.monotonic() + wait_s
@@ -160,6 +160,8 @@ def _enrol(request: JoinRequest, now: datetime) -> Enrolment:
         raise JoinRefused("join.bad-token")
     if not all(has_key(kind, token.device.project_id) for kind in (Key.Kind.GRANT, Key.Kind.RECORD)):
         raise JoinRefused("join.refused")  # signer or worker has not made them yet; the token stays good
+    if _is_somebody_else(token.device, request.identity):
+        raise JoinRefused("join.other-identity")  # the token stays good for the agent that has the device's own
     token.used_at = now
     token.save(update_fields=["used_at"])
     made: Enrolment = Enrolment.objects.create(
@@ -173,6 +175,12 @@ def _enrol(request: JoinRequest, now: datetime) -> Enrolment:
     )
     ring("signer")
     return made
+
+
+def _is_somebody_else(device: Device, identity: str) -> bool:
+    """Tell whether the device has a history that another identity signed; two cannot go on in one chain."""
+    signed = Chain.objects.filter(author=f"device:{device.id}", n__gt=0)
+    return bool(signed.exclude(public_key=identity).exists())
 
 
 @transaction.atomic

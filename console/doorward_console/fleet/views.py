@@ -21,6 +21,7 @@ _TRIES_A_MINUTE: Final = 30
 _STATUS: Final = {
     "join.bad-token": HTTPStatus.FORBIDDEN,
     "join.malformed": HTTPStatus.BAD_REQUEST,
+    "join.other-identity": HTTPStatus.CONFLICT,
     "join.refused": HTTPStatus.SERVICE_UNAVAILABLE,
     "signer.blocked": HTTPStatus.FORBIDDEN,
 }

@@ -96,6 +96,13 @@ def refusal_of_extension(facts: ExtendFacts, ceilings: Ceilings, now: datetime) 
     return next((code for code, is_so in answers if is_so), None)
 
 
+def refusal_of_settings(role: str | None, *, is_blocked: bool) -> str | None:
+    """Say why settings are not asked of a device, or None; ceilings concern doors alone."""
+    if not may(role, Right.MANAGE_DEVICES):
+        return "signer.not-entitled"
+    return "signer.blocked" if is_blocked else None
+
+
 def extended_end(facts: ExtendFacts, now: datetime) -> datetime:
     """Give the session's new end: the duration from now, and never before the old one."""
     return max(facts.ends_at, now + timedelta(seconds=facts.duration_s))

@@ -51,6 +51,7 @@ from doorward_console.maintenance.decisions import (
     next_revision,
     refusal_of_extension,
     refusal_of_on,
+    refusal_of_settings,
     remaining_s,
 )
 from doorward_console.maintenance.models import Desired, Grant, Intent, Order, Session
@@ -343,6 +344,11 @@ def _extend(signer: Signer, intent: Intent, device: Device) -> None:
 
 
 def _set(signer: Signer, intent: Intent, device: Device) -> None:
+    role = role_of(intent.by, intent.project) if intent.by else None
+    code = refusal_of_settings(role, is_blocked=device.state == Device.State.BLOCKED)
+    if code is not None:
+        _refuse(intent, code)
+        return
     desired = _desire(intent.project, device, "settings", ApplySettings(intent.values or {}), None)
     _order_if_connected(signer, device, desired, timezone.now())
     _close_intent(intent, None)
