@@ -97,7 +97,7 @@ def test_session_when_device_sleeps_past_its_end_then_shut_at_waking(world: Worl
 
 def test_agent_when_restarted_then_reconciles_on_the_equal_order(world: World) -> None:
     """The order signed again for the same revision brings the tunnel back, and the end stays where it was."""
-    body = world.body()
+    body = world.body(ends_at=world.clock.boot_ms + world.console_offset_ms + 5 * 60 * MINUTE_MS)
     world.deliver(world.order(body))
     world.move(40 * MINUTE_MS, MINUTE_MS)
     world.crash()
