@@ -11,6 +11,7 @@ from doorward_console.edges.key_files import wrapping_key_from_file
 
 from tests.console.test_init import PROGRAM, init
 from tests.parts.ports import free_port
+from tests.parts.postgres import Postgres
 from tests.parts.processes import Program, Programs, run
 from tests.parts.waiting import wait_until
 
@@ -85,6 +86,22 @@ def test_signer_when_rung_then_signs_at_once_without_network_and_without_a_word(
     ):
         assert secret not in shown
         assert secret.hex().encode() not in shown
+
+
+@pytest.mark.real("postgres")
+def test_signer_when_on_postgres_then_rung_by_notify(
+    scratch: Path, programs: Programs, postgres_cluster: Postgres
+) -> None:
+    """The same with PostgreSQL from init on: asked and signed by NOTIFY; the only network socket is the database's."""
+    postgres_cluster.new_database("console")
+    url = f"postgresql://postgres@127.0.0.1:{postgres_cluster.port}/console"
+    path = init(scratch, "--database", url, broker_port=free_port())
+    process = programs.start(*PROGRAM, "--config", path, "signer", name="signer")
+    process.wait_for_log("signing")
+    asked = run([sys.executable, "-c", _ASK, path, LINE])
+    assert asked.returncode == 0, asked.stderr.decode()
+    assert max(json.loads(asked.stdout)) < 1000
+    assert process.end(10) == 0
 
 
 def test_signer_when_told_to_stop_then_ends_cleanly(signer: tuple[Path, Program]) -> None:
