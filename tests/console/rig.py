@@ -25,7 +25,7 @@ from doorward_console.maintenance.signing import Signer
 from doorward_console.signer import look
 from doorward_console.worker.events import Rung
 from doorward_console.worker.hearing import relay_head
-from doorward_console.worker.process import _listen
+from doorward_console.worker.process import _has_rung, _listen
 from doorward_console.worker.relay_links import RelayLinks
 from doorward_console.worker.runtime import Runtime
 
@@ -108,7 +108,7 @@ class SignerThread:
         try:
             while not self._stopping.is_set():
                 look(self.signer)
-                self.bell.wait(0.3)
+                _has_rung(self.bell, self._stopping)
         finally:
             connections.close_all()
 

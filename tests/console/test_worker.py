@@ -291,15 +291,24 @@ def test_console_when_restored_from_yesterday_then_a_new_epoch_makes_it_heard_ag
 
 @pytest.mark.real("mosquitto", "postgres")
 def test_worker_when_the_database_breaks_off_then_it_goes_on_when_it_is_back(
-    on_postgres: str, postgres_cluster: Postgres, django_db_blocker: Any, broker: Broker, scratch: Path
+    on_postgres: str,
+    postgres_cluster: Postgres,
+    django_db_blocker: Any,
+    broker: Broker,
+    scratch: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Every connection of the console is cut in the middle of an opening; nothing has to be started again."""
     with django_db_blocker.unblock(), scripted_relay(scratch) as relay, rig_at(broker, relay, scratch) as rig:
         rig.on()
         rig.device.next_order(0)
+        session = rig.session().pk
         connections["default"].close()
+        postgres_cluster.sql('ALTER DATABASE "doorward" ALLOW_CONNECTIONS false')
         postgres_cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'doorward'")
-        rig.relay.says("door.answered", rig.session().pk, rig.device.device, ms=3)
+        rig.wait(lambda: "the database does not answer" in caplog.text, "the worker's complaint")
+        postgres_cluster.sql('ALTER DATABASE "doorward" ALLOW_CONNECTIONS true')
+        rig.relay.says("door.answered", session, rig.device.device, ms=3)
         rig.wait_state("open")
         rig.off()
         rig.wait_state("closed")

@@ -154,6 +154,8 @@ class _Notifications:
         return made
 
     def fileno(self) -> int:
+        if self._connection.closed:  # a database that was away when it was last heard may be back
+            self._connection = self._listen()
         return self._connection.fileno()
 
     def heard(self) -> bool:
