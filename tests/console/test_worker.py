@@ -1,5 +1,6 @@
 """The worker's whole way, with a real broker, a relay over real HTTPS and a device over real MQTT."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,7 +307,8 @@ def test_worker_when_the_database_breaks_off_then_it_goes_on_when_it_is_back(
         connections["default"].close()
         postgres_cluster.sql('ALTER DATABASE "doorward" ALLOW_CONNECTIONS false')
         postgres_cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'doorward'")
-        rig.wait(lambda: "the database does not answer" in caplog.text, "the worker's complaint")
+        complaint = ("doorward.worker", logging.ERROR, "the database does not answer")
+        rig.wait(lambda: complaint in caplog.record_tuples, "the worker's complaint")
         postgres_cluster.sql('ALTER DATABASE "doorward" ALLOW_CONNECTIONS true')
         rig.relay.says("door.answered", session, rig.device.device, ms=3)
         rig.wait_state("open")
