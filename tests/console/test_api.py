@@ -11,6 +11,7 @@ from doorward_console.api import api
 from doorward_console.fleet.models import Device
 from doorward_console.keys.models import Key
 from doorward_console.maintenance.models import Intent
+from doorward_console.people.members import Who
 from doorward_console.people.models import Member, User
 from doorward_console.people.rights import Right, may
 from doorward_console.people.tokens import make_token
@@ -30,7 +31,7 @@ def house(db: None) -> House:
 
 def token_of(user: User) -> str:
     """Make a token for ``user``."""
-    return make_token(user, "test")[1]
+    return make_token(Who(user, "127.0.0.1"), "test")[1]
 
 
 def call(token: str | None, method: str, path: str, body: Any = None, **query: Any) -> Any:

@@ -145,6 +145,19 @@ def test_signing_in_changes_the_session(house: House) -> None:
     assert ask(stranger, "GET", "/projects/").status_code == 302
 
 
+def test_signing_in_leads_on_to_where_one_was_going(house: House) -> None:
+    """A link from a colleague still leads there after sign-in, and never to another site."""
+    client, going = Client(), address("device", house)
+    led = client.get(going, secure=True)
+    assert led["Location"] == f"/sign-in/?next={going}"
+    form = client.get(led["Location"], secure=True).content.decode()
+    assert f'name="next" value="{going}"' in form
+    person = {"login": house.owner.email, "password": "a long password 1"}
+    assert client.post("/sign-in/", person | {"next": going}, secure=True)["Location"] == going
+    client = Client()
+    assert client.post("/sign-in/", person | {"next": "https://evil.example"}, secure=True)["Location"] == "/"
+
+
 def test_signing_in_again_and_again_with_wrong_passwords_is_stopped(house: House) -> None:
     """Guessing is slow: after a few wrong passwords the account's sign-in waits."""
     client = Client()

@@ -62,6 +62,7 @@ def test_token_is_shown_once_kept_as_digest_and_refused_once_ended(committed: Ho
     assert Client().get("/api/v1/projects", secure=True, headers=bearer).status_code == 200
     assert text not in ask(client, "GET", "/tokens/").content.decode()
     assert text not in dump_of_database()
+    assert Pending.objects.get(verb="token.made").data["name"] == "deploy"
     token = ApiToken.objects.get()
     other = make_house("elsewhere")
     assert ask(client_of(other.owner), "POST", f"/tokens/{token.pk}/end/").status_code == 404

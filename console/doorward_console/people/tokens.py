@@ -5,10 +5,14 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
+from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from doorward_console.history.writing import note
+from doorward_console.people.members import Who
 from doorward_console.people.models import ApiToken, User
+from doorward_console.people.queries import memberships_of
 
 PREFIX: Final = "doorward-token-"
 """By which secret scanners and people know one."""
@@ -17,10 +21,19 @@ _USED_EVERY: Final = timedelta(minutes=1)
 """How exact "last used" is: a busy program would otherwise write a row for each of its requests."""
 
 
-def make_token(user: User, name: str) -> tuple[ApiToken, str]:
+def make_token(who: Who, name: str) -> tuple[ApiToken, str]:
     """Make a token; the text is returned here and is nowhere else."""
     text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    return ApiToken.objects.create(user=user, name=name, digest=digest_of_token(text)), text
+    with transaction.atomic():
+        token = ApiToken.objects.create(user=who.user, name=name, digest=digest_of_token(text))
+        _note_everywhere(who, "token.made", name)
+    return token, text
+
+
+def _note_everywhere(who: Who, verb: str, name: str) -> None:
+    """Write it into the history of each project in which the token counts."""
+    for member in memberships_of(who.user):
+        note(member.project, verb, data={**who.named(), "name": name})
 
 
 def user_of_token(text: str) -> User | None:
@@ -35,10 +48,17 @@ def user_of_token(text: str) -> User | None:
     return user
 
 
-def end_token(user: User, token_id: int) -> bool:
+def end_token(who: Who, token_id: int) -> bool:
     """End one of a person's own tokens; answers no when there is no such live one."""
-    live = ApiToken.objects.filter(user=user, pk=token_id, ended_at__isnull=True)
-    return bool(live.update(ended_at=timezone.now()))
+    with transaction.atomic():
+        live = ApiToken.objects.select_for_update().filter(user=who.user, pk=token_id, ended_at__isnull=True)
+        token: ApiToken | None = live.first()
+        if token is None:
+            return False
+        token.ended_at = timezone.now()
+        token.save(update_fields=["ended_at"])
+        _note_everywhere(who, "token.ended", token.name)
+    return True
 
 
 def digest_of_token(text: str) -> str:

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from doorward_console.pages.access import user_of
+from doorward_console.pages.access import user_of, who_asks
 from doorward_console.people.queries import live_tokens_of
 from doorward_console.people.tokens import end_token, make_token
 
@@ -22,7 +22,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         if not name:
             messages.error(request, "A token has a name, so that you know later which program holds it. Enter one.")
             return redirect("tokens")
-        _, text = make_token(user, name)
+        _, text = make_token(who_asks(request, user), name)
     context = {"tokens": live_tokens_of(user), "text": text, "name": name}
     answer = render(request, "pages/tokens.html", context)
     answer["Cache-Control"] = "no-store"
@@ -33,7 +33,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @require_POST
 def end(request: HttpRequest, token_id: int) -> HttpResponse:
     """End one of the person's tokens."""
-    if not end_token(user_of(request), token_id):
+    if not end_token(who_asks(request, user_of(request)), token_id):
         raise Http404("You have no such token.")
     messages.success(request, "The token was ended; programs that used it are refused from now on.")
     return redirect("tokens")
