@@ -16,31 +16,16 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from doorward_protocol.digests import digest_of
-from doorward_protocol.grants import Grant as GrantMessage
-from doorward_protocol.grants import GrantedForward, payload_from_grant
-from doorward_protocol.ids import DeviceId, OrderId, ProjectId, RelayId, SessionId, is_id
+from doorward_protocol.ids import SessionId, is_id
 from doorward_protocol.orders import (
     ApplySettings,
-    Asked,
-    Body,
-    Forward,
-    Login,
-    OpenDoor,
-    RelayRoute,
     ShutDoor,
-    body_from_text,
-    payload_from_order,
-    text_from_body,
 )
-from doorward_protocol.orders import Order as OrderMessage
-from doorward_protocol.revisions import Revision
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.writing import note
-from doorward_console.identifiers import new_order_id, new_session_id
-from doorward_console.keys.models import EngineerPair
+from doorward_console.identifiers import new_session_id
 from doorward_console.keys.opening import SignerKeys
 from doorward_console.keys.ssh import is_certifiable
 from doorward_console.maintenance.decisions import (
@@ -48,16 +33,22 @@ from doorward_console.maintenance.decisions import (
     ExtendFacts,
     OnFacts,
     extended_end,
-    next_revision,
     refusal_of_extension,
     refusal_of_on,
     refusal_of_settings,
     remaining_s,
 )
-from doorward_console.maintenance.models import Desired, Grant, Intent, Order, Session
+from doorward_console.maintenance.models import Desired, Intent, Order, Session
+from doorward_console.maintenance.sealing import (
+    desire,
+    engineers_key_of,
+    open_body,
+    order_if_connected,
+    seal_order,
+    sign_grant,
+)
 from doorward_console.people.membership import role_of
 from doorward_console.people.models import Project
-from doorward_console.times import ms_from_time
 
 _OPENING = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
 
@@ -119,15 +110,9 @@ def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
         has_relay=has_relay and relay is not None and relay.project_id == device.project_id,
         relay_is_paired=relay is not None and (relay.paired_at is not None or relay.kind == Relay.Kind.PLAIN),
         port_is_taken=has_relay and on_port.exists(),
-        has_engineer_pair=_pair_of(device.project_id) is not None,
+        has_engineer_pair=engineers_key_of(device.project_id) is not None,
         live_sessions=live.exclude(device=device).count(),
     )
-
-
-def _pair_of(project: str) -> str | None:
-    found = EngineerPair.objects.filter(project_id=project, replaced_at__isnull=True)
-    line: str | None = found.values_list("public_key", flat=True).first()
-    return line
 
 
 def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) -> Session:
@@ -156,117 +141,14 @@ def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) ->
 
 def _open(signer: Signer, intent: Intent, session: Session, device: Device, relay: Relay, now: datetime) -> None:
     """Write what device and relay are to do for ``session`` until its end: for a new one and for an extension."""
-    body = _open_body(signer, session, device, relay, now)
-    desired = _desire(intent.project, device, "door", body, session)
+    body = open_body(signer.keys, session, device, relay, now)
+    desired = desire(intent.project, device, "door", body, session)
     if relay.kind != Relay.Kind.PLAIN:
-        _grant(signer, session, relay, now)
-    order = _order_if_connected(signer, device, desired, now)
+        sign_grant(signer.keys, session, relay, now)
+    order = order_if_connected(signer.keys, device, desired, now)
     _close_intent(intent, session)
     data = {"revision": desired.revision, "epoch": desired.epoch, "digest": desired.digest, "order": order}
     note(intent.project, "session.ordered", session=session.id, device=device.id, data=data)
-
-
-def _open_body(signer: Signer, session: Session, device: Device, relay: Relay, now: datetime) -> OpenDoor:
-    certificate = signer.keys.tunnel_ca(session.project_id).tunnel_certificate(
-        device.tunnel_key, device=device.id, session=session.id, now=now, ends_at=session.ends_at
-    )
-    route = RelayRoute(
-        relay=RelayId(relay.id),
-        kind=relay.kind,
-        host=relay.host,
-        port=relay.ssh_port,
-        user=relay.tunnel_user,
-        host_keys=tuple(relay.ssh_host_keys),
-        certificate=certificate,
-    )
-    pair = _pair_of(session.project_id)
-    return OpenDoor(
-        session=SessionId(session.id),
-        ends_at=ms_from_time(session.ends_at),
-        duration_s=remaining_s(session.ends_at, now),
-        relays=(route,),
-        forwards=(Forward("ssh", "ssh", session.bind, session.relay_port),),
-        login=Login(session.login_user, (pair,) if pair else ()),
-        banner=session.banner,
-        asked=_asked(session),
-    )
-
-
-def _asked(session: Session) -> Asked:
-    return Asked(by=session.asked_by_name, at=ms_from_time(session.requested_at), reason=session.reason)
-
-
-def _desire(project: Project, device: Device, part: str, body: Body, session: Session | None) -> Desired:
-    """Make ``body`` what the device should be; ``session`` is null when it should be shut."""
-    held: Desired | None = Desired.objects.select_for_update().filter(device=device, part=part).first()
-    revision = next_revision(Revision(held.epoch, held.revision) if held else None, project.epoch)
-    text = text_from_body(body)
-    values = {
-        "epoch": revision.epoch,
-        "revision": revision.number,
-        "body": text,
-        "digest": digest_of(text.encode()),
-        "session": session,
-        "at": timezone.now(),
-    }
-    made: Desired
-    made, _ = Desired.objects.update_or_create(device=device, part=part, defaults=values)
-    stale = Order.objects.filter(device=device, part=part, state__in=(Order.State.ASKED, Order.State.SIGNED))
-    stale.update(state=Order.State.DROPPED)
-    return made
-
-
-def _grant(signer: Signer, session: Session, relay: Relay, now: datetime) -> Grant:
-    """Sign the relay's permission under its next sequence; the caller holds the relay's row."""
-    epoch = session.project.epoch
-    sequence = next_revision(Revision(relay.epoch, relay.sequence), epoch)
-    relay.epoch, relay.sequence = sequence
-    relay.save(update_fields=["epoch", "sequence"])
-    message = GrantMessage(
-        project=ProjectId(session.project_id),
-        relay=RelayId(relay.id),
-        sequence=sequence,
-        session=SessionId(session.id),
-        device=DeviceId(session.device_id),
-        issued_at=ms_from_time(now),
-        ends_at=ms_from_time(session.ends_at),
-        forwards=(GrantedForward("ssh", session.bind, session.relay_port),),
-        banner=session.banner,
-        asked=_asked(session),
-    )
-    envelope = signer.keys.grant(session.project_id).seal("grant", payload_from_grant(message))
-    made: Grant = Grant.objects.create(
-        session=session, relay=relay, epoch=sequence.epoch, sequence=sequence.number, envelope=envelope, signed_at=now
-    )
-    return made
-
-
-def _order_if_connected(signer: Signer, device: Device, desired: Desired, now: datetime) -> str | None:
-    """Sign an order with the nonces of the device's last ask; a device that is away is told when it asks."""
-    if device.presence != "connected" or not device.nonce:
-        return None
-    made: Order = Order(id=new_order_id(), device=device, part=desired.part, nonce=device.nonce, asked_at=now)
-    _seal(signer, made, device, desired, now)
-    made.save(force_insert=True)
-    return made.id
-
-
-def _seal(signer: Signer, order: Order, device: Device, desired: Desired, now: datetime) -> None:
-    message = OrderMessage(
-        id=OrderId(order.id),
-        project=ProjectId(device.project_id),
-        device=DeviceId(device.id),
-        nonce=order.nonce,
-        runner_nonce=device.runner_nonce if desired.part == "door" else None,
-        issued_at=ms_from_time(now),
-        part=desired.part,
-        revision=Revision(desired.epoch, desired.revision),
-        body_text=desired.body,
-        body=body_from_text(desired.part, desired.body),
-    )
-    order.epoch, order.revision = desired.epoch, desired.revision
-    order.envelope = signer.keys.grant(device.project_id).seal("order", payload_from_order(message))
-    order.state, order.signed_at = Order.State.SIGNED, now
 
 
 def _turn_off(signer: Signer, intent: Intent, device: Device) -> None:
@@ -280,8 +162,8 @@ def _turn_off(signer: Signer, intent: Intent, device: Device) -> None:
 def _shut(signer: Signer, project: Project, device: Device, held: Desired) -> None:
     session: str | None = held.session_id
     body = ShutDoor(SessionId(session) if session else None)
-    desired = _desire(project, device, "door", body, None)
-    order = _order_if_connected(signer, device, desired, timezone.now())
+    desired = desire(project, device, "door", body, None)
+    order = order_if_connected(signer.keys, device, desired, timezone.now())
     data = {"revision": desired.revision, "epoch": desired.epoch, "digest": desired.digest, "order": order}
     note(project, "session.ordered", session=session, device=device.id, data=data | {"state": "shut"})
     ring("worker", "web")
@@ -349,8 +231,8 @@ def _set(signer: Signer, intent: Intent, device: Device) -> None:
     if code is not None:
         _refuse(intent, code)
         return
-    desired = _desire(intent.project, device, "settings", ApplySettings(intent.values or {}), None)
-    _order_if_connected(signer, device, desired, timezone.now())
+    desired = desire(intent.project, device, "settings", ApplySettings(intent.values or {}), None)
+    order_if_connected(signer.keys, device, desired, timezone.now())
     _close_intent(intent, None)
 
 
@@ -370,7 +252,7 @@ def sign_again(signer: Signer, order_id: str) -> None:
     if desired is None or not _may_be_told(device, desired):
         order.state = Order.State.DROPPED
     else:
-        _seal(signer, order, device, desired, timezone.now())
+        seal_order(signer.keys, order, device, desired, timezone.now())
     order.save()
     ring("worker")
 
