@@ -48,7 +48,9 @@ class RelayLinks:
         wanted = {one.relay: one for one in paired}
         for relay, (place, _) in list(self._links.items()):
             if relay not in wanted or wanted[relay].place != place:
-                self._links.pop(relay)[1].stop()
+                link = self._links.pop(relay)[1]
+                link.stop()
+                link.join(time.monotonic())
         for one in paired:
             if one.relay not in self._links:
                 self._begin(one)
