@@ -109,7 +109,7 @@ def test_operation_for_a_member_of_another_project_finds_nothing(house: House, m
 
 
 @pytest.mark.feature("E5")
-@pytest.mark.threat("lesser-role")
+@pytest.mark.threat("lesser-role", "member-toggles")
 @pytest.mark.parametrize("role", ["viewer", "engineer", "admin"])
 @pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if "{" in one[1]])
 def test_operation_for_a_lesser_role_answers_as_the_table_of_rights_says(
@@ -235,6 +235,8 @@ def test_device_added_renamed_and_removed(house: House) -> None:
     assert {one["name"] for one in found} == {"press 1", "press 3"}
     assert call(token, "DELETE", path).status_code == 204
     assert call(token, "GET", path).status_code == 404
+    assert len(call(token, "GET", f"/projects/{house.project.id}/devices").json()) == 1
+    assert call(token, "POST", f"/projects/{house.project.id}/devices", {"name": "press 3"}).status_code == 201
 
 
 def test_join_line_is_given_over_the_api(house: House) -> None:

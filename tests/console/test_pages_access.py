@@ -90,7 +90,7 @@ def test_device_of_another_project_below_ones_own_does_not_exist(house: House, n
 
 
 @pytest.mark.feature("E5")
-@pytest.mark.threat("lesser-role")
+@pytest.mark.threat("lesser-role", "member-toggles")
 @pytest.mark.parametrize("role", ["viewer", "engineer", "admin"])
 @pytest.mark.parametrize("name", OF_PROJECT)
 def test_address_for_a_lesser_role_answers_as_the_table_of_rights_says(house: House, name: str, role: str) -> None:

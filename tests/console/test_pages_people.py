@@ -53,6 +53,7 @@ def test_settings_when_saved_are_the_projects_rules_and_stand_in_the_history(hou
     assert b"is no Linux user name" in ask(client_of(house.owner), "POST", address("settings", house), **data).content
 
 
+@pytest.mark.threat("database-tokens")
 def test_token_is_shown_once_kept_as_digest_and_refused_once_ended(committed: House) -> None:
     """A token works until its owner ends it; the database knows only its SHA-256."""
     house = committed

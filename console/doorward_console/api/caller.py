@@ -23,7 +23,7 @@ def project_place(request: HttpRequest, project_id: str, right: Right = Right.VI
 
 def device_place(request: HttpRequest, device_id: str, right: Right = Right.VIEW) -> tuple[Place, Device]:
     """Give a device and the caller's place in its project; raises like ``project_place``."""
-    found = Device.objects.filter(pk=device_id).select_related("project", "relay").first()
+    found = Device.objects.filter(pk=device_id, removed_at__isnull=True).select_related("project", "relay").first()
     if found is None:
         raise Http404("There is no such device.")
     try:

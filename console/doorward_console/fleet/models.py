@@ -72,6 +72,7 @@ class Device(models.Model):
     bind = models.CharField(max_length=10, choices=Bind.choices, default=Bind.PUBLIC)
     added_at = models.DateTimeField(default=timezone.now)
     joined_at = models.DateTimeField(null=True, blank=True)
+    removed_at = models.DateTimeField(null=True, blank=True)  # blocked for good, and shown nowhere but in the history
     # certified at joining
     identity_key = models.CharField(max_length=44, blank=True)
     tunnel_key = models.TextField(blank=True)

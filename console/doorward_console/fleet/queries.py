@@ -3,7 +3,7 @@
 A ``Row`` is a device with its door; the filters are those of the address bar, so that a view can be sent to a colleague.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
@@ -40,7 +40,7 @@ class Row:
 
 def rows_of(project: Project, wanted: Filter = Filter()) -> list[Row]:  # frozen
     """List devices with their doors: open ones first, then those that move or failed, then by name."""
-    rows = _rows(_filtered(Device.objects.filter(project=project), wanted))
+    rows = _rows(_filtered(Device.objects.filter(project=project, removed_at__isnull=True), wanted))
     if wanted.state in WORDS:
         rows = [row for row in rows if row.door.word == wanted.state]
     rank = {"open": 0, "closing": 1, "opening": 1, "failed": 2, "shut": 3}
@@ -79,13 +79,6 @@ def _rows(devices: "QuerySet[Device]") -> list[Row]:
     return [
         Row(one, door_of(sessions.get(one.newest_session or ""), intents.get(one.newest_intent or 0))) for one in found
     ]
-
-
-def device_in(projects: Iterable[str], device_id: str) -> Device | None:
-    """Find a device that belongs to one of ``projects``."""
-    mine = Device.objects.filter(pk=device_id, project__in=projects)
-    found: Device | None = mine.select_related("project", "relay").first()
-    return found
 
 
 def relays_of(project: Project) -> list[Relay]:

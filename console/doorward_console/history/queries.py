@@ -55,6 +55,7 @@ class Line:
     data: dict[str, Any]
     device_id: str | None
     device_name: str | None
+    is_device_there: bool
     session: Session | None
     session_id: str | None
     refused: str
@@ -89,6 +90,7 @@ def _matching(rows: "QuerySet[Any]", wanted: Filter, time: str) -> "QuerySet[Any
 
 def _with_names(project: Project, rows: list[Record | Pending]) -> list[Line]:
     names = dict(Device.objects.filter(project=project).values_list("pk", "name"))
+    there = set(Device.objects.filter(project=project, removed_at__isnull=True).values_list("pk", flat=True))
     ids = {row.session for row in rows if row.session}
     sessions = Session.objects.filter(project=project).in_bulk(list(ids))
     refused = dict(
@@ -96,10 +98,12 @@ def _with_names(project: Project, rows: list[Record | Pending]) -> list[Line]:
             "values__session", "code"
         )
     ) if ids else {}  # fmt: skip
-    return [_line(row, names, sessions, refused) for row in rows]
+    return [_line(row, names, there, sessions, refused) for row in rows]
 
 
-def _line(row: Record | Pending, names: dict[str, str], sessions: dict[str, Session], refused: dict[str, str]) -> Line:
+def _line(
+    row: Record | Pending, names: dict[str, str], there: set[str], sessions: dict[str, Session], refused: dict[str, str]
+) -> Line:
     record = row if isinstance(row, Record) else None
     return Line(
         verb=row.verb,
@@ -108,6 +112,7 @@ def _line(row: Record | Pending, names: dict[str, str], sessions: dict[str, Sess
         data=row.data,
         device_id=row.device,
         device_name=names.get(row.device or ""),
+        is_device_there=row.device in there,
         session=sessions.get(row.session or ""),
         session_id=row.session,
         refused=refused.get(row.session or "", ""),

@@ -83,7 +83,9 @@ def _article(word: str) -> str:
 def device_at(place: Place, device_id: str) -> Device:
     """Give a device of the project; raises Http404."""
     found: Device | None = (
-        Device.objects.filter(project=place.project, pk=device_id).select_related("project", "relay").first()
+        Device.objects.filter(project=place.project, pk=device_id, removed_at__isnull=True)
+        .select_related("project", "relay")
+        .first()
     )
     if found is None:
         raise Http404("There is no such device in this project.")

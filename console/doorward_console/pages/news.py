@@ -22,7 +22,7 @@ _RELAY = ("name", "code", "paired_at", "removed_at", "version", "seen_at")
 
 def project_look(project_id: str) -> str:
     """Look at everything that the lists of a project show."""
-    devices = Device.objects.filter(project=project_id)
+    devices = Device.objects.filter(project=project_id, removed_at__isnull=True)
     records = Record.objects.filter(project=project_id)
     return _word(
         devices.aggregate(Count("pk"), Max("seen_at"), Max("presence_at")),
