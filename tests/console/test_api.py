@@ -118,8 +118,9 @@ def test_operation_for_a_lesser_role_answers_as_the_table_of_rights_says(
     """Programs may what their person may: no door is toggled in the name of an engineer or a viewer."""
     user = User.objects.create_user(f"{role}@example.com")
     Member.objects.create(project=house.project, user=user, role=role)
+    token = token_of(user)
     before = deeds()
-    answer = call(token_of(user), method, path_in(house, path), BODIES.get((method, path)))
+    answer = call(token, method, path_in(house, path), BODIES.get((method, path)))
     is_entitled = may(role, RIGHTS.get((method, path), Right.VIEW))
     assert (answer.status_code == 403) is not is_entitled
     assert answer.status_code < 500
