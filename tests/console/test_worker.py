@@ -35,7 +35,7 @@ def test_door_when_turned_on_and_off_then_opens_on_the_relays_answer_and_closes_
     """Green comes with the relay's probe alone, shut with the relay's word, and everything is in the history."""
     session = rig.open()
     opened = rig.session()
-    assert [one["step"] for one in opened.steps][-1] == "answered"
+    assert {"relay-granted", "ordered", "answered"} <= {one["step"] for one in opened.steps}
     assert rig.relay.count("put") == 1
     seen = len(rig.device.orders)
     rig.off()
