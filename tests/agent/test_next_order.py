@@ -2,15 +2,17 @@
 
 from doorward_agent import effects as do
 from doorward_agent import events
+from doorward_agent.effects import Effect
+from doorward_agent.events import DoorEvent
 from doorward_agent.machine import DoorMachine
 from doorward_agent.states import DoorState
 
 from tests.agent.test_machine import MINE, NOW_MS, OTHER, machine_in, ordered
 
 
-def shut(machine: DoorMachine) -> list[do.Effect]:
+def shut(machine: DoorMachine) -> list[Effect]:
     """Let both halves end, and give what the machine then does."""
-    ended = [events.DoorClosed(MINE), events.TunnelEnded(1)]
+    ended: list[DoorEvent] = [events.DoorClosed(MINE), events.TunnelEnded(1)]
     return [effect for event in ended for effect in machine.step(event, NOW_MS, 0.5)]
 
 

@@ -36,7 +36,10 @@ def built_house() -> Iterator[House]:
 def house(built_house: House) -> Iterator[House]:
     """The house, with its door shut before and after."""
     built_house.console.shut_and_wait(built_house.device.id)
-    yield built_house
+    try:
+        yield built_house
+    finally:
+        print(built_house.logs())  # pytest shows it for a test that failed
     built_house.restore()
     built_house.console.shut_and_wait(built_house.device.id)
 

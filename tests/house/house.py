@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from tests.house.api import Console
@@ -205,7 +206,9 @@ class House:
             self.parts.pop(name).kill()
 
     def restore(self) -> None:
-        """Bring back whatever a test took away."""
+        """Bring back whatever a test took away, and wait until every device has been heard again."""
+        is_news = "broker" not in self.parts
+        since = datetime.now(timezone.utc).isoformat()
         if self.network:
             self.network.restore()
         for name in ("broker", "signer", "worker", "web"):
@@ -219,6 +222,9 @@ class House:
                 device.boot()
             elif device.agent is None or not device.agent.is_running:
                 device.start_agent()
+            elif not is_news:
+                continue
+            self.console.wait_for_device(device.id, lambda said: (said["seen_at"] or "") > since, 60)
 
     def banner(self, port: int) -> str:
         """Read what answers on a port of the relay, as an engineer's ssh would see it; empty when nobody does."""

@@ -170,8 +170,8 @@ def _environment() -> dict[str, str]:
 
 
 def _unreadable(folder: str, names: list[str]) -> set[str]:
-    """Leave out sockets and other things of /etc that cannot be copied."""
-    return {
+    """Leave out what cannot be copied: sockets, and locks that somebody's useradd holds for a moment."""
+    return {name for name in names if name.endswith((".lock", "-", "+"))} | {
         name for name in names if not (Path(folder) / name).is_symlink() and not os.access(Path(folder) / name, os.R_OK)
     }
 

@@ -75,10 +75,12 @@ class Network:
         """Let packets through again."""
         self._in(self.router, "nft", "flush", "chain", "inet", "weather", "passing")
 
-    def forget_connections(self) -> None:
-        """Give the device another port for each connection from now on, as a router does that was switched off."""
-        self._in(self.router, "nft", "flush", "ruleset")
-        self._in(self.router, "nft", "-f", "-", stdin=_NAT.encode())
+    def black_hole_connection(self, device_port: int) -> None:
+        """Let every packet of one of the device's TCP connections vanish: both ends keep it, and neither is told."""
+        for end in ("sport", "dport"):
+            self._in(
+                self.router, "nft", "add", "rule", "inet", "weather", "passing", "tcp", end, str(device_port), "drop"
+            )
 
     def _namespace(self, name: str) -> int:
         holder = self.programs.start("/usr/bin/unshare", "--net", "/bin/sleep", "3600", name=f"net-{name}")
