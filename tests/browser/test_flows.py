@@ -261,3 +261,38 @@ def test_page_after_the_web_process_came_back_is_true_again(
     open_door(console)
     own.start()
     expect(page.get_by_role("heading", name="Open", exact=True)).to_be_visible(timeout=20_000)
+
+
+def test_list_of_devices_follows_by_itself_and_keeps_its_filter(console: Console, visitor: Callable[..., Page]) -> None:
+    """The open list says how many doors are open as it happens, and a filter that was typed stays."""
+    Device.objects.create(project=console.house.project, name="pump 9", state="joined")
+    page = visitor(console.house.owner.email)
+    expect(page.get_by_text("All doors shut")).to_be_visible()
+    page.get_by_label("Search by name").fill("press")
+    expect(page.get_by_role("link", name="pump 9")).to_have_count(0)
+    asking.turn_on(console.house.device, console.house.owner, "", 900)
+    open_door(console)
+    expect(page.get_by_text("1 door open")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="press 1")).to_contain_text("Open")
+    expect(page.get_by_role("link", name="pump 9")).to_have_count(0)
+    assert "q=press" in page.url
+
+
+@pytest.mark.feature("E4")
+def test_ssh_line_is_copied_and_the_session_extended(console: Console, visitor: Callable[..., Page]) -> None:
+    """One click puts the line where it can be pasted; Extend asks for more time, counted from now."""
+    scenes.give_ca_keys(console.house)
+    asking.turn_on(console.house.device, console.house.owner, "", 900)
+    open_door(console)
+    page = visitor(console.house.owner.email, permissions=["clipboard-read", "clipboard-write"])
+    door_page(page, console)
+    page.get_by_role("button", name="Copy: ssh line", exact=True).click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.get_by_label("ssh line", exact=True).inner_text()
+    page.get_by_role("button", name="Extend").click()
+    page.get_by_role("radio", name="4 h", exact=True).check(force=True)
+    page.get_by_role("dialog").get_by_role("button", name="Extend").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    wait_until(lambda: turn(page) and Intent.objects.filter(kind="extend").first(), what="the wish to extend")
+    assert Intent.objects.get(kind="extend").duration_s == 14_400

@@ -1,4 +1,7 @@
-"""Pictures of every page, light and dark, phone and desk, to be looked at."""
+"""Pictures of every page, light and dark, phone and desk, to be looked at.
+
+They go to the folder that DOORWARD_SCREENSHOTS names; a chosen few stand in docs/screenshots/.
+"""
 
 import os
 from collections.abc import Callable
