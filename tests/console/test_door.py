@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from doorward_console.maintenance.door import STEPS, door_of, steps_of
+from doorward_console.maintenance.door import MISSED, STEPS, door_of, steps_of
 from doorward_console.maintenance.facts import STEPS as KNOWN_STEPS
 from doorward_console.maintenance.models import Intent, Session
 
@@ -88,3 +88,4 @@ def test_steps_are_in_order_with_times_and_reasons() -> None:
 def test_every_step_that_the_worker_writes_has_a_sentence() -> None:
     """No step of an opening is shown by its bare name."""
     assert set(KNOWN_STEPS) <= set(STEPS)
+    assert set(MISSED) == set(STEPS)

@@ -30,6 +30,17 @@ STEPS: Final[Mapping[str, str]] = {
 }
 """The steps of an opening, as sentences; a step that is not here is shown by its own name."""
 
+MISSED: Final[Mapping[str, str]] = {
+    ASKED: "Turning on was refused",
+    facts.RELAY_GRANTED: "The relay does not admit the device",
+    facts.ORDERED: "The order could not be sent to the device",
+    facts.DEVICE_ACCEPTED: "The device refused the order",
+    facts.DOOR_OPENED: "The device could not open its door",
+    facts.TUNNEL_UP: "The device's tunnel did not reach the relay",
+    facts.ANSWERED: "The door does not answer through the relay",
+}
+"""The same steps when they did not succeed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -129,12 +140,12 @@ def steps_of(session: Session) -> tuple[Step, ...]:
 
 def _step(source: Mapping[str, Any]) -> Step:
     name = str(source["step"])
-    sentence = STEPS.get(name, name.replace("-", " ").capitalize())
-    at = datetime.fromtimestamp(source["at"] / 1000, timezone.utc)
     code = source.get("code")
+    sentence = (MISSED if code else STEPS).get(name, name.replace("-", " ").capitalize())
+    at = datetime.fromtimestamp(source["at"] / 1000, timezone.utc)
     return Step(name, sentence, at, reason_of(code) if code else None)
 
 
 def _asked(intent: Intent) -> Step:
     reason = reason_of(intent.code) if intent.state == Intent.State.REFUSED else None
-    return Step(ASKED, STEPS[ASKED], intent.at, reason)
+    return Step(ASKED, (MISSED if reason else STEPS)[ASKED], intent.at, reason)
