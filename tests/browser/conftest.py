@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.console.conftest import House, make_house
 from tests.console.web_process import start_web
@@ -20,6 +20,10 @@ class Console:
 
     url: str
     house: House
+
+
+expect.set_options(timeout=12_000)
+"""Long enough for a busy machine, and shorter than the stream's fallback look (15 s), which would hide a lost ring."""
 
 
 @pytest.fixture(scope="module")
