@@ -43,8 +43,9 @@ class Doors:
     _own: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def watch(self, grant: Grant) -> None:
-        """Begin to probe the door of a session, from the beginning if it was probed already."""
+        """Begin to probe the door of a session behind a tunnel that has just come up; its answer is news in any case."""
         self._cancel(grant.session)
+        self._answered.pop(grant.session, None)
         name = f"probe {grant.session}"
         self._tasks[grant.session] = asyncio.get_running_loop().create_task(self._keep_probing(grant), name=name)
 

@@ -124,6 +124,7 @@ def _end_surplus(known: Known, view: View, surplus: Sequence[Listener]) -> list[
 
 
 def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[TunnelKey, KnownTunnel], list[Effect]]:
+    """Compare connections; a going is told before a coming, for the newer one of a device may come within one look."""
     found: dict[TunnelKey, KnownTunnel] = {}
     effects: list[Effect] = []
     for tunnel in view.tunnels:
@@ -134,10 +135,8 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
             effects += _up(now_known)
         if not now_known.is_up and now - now_known.since >= IDLE_MS:
             effects.append(EndTunnel(tunnel))
-    for key, was in known.tunnels.items():
-        if was.is_up and (key not in found or not found[key].is_up):
-            effects.append(WriteRecord(_down(was, now)))
-    return found, effects
+    gone = [was for key, was in known.tunnels.items() if was.is_up and (key not in found or not found[key].is_up)]
+    return found, [*(WriteRecord(_down(was, now)) for was in gone), *effects]
 
 
 def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:

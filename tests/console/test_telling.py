@@ -1,11 +1,12 @@
 """What a device has to be told, when, and how often; and that two workers tell it once."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.models import Desired, Grant, Order
+from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.maintenance.orders import ask_where_due, send_signed
 from doorward_console.maintenance.telling import (
     MOST_PER_NONCE,
@@ -79,6 +80,35 @@ def test_device_when_it_shouts_then_its_share_ends_and_others_are_heard() -> Non
     assert allowances.is_allowed("d-a", "record", NOW)
     assert allowances.is_allowed("d-a", "ask", NOW + WINDOW_MS)
     assert not allowances.is_allowed("d-a", "strange", NOW)
+
+
+def test_device_when_it_said_too_much_then_its_last_ask_is_heard_once_the_window_is_over() -> None:
+    """An agent that was restarted again and again is not left unheard until its next ask in five minutes."""
+    allowances = Allowances()
+    while allowances.is_allowed("d-a", "ask", NOW):
+        pass
+    allowances.keep_ask("d-a", b"older")
+    allowances.keep_ask("d-a", b"newest")
+    assert allowances.late_asks(NOW + WINDOW_MS - 1) == {}
+    assert allowances.late_asks(NOW + WINDOW_MS) == {"d-a": b"newest"}
+    assert allowances.late_asks(NOW + WINDOW_MS) == {}
+
+
+@pytest.mark.parametrize(("silent_s", "count"), [(None, 0), (5, 0), (20, 1)])
+def test_device_when_its_open_door_has_been_silent_then_it_is_told_again(
+    house: House, silent_s: int | None, count: int
+) -> None:
+    """A device that says it is open, while nothing comes through, gets its order again and at least asks because of it."""
+    session, now = live(house, "open"), timezone.now()
+    lost_at = None if silent_s is None else now - timedelta(seconds=silent_s)
+    Session.objects.filter(pk=session.pk).update(lost_at=lost_at)
+    Desired.objects.filter(device=house.device).update(body='{"state":"open"}')
+    held: Desired = Desired.objects.get(device=house.device)
+    Device.objects.filter(pk=house.device.pk).update(
+        presence="connected", seen_at=now, door_state="OPEN", door_epoch=held.epoch, door_revision=held.revision,
+        door_digest=held.digest,
+    )  # fmt: skip
+    assert ask_where_due(now) == count
 
 
 def desire(house: House, **reported: Any) -> Desired:

@@ -55,6 +55,19 @@ def test_agent_when_restarted_while_open_then_the_same_session_opens_again(house
 
 
 @pytest.mark.feature("E9", "B5")
+def test_agent_when_restarted_again_and_again_then_the_door_is_back_each_time(house: House, device: Device) -> None:
+    """An agent that falls over five times in a row asks more than its share, and is heard all the same."""
+    house.console.open_door(device.id)
+    house.console.wait_for_door(device.id, "open")
+    for _ in range(5):
+        assert device.agent is not None
+        device.agent.kill()
+        device.start_agent()
+        wait_until(lambda: house.banner(house.ports.door), 30, "the door to be back")
+        house.console.wait_for_door(device.id, "open")
+
+
+@pytest.mark.feature("E9", "B5")
 def test_device_when_cut_off_and_back_then_it_takes_its_port_from_the_dead_tunnel(house: House, device: Device) -> None:
     """A device that vanished without a word comes back while the relay still holds its old tunnel, and gets its port."""
     assert house.network is not None

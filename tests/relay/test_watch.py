@@ -76,6 +76,16 @@ def test_a_tunnel_when_it_comes_and_goes_then_each_is_told_once_and_the_door_is_
     assert fact.data == {"peer": "10.0.0.11", "lasted_ms": 1000, "bytes_to": None, "bytes_from": None}
 
 
+def test_a_tunnel_when_a_newer_one_took_its_port_within_one_look_then_the_going_is_told_first() -> None:
+    """Whoever reads the history ends with what is: the newer tunnel is up, and its door is probed anew."""
+    ledger = after(grant())
+    newer = replace(TUNNEL, pid=200, started=9)
+    up = look(Known(is_shut=False), _view(TUNNEL), ledger, now=NOW)
+    both = look(up.known, _view(newer), ledger, now=NOW + 1000)
+    assert _verbs(both) == ["tunnel.down", "tunnel.up"]
+    assert ProbeDoor(grant().session) in both.effects
+
+
 def test_a_surplus_listener_when_it_is_seen_twice_then_it_is_ended_twice_and_recorded_once() -> None:
     """Ending goes on until it is gone; the history is told once."""
     first = look(Known(is_shut=True), _view(TUNNEL), Ledger(), now=NOW)

@@ -7,6 +7,7 @@ transaction of its own, so a worker that is started again goes on where the last
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -29,15 +30,15 @@ def ask_where_due(now: datetime) -> int:
     """Ask for orders for all connected devices that have not heard theirs; gives how many were asked for."""
     waiting = Desired.objects.filter(device__state=Device.State.JOINED, device__presence="connected")
     recent = now - timedelta(hours=1)
-    waiting = waiting.filter(device__seen_at__gte=recent).filter(_may_differ())
+    waiting = waiting.filter(device__seen_at__gte=recent).filter(_may_differ(now))
     devices = waiting.values_list("device_id", flat=True).distinct()
     return sum(ask_if_due(device, now) for device in devices)
 
 
-def _may_differ() -> Q:
+def _may_differ(now: datetime) -> Q:
     """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
     at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
-    at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK)
+    at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK) | Q(session__lost_at__lt=now - SILENT_FOR)
     return (Q(part="door") & (_holds_another("door") | at_door)) | (Q(part="settings") & _holds_another("settings"))
 
 
@@ -57,7 +58,7 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     asked = 0
     for desired in Desired.objects.filter(device=device).select_related("session"):
         if not _is_over(desired, now) and is_due(
-            _wanted(desired), _reported(device, desired.part), _told(device, desired), ms_from_time(now)
+            _wanted(desired), _reported(device, desired, now), _told(device, desired), ms_from_time(now)
         ):
             Order.objects.create(
                 device=device,
@@ -96,10 +97,16 @@ def _wanted(desired: Desired) -> Wanted:
     return Wanted(Revision(desired.epoch, desired.revision), desired.digest, door)
 
 
-def _reported(device: Device, part: str) -> Reported:
-    if part == "door":
+SILENT_FOR: Final = timedelta(seconds=15)
+"""A device that lost its tunnel is back within this by itself, or has asked; after it, it is told again."""
+
+
+def _reported(device: Device, desired: Desired, now: datetime) -> Reported:
+    if desired.part == "door":
         held = Revision(device.door_epoch, device.door_revision)
-        return Reported(held, device.door_digest, device.door_state, device.door_needs_order)
+        lost_at = desired.session.lost_at if desired.session else None
+        is_silent = lost_at is not None and now - lost_at > SILENT_FOR
+        return Reported(held, device.door_digest, device.door_state, device.door_needs_order or is_silent)
     return Reported(Revision(device.settings_epoch, device.settings_revision), device.settings_digest)
 
 

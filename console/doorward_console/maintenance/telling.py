@@ -31,7 +31,8 @@ class Reported:
     """The same part as the device says that it is; ``door`` is its door's state.
 
     Attributes:
-        needs_order: it has accepted this revision, and cannot go on without the order being signed again.
+        needs_order: it has accepted this revision, and cannot go on without the order being signed again; also said in
+            its stead when its door has been silent for a while: the order makes it reconcile, or at least ask.
     """
 
     revision: Revision

@@ -97,6 +97,8 @@ class Runtime:
         records: dict[str, list[bytes]] = {}
         for event in batch:
             if isinstance(event, MessageCame) and not self._is_allowed(event, now):
+                if event.leaf == "ask":
+                    self._allowances.keep_ask(event.device, event.payload)
                 continue
             if isinstance(event, MessageCame) and event.leaf == "record":
                 records.setdefault(event.device, []).append(event.payload)
@@ -191,6 +193,8 @@ class Runtime:
         at = time.monotonic()
         if at >= self._next_second:
             self._next_second = at + POLL_S
+            for device, payload in self._allowances.late_asks(ms_from_time(now)).items():
+                self._hear_ask(device, payload, now)
             sessions.apply_time(now)
             orders.ask_where_due(now)
         if at >= self._next_reconcile:
