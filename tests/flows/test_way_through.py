@@ -9,6 +9,7 @@ from tests.house.api import Declined
 from tests.house.house import OWNER, Device, House
 from tests.house.network import DEVICE
 from tests.parts.ports import is_listening
+from tests.parts.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -126,3 +127,19 @@ def test_engineers_programs_when_the_door_is_open_then_each_goes_through(
     arrived = device.machine.folder / "home/remote-admin/arrived"
     assert arrived.read_bytes() == sent.read_bytes()
     arrived.unlink()
+
+
+@pytest.mark.feature("I10")
+def test_settings_when_asked_for_then_the_device_has_them_also_when_it_was_off(house: House, device: Device) -> None:
+    """Settings asked for while a device is off are fetched at its boot, reported back, and stand in the history."""
+    path = f"/devices/{device.id}/settings"
+    for is_off in (False, True):
+        wanted = {"interval_s": 30 if is_off else 60, "site": "Nagoya"}
+        if is_off:
+            device.machine.cut_power()
+        house.console.put(path, values=wanted)
+        if is_off:
+            device.boot()
+        wait_until(lambda: house.console.get(path)["is_applied"], 30, "the settings to be applied")
+        assert house.console.get(path)["reported"] == wanted
+    house.console.wait_for_history(["settings.asked", "settings.applied"], device.id)

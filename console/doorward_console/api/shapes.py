@@ -1,7 +1,7 @@
 """The shapes of the API's bodies and answers, as OpenAPI shows them. Times are ISO 8601 in UTC."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from ninja import Field, Schema
 
@@ -165,6 +165,20 @@ class JoinOut(Schema):
 
     join: str
     expires_at: datetime | None
+
+
+class SettingsIn(Schema):
+    """The whole settings document."""
+
+    values: dict[str, Any]
+
+
+class SettingsOut(Schema):
+    """The settings that are wanted and those that the device reports; ``is_applied`` compares the documents' digests."""
+
+    wanted: dict[str, Any]
+    reported: dict[str, Any]
+    is_applied: bool
 
 
 class RelayOut(Schema):

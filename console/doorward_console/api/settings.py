@@ -1,0 +1,40 @@
+"""A device's settings over the API: what is wanted, what the device reports, and whether they are the same."""
+
+import json
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router
+
+from doorward_console.api.caller import device_place
+from doorward_console.api.shapes import SettingsIn, SettingsOut
+from doorward_console.fleet.models import Device
+from doorward_console.maintenance import asking
+from doorward_console.maintenance.models import Desired, Intent
+from doorward_console.people.rights import Right
+
+router = Router(tags=["devices"])
+
+
+@router.get("/devices/{device_id}/settings", response=SettingsOut)
+def see_settings(request: HttpRequest, device_id: str) -> dict[str, Any]:
+    """Give the settings that are wanted and those that the device last reported."""
+    return _document(device_place(request, device_id)[1])
+
+
+@router.put("/devices/{device_id}/settings", response={202: SettingsOut})
+def ask_settings(request: HttpRequest, device_id: str, asked: SettingsIn) -> tuple[int, dict[str, Any]]:
+    """Ask for the whole settings document to become ``values``; the device takes it when it asks next, at its boot at the latest."""
+    place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
+    asking.ask_settings(device, place.user, place.who.from_address, asked.values)
+    return 202, _document(device)
+
+
+def _document(device: Device) -> dict[str, Any]:
+    waiting = Intent.objects.filter(device=device, kind=Intent.Kind.SETTINGS, state=Intent.State.ASKED).last()
+    if waiting is not None:
+        return {"wanted": waiting.values, "reported": device.settings_reported, "is_applied": False}
+    desired = Desired.objects.filter(device=device, part="settings").first()
+    wanted = {} if desired is None else json.loads(desired.body)["values"]
+    is_applied = desired is None or desired.digest == device.settings_digest
+    return {"wanted": wanted, "reported": device.settings_reported, "is_applied": is_applied}
