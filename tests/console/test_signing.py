@@ -236,13 +236,30 @@ def test_extend_when_open_then_same_session_new_end_and_higher_numbers(house: Ho
     """An extension keeps the session and raises its end, the revision and the grant's sequence."""
     decided(signer, asked(house, 600))
     before = Session.objects.get().ends_at
+    Session.objects.update(requested_at=timezone.now() - timedelta(seconds=500))
     decided(signer, extend(house.device, house.owner, HERE, 1200))
     session = Session.objects.get()
     assert session.ends_at > before
     body = message_of(Order.objects.get(state="signed")).body
     assert isinstance(body, OpenDoor)
-    assert (body.session, body.duration_s) == (session.id, 1200)
+    assert body.session == session.id
+    assert body.duration_s == pytest.approx(1700, abs=2), "a device counts the whole length from the first order"
     assert list(Grant.objects.order_by("id").values_list("sequence", flat=True)) == [1, 2]
+
+
+def test_on_when_its_time_is_to_come_then_refused(house: House, signer: Signer) -> None:
+    """Web cannot move what ceilings count from by dating what it asks into the future."""
+    intent = asked(house, 600)
+    Intent.objects.filter(pk=intent.pk).update(at=timezone.now() + timedelta(days=3650))
+    assert decided(signer, intent).code == "signer.too-old"
+    assert not Session.objects.exists()
+
+
+def test_extend_when_the_relay_was_removed_then_refused(house: House, signer: Signer) -> None:
+    """Nothing more is signed for a relay that was taken out of use."""
+    decided(signer, asked(house, 600))
+    Relay.objects.update(removed_at=timezone.now())
+    assert decided(signer, extend(house.device, house.owner, HERE, 1200)).code == "signer.no-relay"
 
 
 def test_extend_when_beyond_the_ceiling_then_refused_and_unchanged(house: House, signer: Signer) -> None:

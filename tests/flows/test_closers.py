@@ -2,6 +2,7 @@
 
 import os
 import signal
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_relay_when_console_and_device_do_nothing_then_shuts_at_the_end_alone(ho
         wait_until(lambda: is_shut(house), SHORT_S + 10, "the relay to shut the port")
     finally:
         thaw(device, frozen)
+
+
+@pytest.mark.feature("B4")
+def test_session_when_made_longer_then_it_lasts_and_ends_at_its_new_end(house: House, device: Device) -> None:
+    """An extension holds on all three sides: past the old end an engineer is still in, past the new one nobody is."""
+    house.console.open_door(device.id, duration_s=2 * SHORT_S)
+    opened = house.console.wait_for_door(device.id, "open")
+    leave_something_running(house, device)
+    old_end = datetime.fromisoformat(opened["ends_at"].replace("Z", "+00:00"))
+    half_time = old_end - timedelta(seconds=SHORT_S)
+    wait_until(lambda: datetime.now(timezone.utc) > half_time, 2 * SHORT_S, "half of its time")
+    longer = house.console.post(f"/devices/{device.id}/door/extend", duration_s=2 * SHORT_S)
+    assert longer["session"] == opened["session"]
+    wait_until(lambda: house.console.door(device.id)["ends_at"] > opened["ends_at"], 5, "the new end")
+    house.stop("signer", "worker", "web")  # from here on device and relay keep it alone
+    wait_until(lambda: datetime.now(timezone.utc) > old_end + timedelta(seconds=3), 3 * SHORT_S, "the old end")
+    assert house.banner(house.ports.door), "the door was shut at its old end"
+    assert is_left(device), "the engineer was thrown out at the old end"
+    wait_until(lambda: is_shut(house), 3 * SHORT_S, "the new end")
+    wait_until(lambda: not is_left(device), 5, "the engineer's processes to be gone")
 
 
 @pytest.mark.feature("B4", "E5")

@@ -11,6 +11,8 @@ from doorward_protocol.revisions import Revision
 
 from doorward_console.people.rights import Right, may
 
+CLOCKS_DIFFER: Final = timedelta(seconds=10)
+"""Web and signer may stand on two machines."""
 LONGEST_WAIT: Final = timedelta(minutes=2)
 """A request that waited longer for the signer has been forgotten by whoever made it; doors do not open by themselves."""
 
@@ -62,6 +64,7 @@ class ExtendFacts:
     duration_s: int
     is_blocked: bool
     is_live: bool
+    has_relay: bool
     requested_at: datetime
     ends_at: datetime
 
@@ -91,6 +94,7 @@ def refusal_of_extension(facts: ExtendFacts, ceilings: Ceilings, now: datetime) 
         ("signer.too-old", _is_too_old(facts.asked_at, now)),
         ("signer.blocked", facts.is_blocked),
         ("ask.not-open", not facts.is_live or facts.ends_at <= now),
+        ("signer.no-relay", not facts.has_relay),
         ("signer.too-long", ends_at - facts.requested_at > timedelta(seconds=ceilings.longest_session_s)),
     )
     return next((code for code, is_so in answers if is_so), None)
@@ -116,7 +120,7 @@ def next_revision(held: Revision | None, epoch: int) -> Revision:
 
 
 def remaining_s(ends_at: datetime, now: datetime) -> int:
-    """Give the whole seconds until the end, at least one: what a device may count down by itself."""
+    """Give the whole seconds from ``now`` until the end, at least one."""
     return max(1, -((now - ends_at) // timedelta(seconds=1)))
 
 
@@ -125,4 +129,5 @@ def _is_entitled(role: str | None, ceilings: Ceilings) -> bool:
 
 
 def _is_too_old(asked_at: datetime, now: datetime) -> bool:
-    return now - asked_at > LONGEST_WAIT
+    """Tell whether an intent's time is not about now; one from the future would move what ceilings count from."""
+    return now - asked_at > LONGEST_WAIT or asked_at - now > CLOCKS_DIFFER

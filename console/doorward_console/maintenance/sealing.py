@@ -28,7 +28,7 @@ from doorward_console.fleet.models import Device, Relay
 from doorward_console.identifiers import new_order_id
 from doorward_console.keys.models import EngineerPair
 from doorward_console.keys.opening import SignerKeys
-from doorward_console.maintenance.decisions import next_revision, remaining_s
+from doorward_console.maintenance.decisions import next_revision
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.people.models import Project
 from doorward_console.times import ms_from_time
@@ -57,7 +57,7 @@ def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, 
     return OpenDoor(
         session=SessionId(session.id),
         ends_at=ms_from_time(session.ends_at),
-        duration_s=remaining_s(session.ends_at, now),
+        duration_s=session.duration_s,
         relays=(route,),
         forwards=(Forward("ssh", "ssh", session.bind, session.relay_port),),
         login=Login(session.login_user, (pair,) if pair else ()),

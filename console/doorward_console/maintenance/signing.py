@@ -131,7 +131,7 @@ def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) ->
         asked_by=intent.by,
         asked_by_name=intent.by_name,
         reason=intent.reason,
-        requested_at=intent.at,
+        requested_at=min(intent.at, now),
         duration_s=duration_s,
         ends_at=now + timedelta(seconds=duration_s),
         banner=base64.b32encode(os.urandom(10)).decode().lower(),
@@ -211,6 +211,7 @@ def _extend(signer: Signer, intent: Intent, device: Device) -> None:
         duration_s=intent.duration_s or 0,
         is_blocked=device.state == Device.State.BLOCKED,
         is_live=session.state in _OPENING,
+        has_relay=session.relay.removed_at is None,
         requested_at=session.requested_at,
         ends_at=session.ends_at,
     )
