@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.models import Pending
 from doorward_console.keys.making import ensure_root, ensure_signer_keys
+from doorward_console.keys.models import EngineerPair
 from doorward_console.keys.opening import SignerKeys, public_part
 from doorward_console.maintenance.asking import ask_settings, extend, turn_off, turn_on
 from doorward_console.maintenance.decisions import Ceilings
@@ -245,6 +247,17 @@ def test_extend_when_open_then_same_session_new_end_and_higher_numbers(house: Ho
     assert body.session == session.id
     assert body.duration_s == pytest.approx(1700, abs=2), "a device counts the whole length from the first order"
     assert list(Grant.objects.order_by("id").values_list("sequence", flat=True)) == [1, 2]
+
+
+def test_on_when_ordered_then_the_history_names_the_keys_that_can_log_in(house: House, signer: Signer) -> None:
+    """Every key that an order lets in stands in the signer's record, by the name that ssh-keygen gives it."""
+    decided(signer, asked(house, 600))
+    pair = EngineerPair.objects.get()
+    said = subprocess.run(
+        ["/usr/bin/ssh-keygen", "-lf", "-"], input=pair.public_key.encode(), capture_output=True, check=True
+    )
+    ordered = Pending.objects.get(verb="session.ordered")
+    assert ordered.data["keys"] == [said.stdout.decode().split()[1]]
 
 
 def test_on_when_its_time_is_to_come_then_refused(house: House, signer: Signer) -> None:

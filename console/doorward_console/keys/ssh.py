@@ -4,6 +4,8 @@ A tunnel certificate carries ``permit-port-forwarding`` and nothing else: withou
 relay's shell would be near. Source: OpenSSH PROTOCOL.certkeys.
 """
 
+import base64
+import hashlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -98,6 +100,13 @@ def check_public_line(line: str) -> None:
     _public(line)
 
 
+def fingerprint_of_line(line: str) -> str:
+    """Name a public key as ``ssh-keygen -l`` does: ``SHA256:`` and base64 without padding; raises BadPublicKey."""
+    public = _public(line).public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
 def is_certifiable(line: str) -> bool:
     """Tell whether ``line`` is a public key that can be certified."""
     try:
@@ -105,3 +114,9 @@ def is_certifiable(line: str) -> bool:
     except BadPublicKey:
         return False
     return True
+
+
+def openssh_fingerprint(line: str) -> str:
+    """Name a public key as ``ssh-keygen -l`` does: ``SHA256:`` and base64 without padding (ssh-keygen(1))."""
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

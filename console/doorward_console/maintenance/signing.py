@@ -27,7 +27,7 @@ from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
 from doorward_console.keys.opening import SignerKeys
-from doorward_console.keys.ssh import is_certifiable
+from doorward_console.keys.ssh import is_certifiable, openssh_fingerprint
 from doorward_console.maintenance.decisions import (
     Ceilings,
     ExtendFacts,
@@ -148,7 +148,10 @@ def _open(signer: Signer, intent: Intent, session: Session, device: Device, rela
     order = order_if_connected(signer.keys, device, desired, now)
     _close_intent(intent, session)
     data = {"revision": desired.revision, "epoch": desired.epoch, "digest": desired.digest, "order": order}
-    note(intent.project, "session.ordered", session=session.id, device=device.id, data=data)
+    keys = [
+        openssh_fingerprint(line) for line in body.login.authorized_keys
+    ]  # whoever can log in stands in the history
+    note(intent.project, "session.ordered", session=session.id, device=device.id, data=data | {"keys": keys})
 
 
 def _turn_off(signer: Signer, intent: Intent, device: Device) -> None:
