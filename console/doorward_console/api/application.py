@@ -14,6 +14,7 @@ from doorward_console.api import devices, doors, history, projects, relays, sett
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.people.first_password import FirstPasswordOnly
 
 api = NinjaAPI(
     title="doorward",
@@ -37,6 +38,11 @@ _Said = tuple[int, str, str, str]
 
 def _of_stranger(_: Exception) -> _Said:
     return 401, "http.401", "The request names nobody.", "Send a token: Authorization: Bearer doorward-token-…"
+
+
+def _of_first_password(_: Exception) -> _Said:
+    message = "Somebody else chose this account's password."
+    return 403, "account.first-password", message, "Sign in at /password/ and set one of your own."
 
 
 def _of_missing(error: Exception) -> _Said:
@@ -76,6 +82,7 @@ def _of_not_asked(error: Exception) -> _Said:
 
 _SAYINGS: Final[tuple[tuple[type[Exception], Callable[[Exception], _Said]], ...]] = (
     (AuthenticationError, _of_stranger),
+    (FirstPasswordOnly, _of_first_password),
     (Http404, _of_missing),
     (PermissionDenied, _of_forbidden),
     (HttpError, _of_http),

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 from ninja.security.session import SessionAuth
 
+from doorward_console.people.first_password import own_account
 from doorward_console.people.models import User
 from doorward_console.people.tokens import user_of_token
 
@@ -20,7 +21,8 @@ class Bearer(HttpBearer):
     """``Authorization: Bearer doorward-token-…``."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:  # noqa: ARG002  # ninja's signature
-        return user_of_token(token)
+        found = user_of_token(token)
+        return None if found is None else own_account(found)
 
 
 class Browser(SessionAuth):
@@ -33,7 +35,7 @@ class Browser(SessionAuth):
         return super()._get_key(request)
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Any:  # noqa: ARG002  # ninja's signature
-        return request.user if isinstance(request.user, User) else None
+        return own_account(request.user) if isinstance(request.user, User) else None
 
 
 class WaitingBearer(Bearer):

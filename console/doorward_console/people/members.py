@@ -45,10 +45,10 @@ def owners_left(roles: Mapping[int, str]) -> int:
 def add_member(project: Project, email: str, role: str, who: Who) -> Added:
     """Give somebody a role in the project, with an account where they have none; raises Declined."""
     _check_role(role)
+    if Member.objects.filter(project=project, user__email=email.strip().lower()).exists():
+        raise Declined("member.exists", f"{email} is a member already.", "Change the role in the list instead.")
     with transaction.atomic():
-        user, first_password = _user_for(email.strip().lower())
-        if Member.objects.filter(project=project, user=user).exists():
-            raise Declined("member.exists", f"{email} is a member already.", "Change the role in the list instead.")
+        user, first_password = _user_for(email.strip().lower(), project)
         member = Member.objects.create(project=project, user=user, role=role)
         note(project, "member.added", data={**who.named(), "member": user.email, "role": role})
     return Added(member, first_password)
@@ -84,12 +84,26 @@ def _locked(project: Project, member_id: int, after: Mapping[int, str]) -> Membe
     return found
 
 
-def _user_for(email: str) -> tuple[User, str | None]:
-    found = User.objects.filter(email=email).first()
-    if found is not None:
+def _user_for(email: str, project: Project) -> tuple[User, str | None]:
+    """Find the account, or make it in the project's name; raises Declined for one that another project handed out.
+
+    Whoever was shown a first password could otherwise wait until another project trusts the address with more.
+    """
+    found = User.objects.select_for_update().filter(email=email).first()
+    if found is not None and not found.has_first_password:
         return found, None
     password = secrets.token_urlsafe(_FIRST_PASSWORD_BYTES)
-    return User.objects.create_user(email, password), password
+    if found is None:
+        return User.objects.create_user(email, password, has_first_password=True, made_in=project), password
+    if found.made_in_id != project.pk:
+        raise Declined(
+            "member.first-password",
+            f"{email} has not signed in yet and set a password of their own.",
+            "Ask them to, then add them again.",
+        )
+    found.set_password(password)
+    found.save(update_fields=["password"])
+    return found, password
 
 
 def _check_role(role: str) -> None:

@@ -29,6 +29,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     date_joined = models.DateTimeField(default=timezone.now)
+    has_first_password = models.BooleanField(default=False)  # somebody else knows it; it opens nothing but its change
+    made_in = models.ForeignKey("Project", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
 
     objects = UserManager()
 
