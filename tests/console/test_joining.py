@@ -222,6 +222,7 @@ def test_join_when_signer_is_away_then_says_so(house: House) -> None:
     from doorward_console.keys.making import ensure_signer_keys
 
     cache.clear()
+    Device.objects.update(state=Device.State.ADDED, joined_at=None)
     ensure_worker_keys(house.project)
     ensure_signer_keys(house.project, new_signer().keys.wrapping)
     write_whole(FOLDER / "tls_certificate", make_root().server().chain_pem)

@@ -68,13 +68,14 @@ ATTACKERS: Final = (
         Threat("key-opens-nothing", "open a door"),
         Threat("key-replaced", "log in after the owner replaced the pair"),
     )),
-    Attacker("worker", "The worker", "drop orders, forge receipts", (
+    Attacker("worker", "The worker", "drop orders and prevent openings; forge the console's records and receipts from then on; name another tunnel key or relay in the rows of devices and relays, which later certificates and orders then follow", (
         Threat("worker-signs", "sign an order or a grant that anybody obeys"),
         Threat("worker-reads-keys", "read the grant key"),
     )),
-    Attacker("web-process", "The web process", "ask for openings in users' names, within the signer's ceilings, all of them in the history", (
+    Attacker("web-process", "The web process", "act in every user's name: ask for openings within the signer's ceilings, put an engineer pair of its own in place, make join tokens and have a device of its own certified, change members and roles, read what people type and are shown. Openings, the keys that they let in, and certificates are in the history, because signer or worker write and chain them; changed rows alone are not", (
         Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),
         Threat("web-process-reads-keys", "read private keys"),
+        Threat("web-process-silent-join", "have a device certified without a token of it that was used just now, or without the signer's record of it"),
         Threat("web-process-history", "change or remove a record, in the database or in an export, unnoticed"),
     )),
     Attacker("member", "A member without the right", "what the role allows", (
@@ -82,6 +83,7 @@ ATTACKERS: Final = (
         Threat("lesser-role", "do what only a greater role may"),
         Threat("other-project", "see or change anything of a project without being its member"),
         Threat("csrf", "be made to act by another site's page (CSRF)"),
+        Threat("first-password-elsewhere", "carry an account that they made, and whose first password they know, into another project"),
         Threat("session-fixation", "be signed in under a session that an attacker chose"),
     )),
     Attacker("database-copy", "A copy of the database, or a backup", "read metadata and password hashes", (

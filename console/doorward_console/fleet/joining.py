@@ -1,7 +1,7 @@
 """How a device joins: a token that works once, the device's public parts in, certificates out (protocol.md §9).
 
-Web checks the token and writes an enrolment down; the signer certifies it; web waits for that and answers. A wrong, used
-or expired token all get the same answer.
+Web checks the token and writes an enrolment down; the signer looks for itself, certifies it and writes it into the
+history; web waits for that and answers. A wrong, used or expired token all get the same answer.
 """
 
 import asyncio
@@ -138,18 +138,18 @@ async def join(request: JoinRequest, from_address: str, wait_s: float = SIGNER_W
         JoinRefused: ``join.bad-token`` (wrong, used, expired, or the device is blocked), ``join.other-identity``, or,
             with the token used up, ``join.malformed`` and ``join.refused`` (the signer did not answer in time).
     """
-    enrolment = await sync_to_async(_enrol)(request, timezone.now())
+    enrolment = await sync_to_async(_enrol)(request, from_address, timezone.now())
     ends_at = time.monotonic() + wait_s
     while enrolment.state == Enrolment.State.ASKED and time.monotonic() < ends_at:
         await asyncio.sleep(_LOOK_S)
         enrolment = await Enrolment.objects.aget(id=enrolment.id)
     if enrolment.state != Enrolment.State.CERTIFIED:
         raise JoinRefused(enrolment.code or "join.refused")
-    return await sync_to_async(_finish)(enrolment, from_address)
+    return await sync_to_async(_finish)(enrolment)
 
 
 @transaction.atomic
-def _enrol(request: JoinRequest, now: datetime) -> Enrolment:
+def _enrol(request: JoinRequest, from_address: str, now: datetime) -> Enrolment:
     """Use the token up and hand the device's public parts to the signer."""
     token: JoinToken | None = (
         JoinToken.objects.select_for_update()
@@ -166,25 +166,29 @@ def _enrol(request: JoinRequest, now: datetime) -> Enrolment:
     token.save(update_fields=["used_at"])
     made: Enrolment = Enrolment.objects.create(
         device=token.device,
+        token=token,
         identity_key=request.identity,
         tunnel_key=request.tunnel_key,
         door_host_key=request.door_host_key or "",
         mqtt_csr=request.mqtt_csr,
         agent_version=request.agent,
         facts=request.facts,
+        from_address=from_address,
     )
     ring("signer")
     return made
 
 
 def _is_somebody_else(device: Device, identity: str) -> bool:
-    """Tell whether the device has a history that another identity signed; two cannot go on in one chain."""
+    """Tell whether the device joined, or has a history, as another identity; two cannot go on in one chain."""
+    if device.state == Device.State.JOINED and device.identity_key != identity:
+        return True
     signed = Chain.objects.filter(author=f"device:{device.id}", n__gt=0)
     return bool(signed.exclude(public_key=identity).exists())
 
 
 @transaction.atomic
-def _finish(enrolment: Enrolment, from_address: str) -> dict[str, Any]:
+def _finish(enrolment: Enrolment) -> dict[str, Any]:
     """Take the certified parts over into the device and its chain, and build the answer."""
     device: Device = Device.objects.select_for_update().get(id=enrolment.device_id)
     if device.state == Device.State.BLOCKED:
@@ -200,12 +204,6 @@ def _finish(enrolment: Enrolment, from_address: str) -> dict[str, Any]:
     Chain.objects.update_or_create(
         author=f"device:{device.id}", defaults={"project": device.project, "public_key": device.identity_key}
     )
-    data = {
-        "from": from_address,
-        "agent": device.agent_version,
-        "identity": keyid_of(PublicKeyText(device.identity_key)),
-    }
-    note(device.project, "device.joined", device=device.id, data=data)
     ring("worker", "web")
     return _answer(device, enrolment, now)
 

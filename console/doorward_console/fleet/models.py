@@ -138,12 +138,14 @@ class Enrolment(models.Model):
         REFUSED = "refused"
 
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="enrolments")
+    token = models.OneToOneField(JoinToken, null=True, blank=True, on_delete=models.SET_NULL, related_name="enrolment")
     identity_key = models.CharField(max_length=44)
     tunnel_key = models.TextField()
     door_host_key = models.TextField(blank=True)
     mqtt_csr = models.TextField()
     agent_version = models.CharField(max_length=40, blank=True)
     facts = models.JSONField(default=dict)
+    from_address = models.CharField(max_length=64, blank=True)
     asked_at = models.DateTimeField(default=timezone.now)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ASKED)
     code = models.CharField(max_length=60, blank=True)

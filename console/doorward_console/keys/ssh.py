@@ -100,13 +100,6 @@ def check_public_line(line: str) -> None:
     _public(line)
 
 
-def fingerprint_of_line(line: str) -> str:
-    """Name a public key as ``ssh-keygen -l`` does: ``SHA256:`` and base64 without padding; raises BadPublicKey."""
-    public = _public(line).public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
 def is_certifiable(line: str) -> bool:
     """Tell whether ``line`` is a public key that can be certified."""
     try:
