@@ -1,5 +1,5 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
-.PHONY: install check test parts smoke docs clean
+.PHONY: install check test pythons parts smoke docs clean
 PYTHON ?= python3
 # With an empty environment there is no PATH to inherit.
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -22,6 +22,17 @@ check: install  ## Format, lint, types, rooms: under a minute
 
 test: install parts  ## Every test, with real parts; names what it had to skip
 	$(V)/pytest
+
+PYTHONS ?= python3.10 python3.13
+DEVICE_TESTS := tests/protocol tests/agent tests/runner tests/worlds/test_device.py
+
+pythons:  ## What runs on devices, under the oldest and the newest Python
+	set -e; for python in $(PYTHONS); do \
+	  env=.venv/$$(basename $$python); \
+	  $$python -m venv $$env; \
+	  $$env/bin/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,dev]'; \
+	  $$env/bin/pytest -q $(DEVICE_TESTS); \
+	done
 
 parts:  ## The Debian packages that tests use, where we may install them
 	sh tests/parts/install.sh

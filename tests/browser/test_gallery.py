@@ -88,6 +88,7 @@ def _story(console: Console) -> dict[str, str]:
             scenes.step(session, name)
         session.requested_at = timezone.now() - timedelta(minutes=minutes)
         session.opened_at = session.requested_at + timedelta(seconds=1)
+        session.ends_at = session.requested_at + timedelta(seconds=7200)
         session.save()
         if device is press:
             asking.turn_off(device, aiko, "203.0.113.7")

@@ -57,7 +57,7 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_usage(of_ca=True), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        made = builder.sign(self.key, hashes.SHA256())
+        made = _signed(builder, self.key)
         return Authority(made, key, (made, *self.above))
 
     def server(self, names: Sequence[str] = ("localhost", "127.0.0.1"), days: int = 365) -> Credentials:
@@ -94,7 +94,7 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(of_ca=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        return builder.sign(self.key, hashes.SHA256())
+        return _signed(builder, self.key)
 
 
 def make_root(common_name: str = "doorward test root") -> Authority:
@@ -104,7 +104,7 @@ def make_root(common_name: str = "doorward test root") -> Authority:
     builder = _builder(common_name, name, key, days=7300)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
     builder = builder.add_extension(_usage(of_ca=True), critical=True)
-    return Authority(builder.sign(key, hashes.SHA256()), key)
+    return Authority(_signed(builder, key), key)
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -129,6 +129,12 @@ def _builder(
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
+
+
+def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Sign, naming the signing key: Python 3.13 refuses a chain without it."""
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    return builder.add_extension(authority, critical=False).sign(key, hashes.SHA256())
 
 
 def _usage(*, of_ca: bool) -> x509.KeyUsage:
