@@ -39,7 +39,7 @@ class Config:
         tls_certificate: PEM chain that web shows; devices pin its first certificate at joining.
         tls_key: PEM private key of it.
         database: ``sqlite:PATH`` or ``postgresql://USER@HOST:PORT/NAME`` (password by PostgreSQL's own passfile).
-        data_dir: SQLite file, collected static files.
+        data_dir: folder of the SQLite file.
         run_dir: doorbells (unix datagram sockets).
         web_key: file with Django's secret key; web alone reads it.
         worker_key: file with 32 bytes that wrap the worker's keys; the worker alone reads it.
@@ -51,7 +51,6 @@ class Config:
         worker_name: this replica's name at the broker; ``worker-`` and letters.
         worker_certificate: PEM chain of this replica for the broker.
         worker_certificate_key: its private key.
-        probe_from_worker: whether the worker, too, tries the ports of managed relays.
     """
 
     address: str = "https://localhost:8000"
@@ -72,7 +71,6 @@ class Config:
     worker_name: str = "worker-1"
     worker_certificate: Path = Path("/etc/doorward/worker-mqtt.pem")
     worker_certificate_key: Path = Path("/etc/doorward/worker-mqtt.key")
-    probe_from_worker: bool = False
 
 
 def config_from_file(path: Path) -> Config:

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import sqlite3
 import stat
 import subprocess
@@ -81,6 +82,13 @@ def test_init_when_run_then_secrets_are_their_owners_alone(installed: Path) -> N
     for path in (config.web_key, config.worker_key, config.signer_key, config.tls_key, config.worker_certificate_key):
         assert stat.S_IMODE(path.stat().st_mode) == 0o400
     assert config.address == "https://localhost:8443"
+
+
+def test_init_when_run_then_the_file_names_where_its_keys_are_explained(installed: Path) -> None:
+    """The new configuration leads to the example, which every wheel brings along."""
+    named = re.findall(r"(?:docs|examples)/[a-z.]+", installed.read_text())
+    assert named == ["examples/console.toml"]
+    assert (Path(__file__).parents[2] / named[0]).exists()
 
 
 def test_init_when_run_twice_then_refused_and_nothing_changes(installed: Path) -> None:

@@ -91,7 +91,8 @@ def _config_text(arguments: argparse.Namespace) -> str:
     data_dir, run_dir = arguments.data_dir.absolute(), arguments.run_dir.absolute()
     database = arguments.database or f"sqlite:{data_dir}/console.sqlite3"
     return f"""\
-# The console's configuration. Unknown keys are errors; secrets are paths, never values.
+# The console's configuration. examples/console.toml (installed: share/doorward/examples) explains every key.
+# Unknown keys are errors; secrets are paths, never values.
 address = {_quoted(arguments.address.rstrip("/"))}
 listen_host = {_quoted(listen_host)}
 listen_port = {listen_port}
