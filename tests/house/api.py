@@ -1,5 +1,6 @@
 """The console as a program sees it: its REST API, signed in as the owner, over TLS with the house's own root."""
 
+import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -37,11 +38,21 @@ class Console:
         self._client = httpx.Client(base_url=self.address, verify=trusted, timeout=40)
 
     def sign_in(self, email: str, password: str) -> None:
-        """Sign in as at the browser, and take the person's first project."""
+        """Sign in as at the browser, with a password of one's own from then on, and take the person's first project."""
         self._ask("GET", "/sign-in/")
         answer = self._ask("POST", "/sign-in/", data={"login": email, "password": password})
         assert answer.status_code == 302, f"sign-in ended with {answer.status_code}: {answer.text[:2000]}"
+        self._replace_first_password(password)
         self.project = self.get("/projects")[0]["id"]
+
+    def _replace_first_password(self, password: str) -> None:
+        """Fill in the form to which the console leads whoever signs in with a password that somebody else has seen."""
+        led_to = self._ask("GET", "/projects/").headers.get("location", "")
+        if "/password/" not in led_to:
+            return
+        own = secrets.token_urlsafe(16)
+        answer = self._ask("POST", "/password/", data={"oldpassword": password, "password1": own, "password2": own})
+        assert answer.status_code == 302, f"the form said {answer.status_code}: {answer.text[:2000]}"
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Referer": self.address}
@@ -82,6 +93,10 @@ class Console:
         device = str(self.post(f"/projects/{self.project}/devices", name=name)["id"])
         self.put(f"/devices/{device}/way", relay=relay, port=port)
         return device, str(self.post(f"/devices/{device}/join")["join"])
+
+    def add_member(self, email: str, role: str) -> str:
+        """Give a new person a role; gives the first password."""
+        return str(self.post(f"/projects/{self.project}/members", email=email, role=role)["first_password"])
 
     def make_keys(self) -> dict[str, Any]:
         made = self.post(f"/projects/{self.project}/keys")

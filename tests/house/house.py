@@ -138,10 +138,20 @@ class House:
         self.start_broker()
         for name in ("signer", "worker", "web"):
             self.start_console(name)
-        root = machine.folder / "etc/doorward/root-ca.pem"
-        self.console = Console(f"https://{self.address}:{self.ports.web}", root, self.network)
         wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
+        self.console = self._somebody()
         self.console.sign_in(OWNER, PASSWORD)
+
+    def _somebody(self) -> Console:
+        root = self.console_machine.folder / "etc/doorward/root-ca.pem"
+        return Console(f"https://{self.address}:{self.ports.web}", root, self.network)
+
+    def person(self, email: str, role: str) -> Console:
+        """Add a person to the project and sign in as that person, beside the owner."""
+        password = self.console.add_member(email, role)
+        person = self._somebody()
+        person.sign_in(email, password)
+        return person
 
     def start_broker(self) -> None:
         self.parts["broker"] = self.console_machine.start(

@@ -108,9 +108,16 @@ class Machine:
             self.holder = None
 
     def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None) -> list[str]:
-        as_user = ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        as_user = (
+            ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={self._group(user)}", "--init-groups"] if user else []
+        )
         enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--net", "--wd=/"]
         return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
+
+    def _group(self, user: str) -> str:
+        """Give the id of a user's first group, which need not have the user's name; passwd(5)."""
+        accounts = (line.split(":") for line in (self.folder / "etc/passwd").read_text().splitlines())
+        return next(account[3] for account in accounts if account[0] == user)
 
     def run(
         self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None, limit_s: float = 60

@@ -21,6 +21,8 @@ _ROUTER_OUTSIDE: Final = "198.18.0.2"
 _ROUTER_INSIDE: Final = "192.168.77.1"
 DEVICE: Final = "192.168.77.2"
 _CLONE_NEWNET: Final = 0x40000000
+_CALLERS: Final = 4
+"""Several, so that two people can really press at once."""
 
 _NAT: Final = """
 table ip nat {
@@ -55,7 +57,7 @@ class Network:
         self._in(self.device, "ip", "route", "add", "default", "via", _ROUTER_INSIDE)
         self._in(self.router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
         self._in(self.router, "nft", "-f", "-", stdin=_NAT.encode())
-        self._caller = ThreadPoolExecutor(1, "outside", initializer=_enter, initargs=(self.outside,))
+        self._caller = ThreadPoolExecutor(_CALLERS, "outside", initializer=_enter, initargs=(self.outside,))
 
     def call(self, what: Callable[[], T]) -> T:
         """Do ``what`` with the outside's network."""
@@ -63,7 +65,7 @@ class Network:
         return self._caller.submit(what).result(120)
 
     def close(self) -> None:
-        """Let the thread in the outside's network go."""
+        """Let the threads in the outside's network go."""
         if self._caller is not None:
             self._caller.shutdown()
 

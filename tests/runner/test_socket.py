@@ -1,0 +1,118 @@
+"""The runner behind a socket, started once for each connection as its shipped units do it, and asked by the agent's own code."""
+
+import json
+import os
+import re
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.parts.ports import free_port, is_listening
+from tests.parts.processes import Programs, run
+from tests.parts.waiting import wait_until
+from tests.runner.conftest import Users
+from tests.runner.programs import RUNNER, UNITS
+from tests.runner.site import BANNER, Site
+
+ACTIVATE: Final = Path("/usr/bin/systemd-socket-activate")
+"""Listens and starts a program for each connection; works also where systemd is not the init system."""
+
+AS_AGENT: Final = """
+import json, os, pwd, queue, sys
+from pathlib import Path
+from doorward_agent.config import Config
+from doorward_agent.edges.runner import RunnerEdge
+account = pwd.getpwnam(sys.argv[1])
+os.setgroups([]); os.setresgid(*[account.pw_gid] * 3); os.setresuid(*[account.pw_uid] * 3)
+heard = queue.Queue()
+edge = RunnerEdge(Config(runner="socket", runner_socket=Path(sys.argv[2])), heard.put)
+verb, session = sys.argv[3:5]
+if verb == "open":
+    edge.open_door(session, sys.stdin.buffer.read(), int(sys.argv[5]))
+elif verb == "close":
+    edge.close_door(session)
+else:
+    edge.report()
+said = heard.get(timeout=40)
+print(json.dumps([type(said).__name__, {name: getattr(said, name) for name in said.__slots__}]))
+"""
+"""Becomes another user for good after loading: the tests' interpreter may stand where that user cannot start it."""
+
+
+@pytest.fixture
+def runner_socket(site: Site, programs: Programs) -> Iterator[Path]:
+    """The shipped unit's socket, with the rights that the unit gives it."""
+    if not ACTIVATE.exists():
+        pytest.skip(f"needs {ACTIVATE.name}: apt install systemd")
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (UNITS / "doorward-runner.socket").read_text(), re.MULTILINE))
+    assert (unit["Accept"], unit["SocketUser"]) == ("yes", "doorward-agent")
+    path = site.run_dir / "socket"
+    listening = programs.start(
+        ACTIVATE, "--accept", "--inetd", "--listen", path, RUNNER, "--config", site.config, name="socket"
+    )
+    listening.wait_for(path.exists, 10, "the socket")
+    os.chown(path, uid_of(site.agent_user), 0)
+    path.chmod(int(unit["SocketMode"], 8))
+    try:
+        yield path
+    finally:
+        print(listening.log_text())  # pytest shows it for a test that failed
+
+
+def uid_of(user: str) -> int:
+    return int(run(["/usr/bin/id", "-u", user]).stdout)
+
+
+def ask_as(user: str, path: Path, verb: str, session: str = "", *, port: int = 0, order: bytes = b"") -> Any:
+    """Ask the runner through the agent's edge, as ``user``; gives the event's name and its fields."""
+    ran = run([sys.executable, "-c", AS_AGENT, user, path, verb, session, str(port)], stdin=order)
+    assert ran.returncode == 0, ran.stderr.decode()
+    return json.loads(ran.stdout)
+
+
+def test_runner_when_behind_its_socket_then_the_agent_opens_sees_and_closes_a_door(
+    site: Site, runner_socket: Path
+) -> None:
+    """Order, status and close go over the socket, each to a runner of its own; an engineer gets in meanwhile and not after."""
+    session, port, agent = site.new_session(), free_port(), site.agent_user
+    assert ask_as(agent, runner_socket, "status") == ["RunnerReported", {"session": None, "port": None, "code": None}]
+    order = json.dumps(site.envelope(site.body(session))).encode()
+    name, opened = ask_as(agent, runner_socket, "open", session, port=port, order=order)
+    assert (name, opened["session"], opened["port"]) == ("DoorOpened", session, port), opened
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
+        assert stream.makefile("rb").readline().rstrip().endswith(f"doorward-{BANNER}".encode())
+    ran = site.ssh(port, "id -un")
+    assert ran.stdout.decode().split() == [site.login_user], ran.stderr.decode()
+    _, reported = ask_as(agent, runner_socket, "status")
+    assert (reported["session"], reported["port"]) == (session, port)
+    assert ask_as(agent, runner_socket, "close", session) == ["DoorClosed", {"session": session}]
+    wait_until(lambda: not is_listening(port), 5, "the port to be closed")
+    assert site.left_over() == []
+    name, refused = ask_as(agent, runner_socket, "open", session, port=free_port(), order=order)
+    assert name == "DoorFailed", refused
+
+
+@pytest.mark.parametrize("mode", [None, 0o666], ids=["shipped", "for-everyone"])
+def test_runner_when_another_user_comes_to_its_socket_then_it_is_refused(
+    site: Site, runner_socket: Path, users: Users, mode: int | None
+) -> None:
+    """The socket's mode keeps everybody but the agent out; were it open to all, the runner still asks the kernel who it is."""
+    if mode is not None:
+        runner_socket.chmod(mode)
+    order = json.dumps(site.envelope(site.body(site.new_session()))).encode()
+    port = free_port()
+    name, refused = ask_as(users.login, runner_socket, "open", site.sessions[-1], port=port, order=order)
+    assert (name, refused["code"]) == ("DoorFailed", "runner.unavailable"), refused
+    assert not is_listening(port)
+    assert site.left_over() == []
+
+
+def test_socket_when_shipped_then_only_the_agents_user_may_connect(runner_socket: Path, site: Site) -> None:
+    """Owner and mode of the unit leave nobody but root and the agent."""
+    found = runner_socket.stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (uid_of(site.agent_user), 0o600)
