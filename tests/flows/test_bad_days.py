@@ -1,12 +1,16 @@
 """What goes wrong in the field, done to a whole house: restarts, cuts, two people at once, an old backup."""
 
 import shutil
-import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.house.house import Device, House
+from tests.house.api import Console, Declined
+from tests.house.house import OWNER, Device, House
 from tests.house.machine import PROGRAMS
 from tests.parts.waiting import wait_until
 
@@ -15,27 +19,87 @@ pytestmark = pytest.mark.timeout(240)
 
 
 def test_on_twice_and_off_twice_then_there_is_one_session_and_it_is_shut(house: House, device: Device) -> None:
-    """ON while open opens nothing more; OFF while shut harms nothing; both are written down."""
+    """ON while open opens nothing more; OFF while shut harms nothing; each of them is written down."""
+    before = pressed(house, device)
     house.console.open_door(device.id)
     first = house.console.wait_for_door(device.id, "open")
     second = house.console.open_door(device.id)
     assert (second["state"], second["session"]) == ("open", first["session"])
+    ons = [("session.on", OWNER)] * 2
+    assert pressed_since(house, device, before) == ons
     for _ in range(2):
         house.console.shut_door(device.id)
     house.console.wait_for_door(device.id, "shut")
     assert house.console.shut_door(device.id)["state"] == "shut"
+    assert pressed_since(house, device, before) == [("session.off", OWNER)] * 3 + ons
 
 
-def test_on_and_off_when_pressed_together_then_the_door_ends_shut(house: House, device: Device) -> None:
-    """Whatever the order in which ON and OFF of one instant arrive, what remains is a shut door."""
-    for order in (("open_door", "shut_door"), ("shut_door", "open_door")):
-        pressed = [threading.Thread(target=getattr(house.console, name), args=(device.id,)) for name in order]
-        for one in pressed:
-            one.start()
-        for one in pressed:
-            one.join(30)
-        house.console.shut_and_wait(device.id)
-        assert not house.listens(house.ports.door)
+def pressed(house: House, device: Device) -> set[tuple[str, str, str]]:
+    """Give the newest presses of ON and OFF that the history shows for a device: verb, by whom, when."""
+    lines = [line for verb in PRESSES for line in house.console.lines(verb, device.id)]
+    return {(line["verb"], line["by"], line["at"]) for line in lines}
+
+
+def pressed_since(house: House, device: Device, before: set[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """Give the presses that are news: verb and by whom, sorted."""
+    return sorted((verb, by) for verb, by, _ in pressed(house, device) - before)
+
+
+PRESSES = ("session.on", "session.off")
+COLLEAGUE = "kenji@example.com"
+
+
+@pytest.fixture(scope="module")
+def colleague(built_house: House) -> Iterator[Console]:
+    """A second person who may turn maintenance on and off, signed in beside the owner."""
+    person = built_house.person(COLLEAGUE, "admin")
+    try:
+        yield person
+    finally:
+        person.close()
+
+
+@pytest.mark.parametrize("first", PRESSES)
+@pytest.mark.parametrize("door_before", ["shut", "open"])
+def test_on_and_off_when_two_people_press_at_once_then_the_door_comes_to_rest_shut(
+    house: House, device: Device, colleague: Console, first: str, door_before: str
+) -> None:
+    """Shut wins, whoever was heard first and whatever the door was before; nobody has to press OFF again."""
+    if door_before == "open":
+        house.console.open_door(device.id)
+        house.console.wait_for_door(device.id, "open")
+    before = pressed(house, device)
+    presses = [lambda: house.console.open_door(device.id), lambda: colleague.shut_door(device.id)]
+    press_at_once(presses if first == "session.on" else presses[::-1])
+    wait_until(lambda: house.console.door(device.id)["state"] in {"shut", "failed"}, 30, "the door to be at rest")
+    assert stays_shut(house, device)
+    once_each = [("session.off", COLLEAGUE), ("session.on", OWNER)]
+    assert pressed_since(house, device, before) == once_each, "somebody pressed again, or was not heard"
+
+
+def press_at_once(presses: Sequence[Callable[[], object]]) -> None:
+    """Start all presses in their order, without waiting for the one before; a refusal is an answer too."""
+
+    def press(one: Callable[[], object]) -> None:
+        with suppress(Declined):
+            one()
+
+    with ThreadPoolExecutor(len(presses)) as hands:
+        for done in [hands.submit(press, one) for one in presses]:
+            done.result(30)
+
+
+def stays_shut(house: House, device: Device) -> bool:
+    """Watch a shut door for longer than an order takes to open one."""
+    ends_at = time.monotonic() + WATCHED_S
+    while time.monotonic() < ends_at:
+        if house.listens(house.ports.door) or house.console.door(device.id)["state"] not in {"shut", "failed"}:
+            return False
+    return True
+
+
+WATCHED_S = 2.0
+"""An opening takes less than a second here."""
 
 
 @pytest.mark.feature("E9", "B5")
