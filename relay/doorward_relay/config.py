@@ -82,6 +82,10 @@ class RelayConfig:
         return self.state_dir / "relay.db"
 
     @property
+    def reserve_file(self) -> Path:
+        return self.state_dir / "ended.reserve"
+
+    @property
     def record_key_file(self) -> Path:
         return self.state_dir / "record.key"
 

@@ -5,6 +5,10 @@ from typing import Protocol
 from doorward_protocol.records import Head
 
 
+class StoreUnavailable(Exception):
+    """The store cannot be read or written now: a full disk, a broken one, a lock that lasts."""
+
+
 class ChainStore(Protocol):
     """Where records are kept."""
 

@@ -79,4 +79,6 @@ class ProbeDoor:
 
 KEPT = (WriteRecord, KeepGrant, KeepEnd, KeepSequence)
 """Effects on the relay's own memory."""
-Effect = WriteRecord | KeepGrant | KeepEnd | KeepSequence | AdmitLive | CloseSession | EndTunnel | ProbeDoor
+Kept = WriteRecord | KeepGrant | KeepEnd | KeepSequence
+Act = AdmitLive | CloseSession | EndTunnel | ProbeDoor
+Effect = Kept | Act

@@ -38,6 +38,11 @@ def principals_line(grant: Grant, hello: str) -> str:
     return f"{','.join(options)} {grant.session}"
 
 
+def admits_more(standing: str, wanted: str) -> bool:
+    """Tell whether the text that stands has a line, so admits a session, that the wanted one has not."""
+    return not set(standing.splitlines()) <= set(wanted.splitlines())
+
+
 def _listen(forward: GrantedForward) -> str:
     return f"{forward.bind}:{forward.port}"
 

@@ -2,14 +2,13 @@
 
 Owns the ledger and what the watch knows, both on one asyncio loop, so that nothing is decided on half a change: between
 reading and writing the ledger there is never an ``await``. The control API, the hello socket and the clock bring events;
-``ledger``, ``pairing`` and ``watch`` decide; ``_perform`` does it, in the order decided (the record first, then the act).
+``ledger``, ``pairing`` and ``watch`` decide; ``_perform`` does it in order: the record first (it may wait), then the act.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Final, NoReturn
@@ -27,12 +26,15 @@ from doorward_relay import watch
 from doorward_relay.chain import Chain
 from doorward_relay.closing import LIMIT_S, Closings
 from doorward_relay.config import RelayConfig
+from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.doors import Doors
 from doorward_relay.edges import kernel
 from doorward_relay.edges.admitting import Admitting
 from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
 from doorward_relay.edges.probing import Probed
+from doorward_relay.edges.reserve import Reserve
 from doorward_relay.edges.store import Store
+from doorward_relay.keeping import Keeping
 from doorward_relay.pairing import Pinned
 from doorward_relay.refusals import Tally, count
 from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
@@ -40,7 +42,6 @@ from doorward_relay.view import Tunnel, View
 
 EAGER_S: Final = 60.0
 """For so long after a grant its listener is looked for eagerly: people wait for green."""
-_LOG: Final = logging.getLogger("doorward.relay")
 
 
 class Runtime:
@@ -51,11 +52,10 @@ class Runtime:
     ) -> None:
         """Take up what the store holds; nothing is done before ``start``."""
         self.config, self.store, self.clock = config, store, clock
-        self.news = asyncio.Event()
         self.ledger = store.ledger()
         self.pinned: Pinned | None = store.pinned()
         self._key, self._admitting = key, admitting
-        self._author = None if self.pinned is None else f"relay:{self.pinned.relay}"
+        self.keeping = Keeping(store, Reserve(config.reserve_file), key, clock)
         self._known = watch.Known()
         self._doors = Doors(config.host, self._tell)
         self._refusals = Tally()
@@ -69,12 +69,13 @@ class Runtime:
 
     @property
     def chain(self) -> Chain | None:
-        """The chain, from the first pairing on."""
-        return None if self._author is None else Chain(self.store, self._key, self._author, self.news)
+        return self.keeping.chain
 
     def start(self) -> None:
         """Let sshd admit what is live, end what ran out meanwhile, and say that we are here."""
         self._tell(Fact("relay.started", data={"live": len(self.ledger.live)}))
+        for session in self.keeping.ended_before:
+            self._apply(rules.end(self.ledger, session, sequence=None, why="ended before a restart", now=self.clock()))
         self._admit()
         self._apply(rules.expire(self.ledger, now=self.clock()))
         self._be_eager()
@@ -96,7 +97,11 @@ class Runtime:
         decided = rules.put(self.ledger, offer, limits, now=self.clock())
         if isinstance(decided, rules.Refused):
             raise self._refused(decided.code, grant)
-        self._apply(decided)
+        kept = [one for one in decided.effects if isinstance(one, do.KEPT)]
+        if not self.keeping.keep_now(kept):
+            raise self._refused("relay.unavailable", grant)
+        self.ledger = decided.ledger
+        self._perform(one for one in decided.effects if one not in kept)
         self._be_eager()
         return grant
 
@@ -111,9 +116,10 @@ class Runtime:
         """Follow the console's list; gives what was ended, and what the console lists and we have not."""
         before = set(self.ledger.live)
         self._apply(rules.reconcile(self.ledger, request.sessions, as_of=request.as_of, now=self.clock()))
-        self.store.keep_reconciled(self.clock())
         self.ledger = rules.forget(self.ledger, now=self.clock())
-        self.store.forget_ended(self.clock() - rules.REMEMBERED_MS)
+        with suppress(StoreUnavailable):
+            self.store.keep_reconciled(self.clock())
+            self.store.forget_ended(self.clock() - rules.REMEMBERED_MS)
         missing = [name for name in request.sessions if SessionId(name) not in self.ledger.live]
         return sorted(before - set(self.ledger.live)), missing
 
@@ -125,18 +131,23 @@ class Runtime:
         return await self._doors.ask(live.grant)
 
     def receipt(self, raw: bytes) -> None:
-        """Take a receipt; raises chain.ReceiptRefused."""
+        """Take a receipt; raises chain.ReceiptRefused, StoreUnavailable."""
         pinned, chain = self._paired(), self.chain
+        self.keeping.settle_all()
         if chain is not None:
             chain.take_receipt(raw, pinned, now=self.clock())
 
     def pair(self, pinned: Pinned) -> None:
-        """Belong to a console from now on."""
-        self.store.keep_pinned(pinned)
-        self.pinned, self._author = pinned, f"relay:{pinned.relay}"
-        self.ledger = replace(self.ledger, sequence=Revision(pinned.epoch, 0))
-        self.store.keep_sequence(self.ledger.sequence)
+        """Belong to a console from now on; raises StoreUnavailable: nobody is admitted then."""
+        self.keeping.settle_all()
         self._admitting.trust(pinned.tunnel_ca)
+        sequence = Revision(pinned.epoch, 0)
+        with self.store.together():
+            self.store.keep_pinned(pinned)
+            self.store.keep_sequence(sequence)
+        self.pinned = pinned
+        self.keeping.belong_to(pinned)
+        self.ledger = replace(self.ledger, sequence=sequence)
         self.start()
 
     def unpair(self) -> None:
@@ -183,7 +194,7 @@ class Runtime:
         """Look once: end what ran out, compare kernel and ledger, notice a pairing that was withdrawn."""
         now = self.clock()
         self._apply(rules.expire(self.ledger, now=now))
-        if self.pinned is not None and self.store.pinned() is None:
+        if self.pinned is not None and self.keeping.is_withdrawn():
             self.unpair()
         view = self._doorkeeper.glance()
         visitors = tuple(one for one in view.visitors if not self._doors.is_own(one.address, one.from_port))
@@ -196,6 +207,11 @@ class Runtime:
             any(one.session == name and one.is_up for one in seen.known.tunnels.values()) for name in self.ledger.live
         ):
             self._eager_until = 0.0
+        self.keeping.settle()
+        self.keeping.forget_reserve()
+        if not self._admitting.is_settled:
+            self._admitting.place_hello()
+            self._admit()
 
     def stop(self) -> None:
         """End every connection of a device: sshd itself is about to end."""
@@ -209,25 +225,20 @@ class Runtime:
 
     def _perform(self, effects: Iterable[do.Effect]) -> None:
         """Do it in order; what is kept together becomes durable together, before the act that follows it."""
-        for is_kept, group in groupby(effects, key=lambda one: isinstance(one, do.KEPT)):
-            with self.store.together() if is_kept else nullcontext():
-                for effect in group:
-                    self._do(effect)
+        for _, group in groupby(effects, key=lambda one: isinstance(one, do.KEPT)):
+            both = tuple(group)
+            if kept := [one for one in both if isinstance(one, do.KEPT)]:
+                self.keeping.keep(kept)
+            for act in both:
+                if not isinstance(act, do.KEPT):
+                    self._do(act)
 
-    def _do(self, effect: do.Effect) -> None:
+    def _do(self, effect: do.Act) -> None:
         match effect:
-            case do.WriteRecord(fact):
-                self._tell(fact)
-            case do.KeepGrant(live):
-                self.store.keep_grant(live)
-            case do.KeepEnd(session, at):
-                self.store.keep_end(session, at)
-                self._doors.forget(session)
-            case do.KeepSequence(sequence):
-                self.store.keep_sequence(sequence)
             case do.AdmitLive():
                 self._admit()
             case do.CloseSession(grant, why):
+                self._doors.forget(grant.session)
                 self._closings.begin(grant, why)
             case do.EndTunnel(tunnel):
                 self._doorkeeper.end((tunnel,))
@@ -237,11 +248,7 @@ class Runtime:
                 _unreachable(effect)
 
     def _tell(self, fact: Fact) -> None:
-        """Continue the chain; before the first pairing the log has to do."""
-        _LOG.info("%s session=%s", fact.verb, fact.session)
-        chain = self.chain
-        if chain is not None:
-            chain.write(fact, now=self.clock())
+        self.keeping.keep((do.WriteRecord(fact),))
 
     def _admit(self) -> None:
         self._admitting.admit([live.grant for live in self.ledger.live.values()])

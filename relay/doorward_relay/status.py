@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from doorward_relay.config import ConfigError, RelayConfig
+from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.daemon import clock
 from doorward_relay.edges import kernel, sshd
 from doorward_relay.edges.store import Store
 from doorward_relay.ledger import Ledger
+from doorward_relay.pairing import Pinned
 from doorward_relay.view import View, view_from
 from doorward_relay.watch import is_granted
 
@@ -19,11 +21,7 @@ def gather(config: RelayConfig) -> dict[str, Any]:
     """Collect the status as a JSON object; raises ConfigError when the relay is not installed."""
     if not config.database_file.exists():
         raise ConfigError([f"{config.database_file} is missing; run doorward-relay install"])
-    store = Store(config.database_file)
-    try:
-        ledger, pinned, reconciled = store.ledger(), store.pinned(), store.reconciled()
-    finally:
-        store.close()
+    ledger, pinned, reconciled = _kept(config)
     view = _view(config)
     is_up, serves = _answers(config.hello_socket), sshd.is_serving(config)
     surplus = [one.port for one in view.listeners if not is_granted(one, ledger)]
@@ -53,6 +51,17 @@ def text_of(found: dict[str, Any]) -> str:
     ]
     lines += [f"  port {port}: a listener without a grant" for port in found["surplus"]]
     return "\n".join(lines) + "\n"
+
+
+def _kept(config: RelayConfig) -> tuple[Ledger, Pinned | None, int | None]:
+    try:
+        store = Store(config.database_file)
+        try:
+            return store.ledger(), store.pinned(), store.reconciled()
+        finally:
+            store.close()
+    except StoreUnavailable as error:
+        raise ConfigError([f"{config.database_file} cannot be read: {error}; is its disk full?"]) from None
 
 
 def _live(ledger: Ledger, view: View) -> list[dict[str, Any]]:

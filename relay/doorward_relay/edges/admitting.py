@@ -1,5 +1,6 @@
 """What sshd reads at each log-in: the tunnel CA, the principals file, and the hello program that its lines name."""
 
+import logging
 import pwd
 import sys
 from collections.abc import Iterable
@@ -10,9 +11,11 @@ from typing import Final
 from doorward_protocol.grants import Grant
 
 from doorward_relay.config import ConfigError, RelayConfig
-from doorward_relay.edges.files import is_open_to_all, write_whole
-from doorward_relay.principals import principals_text
+from doorward_relay.contracts import StoreUnavailable
+from doorward_relay.edges.files import empty, is_open_to_all, write_whole
+from doorward_relay.principals import admits_more, principals_text
 
+_LOG: Final = logging.getLogger("doorward.relay")
 _SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 
 
@@ -28,6 +31,7 @@ class Admitting:
                 [f"tunnel_user: {config.tunnel_user} does not exist; run doorward-relay install"]
             ) from None
         self._config = config
+        self._has_hello = self._is_listed = True
         self._hello = f"{_python()} -I -S {config.hello_program} --socket {config.hello_socket}"
 
     @property
@@ -41,15 +45,49 @@ class Admitting:
     def place_hello(self) -> None:
         """Put the hello program where the tunnel user can read it; ours may stand in a closed home."""
         text = resources.files("doorward_relay").joinpath("hello.py").read_text()
-        write_whole(self._config.hello_program, text, 0o644)
+        self._has_hello = _is_written(self._config.hello_program, text)
 
     def admit(self, grants: Iterable[Grant]) -> None:
-        """Let sshd admit these grants' devices and nobody else."""
-        write_whole(self._config.principals_file, principals_text(grants, self._hello), 0o644)
+        """Let sshd admit these grants' devices and nobody else; on a full disk rather nobody than one too many."""
+        path, wanted = self._config.principals_file, principals_text(grants, self._hello)
+        was_listed, self._is_listed = self._is_listed, _is_written(path, wanted)
+        if not self._is_listed and admits_more(_text_of(path), wanted):
+            empty(path)
+        if was_listed and not self._is_listed:
+            _LOG.error("principals.not-written path=%s; nobody new is admitted until it can be written", path)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every file says what it should; False after a write that failed."""
+        return self._has_hello and self._is_listed
 
     def trust(self, tunnel_ca: str | None) -> None:
-        """Let sshd accept certificates of this CA for the tunnel user, or of none."""
-        write_whole(self._config.tunnel_ca_file, "" if tunnel_ca is None else f"{tunnel_ca}\n", 0o644)
+        """Let sshd accept certificates of this CA for the tunnel user, or of none; raises StoreUnavailable for a CA alone."""
+        path = self._config.tunnel_ca_file
+        try:
+            write_whole(path, "" if tunnel_ca is None else f"{tunnel_ca}\n", 0o644)
+        except OSError as error:
+            if tunnel_ca is not None:
+                raise StoreUnavailable(f"{path} cannot be written") from error
+            empty(path)
+
+
+def _is_written(path: Path, text: str) -> bool:
+    """Make a file say ``text``, and tell whether it does."""
+    if _text_of(path) == text and path.exists():
+        return True
+    try:
+        write_whole(path, text, 0o644)
+    except OSError:
+        return False
+    return True
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _python() -> Path:

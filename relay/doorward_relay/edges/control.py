@@ -21,6 +21,7 @@ from doorward_protocol.signature import BadKey, KeyRing
 import doorward_relay
 from doorward_relay.chain import ReceiptRefused
 from doorward_relay.config import ConfigError
+from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.edges import keys, sshd
 from doorward_relay.pairing import PairingOffer, Pinned, judge_token, request_from_document
 from doorward_relay.requests import RequestRefused, end_request, envelope_bytes, reconcile_request, session_id
@@ -192,9 +193,9 @@ class Control:
         return web.json_response({})
 
     async def _readyz(self, _: web.Request) -> web.StreamResponse:
-        is_up = sshd.is_serving(self._runtime.config)
-        answer = {"ok": is_up, "sshd": is_up, "ledger": True}
-        return web.json_response(answer, status=200 if is_up else 503)
+        is_up, is_kept = sshd.is_serving(self._runtime.config), not self._runtime.keeping.waiting
+        answer = {"ok": is_up and is_kept, "sshd": is_up, "ledger": is_kept}
+        return web.json_response(answer, status=200 if is_up and is_kept else 503)
 
 
 async def _healthz(_: web.Request) -> web.StreamResponse:
@@ -212,6 +213,8 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except (RequestRefused, ReceiptRefused) as refused:
         return _refusal(refused.code)
+    except StoreUnavailable as unavailable:
+        return _refusal("relay.unavailable", f"The relay's store does not work: {unavailable}.")
     except (Malformed, BadKey) as malformed:
         return _refusal("grant.malformed", str(malformed))
 

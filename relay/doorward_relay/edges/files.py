@@ -11,18 +11,36 @@ def write_whole(path: Path, content: str | bytes, mode: int) -> None:
     raw = content.encode() if isinstance(content, str) else content
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as out:
-        os.fchmod(out.fileno(), mode)
-        out.write(raw)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+    try:
+        _write(fresh, raw, mode)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)  # half a file on a full disk would keep it full
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def empty(path: Path) -> None:
+    """Take away what a file says, for which a full disk has room; a file that is not there is empty enough."""
+    try:
+        os.truncate(path, 0)
+    except FileNotFoundError:
+        return
+    except OSError:
+        path.unlink(missing_ok=True)
+
+
+def _write(path: Path, raw: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as out:
+        os.fchmod(out.fileno(), mode)
+        out.write(raw)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def make_folder(path: Path, mode: int) -> None:

@@ -1,5 +1,7 @@
 """The relay's memory in SQLite: ledger, pairing, chain of records. Decides nothing.
 
+A disk that is full or broken shows as ``StoreUnavailable``, and nothing of the transaction is kept then. A full disk has
+no room even for SQLite's shared index; then the file is opened for this process alone, whose memory holds the index.
 One file, one writer (the daemon; ``install`` writes while pairing anew). Every call is one transaction and durable when it
 returns: what was answered to the console stays answered after a power cut.
 """
@@ -20,6 +22,7 @@ from doorward_protocol.orders import Asked
 from doorward_protocol.records import Head, document_from_head, head_from_document
 from doorward_protocol.revisions import Revision
 
+from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.effects import Live
 from doorward_relay.ledger import Ledger
 from doorward_relay.pairing import PairingOffer, Pinned
@@ -34,6 +37,8 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _FACTS: Final = ("sequence", "offer", "pinned", "heads", "receipted", "reconciled")
 """Single values, as JSON."""
+_LOCKED_S: Final = 2
+"""Another process (``install``) writes for milliseconds; meanwhile nothing is closed."""
 
 
 class Store:
@@ -42,14 +47,29 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open the database, making it (mode 0600) where there is none."""
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._database = sqlite3.connect(path, isolation_level=None, timeout=5)
-        self._database.execute("PRAGMA journal_mode = WAL")  # one flush to disk a commit instead of three
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._is_alone = False
+        self._connection()
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def share(self) -> None:
+        """Let others read beside us again, where the file had to be opened for this process alone."""
+        if self._is_alone:
+            self.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            try:
+                self._database, self._is_alone = _opened(self._path, is_alone=False), False
+            except StoreUnavailable:
+                self._database, self._is_alone = _opened(self._path, is_alone=True), True
+        return self._database
 
     # The ledger
 
@@ -63,13 +83,13 @@ class Store:
     def keep_grant(self, live: Live) -> None:
         """Write down a live grant in place of the session's former one."""
         row = (live.grant.session, json.dumps(asdict(live.grant)), live.digest)
-        self._database.execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", row)
+        self._rows("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", row)
 
     def keep_end(self, session: str, at: int) -> None:
         """Write down a session as ended and no longer live."""
         with self.together():
-            self._database.execute("DELETE FROM live WHERE session = ?", (session,))
-            self._database.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session, at))
+            self._rows("DELETE FROM live WHERE session = ?", (session,))
+            self._rows("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session, at))
 
     def keep_sequence(self, sequence: Revision) -> None:
         """Write down the highest sequence seen."""
@@ -77,7 +97,7 @@ class Store:
 
     def forget_ended(self, before: int) -> None:
         """Drop sessions that ended before a time (ms)."""
-        self._database.execute("DELETE FROM ended WHERE at <= ?", (before,))
+        self._rows("DELETE FROM ended WHERE at <= ?", (before,))
 
     def keep_reconciled(self, at: int) -> None:
         """Write down when the console last compared its list (ms)."""
@@ -126,7 +146,7 @@ class Store:
     def append(self, author: str, head: Head, at: int, envelope: bytes) -> None:
         """Add the record that makes ``head`` the head; raises sqlite3.IntegrityError when there is one already."""
         row = (author, head.n, head.digest, at, envelope)
-        self._database.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?)", row)
+        self._rows("INSERT INTO record VALUES (?, ?, ?, ?, ?)", row)
 
     def records_after(self, author: str, n: int, *, most: int) -> tuple[bytes, ...]:
         """Give envelopes in their order."""
@@ -154,7 +174,7 @@ class Store:
         if receipted.get("author") != author:
             return
         upto = min(int(receipted["upto"]), self.head(author).n - 1)
-        self._database.execute("DELETE FROM record WHERE author = ? AND n <= ? AND at < ?", (author, upto, before))
+        self._rows("DELETE FROM record WHERE author = ? AND n <= ? AND at < ?", (author, upto, before))
 
     def _fact(self, name: str) -> Any:
         rows = self._rows("SELECT value FROM fact WHERE name = ?", (name,))
@@ -163,24 +183,53 @@ class Store:
     def _keep(self, name: str, value: object) -> None:
         if name not in _FACTS:
             raise ValueError(f"no fact is called {name}")
-        self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
+        self._rows("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
 
     def _rows(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
-        return self._database.execute(query, tuple(values)).fetchall()
+        with _translated():
+            return self._connection().execute(query, tuple(values)).fetchall()
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Make all that is kept inside durable at once, or none of it when something is raised; may be nested."""
-        if self._database.in_transaction:
+        if self._connection().in_transaction:
             yield
             return
-        self._database.execute("BEGIN IMMEDIATE")
+        self._rows("BEGIN IMMEDIATE")
         try:
             yield
+            self._rows("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._connection().in_transaction:  # a full disk makes SQLite roll back by itself
+                self._rows("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
+
+
+def _opened(path: Path, *, is_alone: bool) -> sqlite3.Connection:
+    """Open the database; alone, it needs no shared index (sqlite.org/wal.html, section 8)."""
+    with _translated():
+        database = sqlite3.connect(path, isolation_level=None, timeout=_LOCKED_S)
+        try:
+            if is_alone:
+                database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")  # one flush to disk a commit instead of three
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(_SCHEMA)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the world does to SQLite into StoreUnavailable; our own mistakes pass."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except sqlite3.DatabaseError as error:
+        raise StoreUnavailable(str(error)) from error
 
 
 def _live(text: str, digest: str) -> Live:
