@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import pytest
 from django.core.management import call_command
 from django.db import ProgrammingError, connection, transaction
+from django.db.backends.signals import connection_created
 from doorward_console.commands.roles import statements
 from doorward_console.edges.key_files import wrapping_key_from_file
-from doorward_console.fleet.models import Device
+from doorward_console.fleet.models import Device, JoinToken
 from doorward_console.history.models import Pending, Record
 from doorward_console.history.writing import note
 from doorward_console.keys.making import ensure_root, ensure_signer_keys, ensure_worker_keys
@@ -21,6 +22,7 @@ from doorward_console.maintenance.signing import Signer
 from doorward_console.signer import look
 
 from tests.console.conftest import FOLDER, House, make_house
+from tests.console.test_enrolling import enrolment_of, token_of
 
 HERE = "203.0.113.7"
 PREFIX = "dwtest"
@@ -49,12 +51,18 @@ def apply_roles() -> None:
 
 @contextmanager
 def acting_as(process: str) -> Iterator[None]:
-    """Have only the rights of a process's role."""
-    with connection.cursor() as cursor:
-        cursor.execute(f'SET ROLE "{PREFIX}-{process}"')
+    """Have only the rights of a process's role, also after a reconnect, which the signer does at each look."""
+
+    def become(**_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f'SET ROLE "{PREFIX}-{process}"')
+
+    connection_created.connect(become)
+    become()
     try:
         yield
     finally:
+        connection_created.disconnect(become)
         with connection.cursor() as cursor:
             cursor.execute("RESET ROLE")
 
@@ -91,6 +99,20 @@ def test_roles_when_used_then_web_asks_and_signer_signs(roles: House) -> None:
     with acting_as("web"):
         assert has_key("grant", roles.project.id)
         assert public_part("grant", roles.project.id)
+
+
+@pytest.mark.real("postgres")
+def test_roles_when_a_device_joins_then_web_enrols_and_signer_certifies(roles: House) -> None:
+    """The signer reads the token, answers the enrolment and writes the join down with its own rights."""
+    Device.objects.update(state=Device.State.ADDED, joined_at=None)
+    with acting_as("web"):
+        enrolment = enrolment_of(roles.device, token_of(roles.device))
+    with acting_as("signer"):
+        look(signer())
+        refused(lambda: JoinToken.objects.update(used_at=None))
+    enrolment.refresh_from_db()
+    assert (enrolment.state, enrolment.code) == ("certified", "")
+    assert Pending.objects.filter(verb="device.joined").exists()
 
 
 @pytest.mark.real("postgres")

@@ -249,6 +249,7 @@ def test_extend_when_open_then_same_session_new_end_and_higher_numbers(house: Ho
     assert list(Grant.objects.order_by("id").values_list("sequence", flat=True)) == [1, 2]
 
 
+@pytest.mark.threat("web-process-silent-key")
 def test_on_when_ordered_then_the_history_names_the_keys_that_can_log_in(house: House, signer: Signer) -> None:
     """Every key that an order lets in stands in the signer's record, by the name that ssh-keygen gives it."""
     decided(signer, asked(house, 600))

@@ -75,6 +75,7 @@ ATTACKERS: Final = (
     Attacker("web-process", "The web process", "act in every user's name: ask for openings within the signer's ceilings, put an engineer pair of its own in place, make join tokens and have a device of its own certified, change members and roles, read what people type and are shown. Openings, the keys that they let in, and certificates are in the history, because signer or worker write and chain them; changed rows alone are not", (
         Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),
         Threat("web-process-reads-keys", "read private keys"),
+        Threat("web-process-silent-key", "have a key let in at a door without the signer's record of it"),
         Threat("web-process-silent-join", "have a device certified without a token of it that was used just now, or without the signer's record of it"),
         Threat("web-process-history", "change or remove a record, in the database or in an export, unnoticed"),
     )),
