@@ -58,6 +58,7 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("PATCH", "/devices/{device_id}"): Right.MANAGE_DEVICES,
     ("DELETE", "/devices/{device_id}"): Right.MANAGE_DEVICES,
     ("PUT", "/devices/{device_id}/way"): Right.MANAGE_DEVICES,
+    ("PUT", "/devices/{device_id}/settings"): Right.MANAGE_DEVICES,
     ("POST", "/devices/{device_id}/join"): Right.MANAGE_DEVICES,
     ("POST", "/devices/{device_id}/block"): Right.MANAGE_DEVICES,
     ("POST", "/devices/{device_id}/unblock"): Right.MANAGE_DEVICES,
@@ -73,6 +74,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", "/devices/{device_id}"): {"name": "press 7"},
     ("PUT", "/devices/{device_id}/way"): {"relay": None, "port": None},
     ("POST", "/devices/{device_id}/door"): {"state": "open"},
+    ("PUT", "/devices/{device_id}/settings"): {"values": {}},
     ("POST", "/projects/{project_id}/relays"): {"line": "none", "name": "x"},
 }
 

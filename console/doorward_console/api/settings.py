@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Router, Status
 
 from doorward_console.api.caller import device_place
 from doorward_console.api.shapes import SettingsIn, SettingsOut
@@ -23,11 +23,11 @@ def see_settings(request: HttpRequest, device_id: str) -> dict[str, Any]:
 
 
 @router.put("/devices/{device_id}/settings", response={202: SettingsOut})
-def ask_settings(request: HttpRequest, device_id: str, asked: SettingsIn) -> tuple[int, dict[str, Any]]:
+def ask_settings(request: HttpRequest, device_id: str, asked: SettingsIn) -> Status[dict[str, Any]]:
     """Ask for the whole settings document to become ``values``; the device takes it when it asks next, at its boot at the latest."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
     asking.ask_settings(device, place.user, place.who.from_address, asked.values)
-    return 202, _document(device)
+    return Status(202, _document(device))
 
 
 def _document(device: Device) -> dict[str, Any]:
