@@ -40,7 +40,7 @@ def migrate_and_fill(owner: str, password: str, project_name: str) -> None:
         project = Project.objects.create(name=project_name)
         Member.objects.create(project=project, user=user, role=Role.OWNER)
         note(project, "project.created", data=_BY | {"name": project_name})
-        note(project, "member.added", data=_BY | {"who": user.email, "role": str(Role.OWNER)})
+        note(project, "member.added", data=_BY | {"member": user.email, "role": str(Role.OWNER)})
     ensure_signer_keys(project, signer_key)
     ensure_worker_keys(project)
 
