@@ -1,13 +1,17 @@
 """What a device has to be told, when, and how often; and that two workers tell it once."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from doorward_console.fleet.models import Device
+from doorward_console.maintenance.facts import DeviceShut
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.maintenance.sessions import apply
 from doorward_console.maintenance.telling import (
     MOST_PER_NONCE,
     RESEND_AFTER_MS,
@@ -17,6 +21,7 @@ from doorward_console.maintenance.telling import (
     differs,
     is_due,
 )
+from doorward_console.times import ms_from_time
 from doorward_console.worker.rates import MOST_IN_WINDOW, WINDOW_MS, Allowances
 from doorward_protocol.revisions import NEVER, Revision
 
@@ -203,3 +208,32 @@ def test_order_when_two_workers_could_send_it_then_one_does(on_postgres: str, dj
         sent = at_once(lambda: send_signed(publish, timezone.now()), 4)
         assert sorted(sent) == [0, 0, 0, 1]
         assert published == [house.device.pk]
+
+
+@pytest.mark.real("postgres")
+def test_session_when_another_holds_its_device_then_a_fact_is_stored_without_waiting(
+    on_postgres: str, django_db_blocker: Any
+) -> None:
+    """Who turns off holds the device and then wants the session; the worker, who holds the session, never waits for it."""
+    with django_db_blocker.unblock():
+        session = live(make_house(), "closing")
+        is_held, may_go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                Device.objects.select_for_update().get(pk=session.device_id)
+                is_held.set()
+                may_go.wait(20)
+            connection.close()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert is_held.wait(10)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            assert apply(session.pk, DeviceShut(ms_from_time(timezone.now()), None))
+        finally:
+            may_go.set()
+            holder.join(10)
+            connection.close()

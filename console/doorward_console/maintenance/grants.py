@@ -111,7 +111,7 @@ def was_put(grant: int, now: datetime) -> None:
 def was_not_put(grant: int, code: str, now: datetime) -> None:
     """Note that a relay refused a grant, or could not be reached: its session has failed."""
     with transaction.atomic():
-        row = Grant.objects.select_for_update().select_related("relay", "session__project").get(pk=grant)
+        row = Grant.objects.select_for_update(of=("self",)).select_related("session__project").get(pk=grant)
         if row.state != Grant.State.SIGNED:
             return  # another worker put it, or it is being ended
         row.state, row.code = Grant.State.REFUSED, code

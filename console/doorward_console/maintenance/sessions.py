@@ -83,7 +83,8 @@ _ALARMING: Final = frozenset({"order.lower-revision", "order.other-digest", "ord
 def apply(session: str, fact: Fact) -> bool:
     """Apply one fact to one session; tells whether anything changed."""
     with transaction.atomic():
-        row = Session.objects.select_for_update().select_related("project", "device").get(pk=session)
+        # The session's row alone: whoever holds the device's row and then wants the session's would wait for us for ever.
+        row = Session.objects.select_for_update(of=("self",)).select_related("project", "device").get(pk=session)
         before = standing_of(row)
         outcome = after(before, fact)
         if outcome.standing == before:

@@ -40,6 +40,8 @@ from doorward_console.worker.rates import Allowances
 from doorward_console.worker.relay_links import RelayLinks
 
 LOG: Final = logging.getLogger("doorward.worker")
+MOST_HEARD_AGAIN: Final = 5_000
+"""Events kept while the database is away; the oldest of more are lost and sent again by those who sent them."""
 BATCH: Final = 200
 """Events taken together: records of one device in a batch are stored in one transaction and receipted once."""
 POLL_S: Final = 1.0
@@ -73,19 +75,21 @@ class Runtime:
         self._stopping = True
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped; what was being heard when the database failed is heard again."""
+        batch: list[Event] = []
         while not self._stopping:
-            batch = self._take_batch()
+            batch = [*batch, *self._take_batch()][-MOST_HEARD_AGAIN:]
             close_old_connections()
             try:
                 self.hear(batch)
                 self.round()
+                batch = []
             except OperationalError:
                 LOG.exception("the database does not answer")
                 self._begin_again()
 
     def _begin_again(self) -> None:
-        """Forget what was under way and look at everything anew: answers of this batch may be lost."""
+        """Forget what was under way and look at everything anew."""
         time.sleep(DATABASE_PAUSE_S)
         self._puts.forget_all()
         self._ends.forget_all()
