@@ -205,7 +205,7 @@ def rig_at(broker: Broker, relay: Any, folder: Path) -> Iterator[Rig]:
     rig = Rig(house, broker, folder, relay, device, worker, signer)
     try:
         device.connect(broker, folder)
-        wait_until(worker.link.is_connected, 10, "the worker's connection")
+        wait_until(worker.link.is_subscribed, 10, "the worker's connection")
         device.ask()
         wait_until(lambda: rig.device_row.ask_count >= device.count, 10, "the first ask")
         yield rig

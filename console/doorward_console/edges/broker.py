@@ -37,6 +37,8 @@ class Broker:
         self._client.reconnect_delay_set(1, LONGEST_PAUSE_S)
         self._client.max_queued_messages_set(MOST_QUEUED)
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
+        self._is_subscribed = False
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._place = (config.broker_host, config.broker_port)
@@ -55,6 +57,10 @@ class Broker:
         """Tell whether the connection stands now."""
         return self._client.is_connected()
 
+    def is_subscribed(self) -> bool:
+        """Tell whether the broker has said that it sends what devices say: before that it may be lost."""
+        return self._is_subscribed
+
     def publish(self, device: str, leaf: str, payload: bytes) -> bool:
         """Hand a message to the broker at QoS 1; False when there is no connection."""
         if not self.is_connected():
@@ -66,7 +72,10 @@ class Broker:
     ) -> None:
         if not reason.is_failure:
             client.subscribe([(all_devices(leaf), 1) for leaf in FROM_DEVICE])
-            self._tell(BrokerJoined())
+
+    def _on_subscribe(self, *_said: Any) -> None:
+        self._is_subscribed = True
+        self._tell(BrokerJoined())
 
     def _on_disconnect(
         self,
@@ -76,6 +85,7 @@ class Broker:
         _reason: ReasonCode,
         _more: Properties | None,
     ) -> None:
+        self._is_subscribed = False
         self._tell(BrokerLost())
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
