@@ -36,6 +36,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"SKIPPED {report.nodeid}: {str(reason).removeprefix('Skipped: ')}")
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix() -> None:
+    """Leave the database's name alone where tests run side by side: each process has a folder of its own for it."""
+
+
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A folder of mode 0711 that every system user can pass, and whose parents sshd accepts."""

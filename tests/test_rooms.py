@@ -112,6 +112,18 @@ def test_room_when_it_needs_third_party_code_then_it_stands_in_edges(room: str) 
     assert found == []
 
 
+def test_console_when_it_holds_a_row_then_foreign_keys_to_it_can_still_be_checked() -> None:
+    """On PostgreSQL a plain FOR UPDATE makes everyone who writes a row that names the held one wait, and so deadlock."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in ROOMS["doorward_console"].rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes(), str(path)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "select_for_update"
+        if not any(word.arg == "no_key" for word in node.keywords)
+    ]
+    assert found == []
+
+
 FOREIGN = re.compile(
     "|".join(
         (

@@ -182,6 +182,32 @@ def test_toggle_by_keyboard_alone(console: Console, visitor: Callable[..., Page]
     expect(page.get_by_role("switch")).to_be_focused()
 
 
+def test_switch_pressed_in_the_moment_it_comes_then_the_page_stays_and_so_does_the_focus(
+    console: Console, visitor: Callable[..., Page]
+) -> None:
+    """Whoever is quick presses a switch that came a moment ago: the page is not loaded anew under their fingers."""
+    page = door_page(visitor(console.house.owner.email), console)
+    page.get_by_role("switch").click()
+    page.get_by_role("button", name="Turn on").click()
+    expect(page.get_by_role("heading", name="Opening")).to_be_visible()
+    page.evaluate(PRESS_WHEN_OPEN)
+    open_door(console)
+    expect(page.get_by_role("heading", name="Closing")).to_be_visible()
+    assert page.evaluate("window.isTheSamePage")
+    expect(page.get_by_role("switch")).to_be_focused()
+
+
+PRESS_WHEN_OPEN = """() => {
+  window.isTheSamePage = true;
+  new MutationObserver((_, watching) => {
+    const fresh = document.querySelector("#switch.open");
+    if (!fresh) return;
+    watching.disconnect();
+    setTimeout(() => { fresh.focus(); fresh.click(); }, 1);
+  }).observe(document.getElementById("door-live"), { childList: true });
+}"""
+
+
 def test_dialog_stays_while_the_page_lives_on(console: Console, visitor: Callable[..., Page]) -> None:
     """What happens elsewhere does not take a half-filled dialog away."""
     page = door_page(visitor(console.house.owner.email), console)

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.facts import DeviceShut
+from doorward_console.maintenance.asking import _held
+from doorward_console.maintenance.facts import DEVICE_ACCEPTED, ORDERED, Stepped
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.maintenance.orders import ask_where_due, send_signed
 from doorward_console.maintenance.sessions import apply
@@ -211,17 +212,19 @@ def test_order_when_two_workers_could_send_it_then_one_does(on_postgres: str, dj
 
 
 @pytest.mark.real("postgres")
-def test_session_when_another_holds_its_device_then_a_fact_is_stored_without_waiting(
+def test_session_when_another_holds_its_device_then_facts_are_stored_without_waiting(
     on_postgres: str, django_db_blocker: Any
 ) -> None:
-    """Who turns off holds the device and then wants the session; the worker, who holds the session, never waits for it."""
+    """Who turns off holds the device and then wants the session; the worker, who holds the session, never waits for it.
+
+    A second change of one row in one transaction makes PostgreSQL look up its foreign keys again when it commits.
+    """
     with django_db_blocker.unblock():
-        session = live(make_house(), "closing")
+        session = live(make_house(), "opening")
         is_held, may_go = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with transaction.atomic():
-                Device.objects.select_for_update().get(pk=session.device_id)
+            with _held(session.device):
                 is_held.set()
                 may_go.wait(20)
             connection.close()
@@ -229,10 +232,13 @@ def test_session_when_another_holds_its_device_then_a_fact_is_stored_without_wai
         holder = threading.Thread(target=hold)
         holder.start()
         assert is_held.wait(10)
+        now = ms_from_time(timezone.now())
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '2s'")
-            assert apply(session.pk, DeviceShut(ms_from_time(timezone.now()), None))
+            with transaction.atomic():
+                assert apply(session.pk, Stepped(ORDERED, now))
+                assert apply(session.pk, Stepped(DEVICE_ACCEPTED, now))
         finally:
             may_go.set()
             holder.join(10)

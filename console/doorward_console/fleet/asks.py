@@ -17,7 +17,7 @@ from doorward_console.times import ms_from_time
 @transaction.atomic
 def take_ask(ask: Ask, now: datetime) -> bool:
     """Store an ask; False for a device that is unknown, blocked or not joined, and for an ask that came late."""
-    device = Device.objects.select_for_update().filter(pk=ask.device, state=Device.State.JOINED).first()
+    device = Device.objects.select_for_update(no_key=True).filter(pk=ask.device, state=Device.State.JOINED).first()
     if device is None or (ask.boot == device.boot and ask.count <= device.ask_count):
         return False
     _store_ask(device, ask, now)

@@ -96,7 +96,7 @@ def remove_device(device: Device, who: Who) -> None:
         Declined: its door is not shut.
     """
     with transaction.atomic():
-        Device.objects.select_for_update().get(pk=device.pk)
+        Device.objects.select_for_update(no_key=True).get(pk=device.pk)
         if Session.objects.filter(device=device, state__in=Session.LIVE).exists():
             raise Declined("device.door-live", "The device's door is not shut.", "Shut the door first.")
         note(device.project, "device.removed", device=device.id, data={**who.named(), "name": device.name})

@@ -33,7 +33,7 @@ def waiting_enrolments() -> list[int]:
 def certify(signer: Signer, enrolment_id: int) -> None:
     """Answer one enrolment: certified and written into the history, or refused with the code of the reason."""
     found: Enrolment | None = (
-        Enrolment.objects.select_for_update(skip_locked=True)
+        Enrolment.objects.select_for_update(no_key=True, skip_locked=True)
         .filter(id=enrolment_id, state=Enrolment.State.ASKED)
         .first()
     )

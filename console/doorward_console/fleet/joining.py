@@ -152,7 +152,7 @@ async def join(request: JoinRequest, from_address: str, wait_s: float = SIGNER_W
 def _enrol(request: JoinRequest, from_address: str, now: datetime) -> Enrolment:
     """Use the token up and hand the device's public parts to the signer."""
     token: JoinToken | None = (
-        JoinToken.objects.select_for_update()
+        JoinToken.objects.select_for_update(no_key=True)
         .filter(digest=token_digest(request.token), used_at__isnull=True, expires_at__gt=now)
         .first()
     )
@@ -190,7 +190,7 @@ def _is_somebody_else(device: Device, identity: str) -> bool:
 @transaction.atomic
 def _finish(enrolment: Enrolment) -> dict[str, Any]:
     """Take the certified parts over into the device and its chain, and build the answer."""
-    device: Device = Device.objects.select_for_update().get(id=enrolment.device_id)
+    device: Device = Device.objects.select_for_update(no_key=True).get(id=enrolment.device_id)
     if device.state == Device.State.BLOCKED:
         raise JoinRefused("join.bad-token")
     now = timezone.now()

@@ -56,7 +56,7 @@ class Taken:
 @transaction.atomic
 def take(author: str, messages: Sequence[bytes], now: datetime) -> Taken:
     """Store what ``author`` sent and give what has joined its chain; safe to repeat, in any order, by several workers."""
-    chain = Chain.objects.select_for_update().filter(author=author).first()
+    chain = Chain.objects.select_for_update(no_key=True).filter(author=author).first()
     if chain is None:
         return Taken(None, dropped=("unknown-author",) * len(messages))
     arrived, dropped = _verified(chain, messages)

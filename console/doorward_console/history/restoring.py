@@ -27,7 +27,7 @@ def open_epoch(project_id: str, by: str) -> int:
     What devices should be is kept, word for word, under new revisions; orders on their way are dropped and signed again.
     What relays have of older epochs and this console does not know of is ended at the next reconcile.
     """
-    project = Project.objects.select_for_update().get(pk=project_id)
+    project = Project.objects.select_for_update(no_key=True).get(pk=project_id)
     before: int = project.epoch
     project.epoch = highest_seen(project) + 1
     project.save(update_fields=["epoch"])

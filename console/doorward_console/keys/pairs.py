@@ -29,7 +29,7 @@ def make_pair(project: Project, who: Who) -> NewPair:
     private = Ed25519PrivateKey.generate()
     public = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=project.pk)
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         before = EngineerPair.objects.filter(project=project, replaced_at__isnull=True)
         verb = "keys.replaced" if before.update(replaced_at=timezone.now()) else "keys.made"
         pair = EngineerPair.objects.create(project=project, public_key=public.decode(), made_by=who.user)

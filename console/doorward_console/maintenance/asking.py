@@ -233,7 +233,7 @@ def _check_duration(wanted_s: int) -> None:
 def _held(device: Device) -> Iterator[None]:
     """Hold the device's row for one transaction (SQLite holds the whole file) and see its state as it is now."""
     with transaction.atomic():
-        device.state = Device.objects.select_for_update().values_list("state", flat=True).get(pk=device.pk)
+        device.state = Device.objects.select_for_update(no_key=True).values_list("state", flat=True).get(pk=device.pk)
         yield
 
 

@@ -100,7 +100,7 @@ def without_grants(now: datetime) -> int:
 def was_put(grant: int, now: datetime) -> None:
     """Note that a relay has accepted a grant."""
     with transaction.atomic():
-        row = Grant.objects.select_for_update().get(pk=grant)
+        row = Grant.objects.select_for_update(no_key=True).get(pk=grant)
         if row.put_at is None:
             row.put_at = now
             row.state = Grant.State.PUT if row.state == Grant.State.SIGNED else row.state
@@ -111,7 +111,9 @@ def was_put(grant: int, now: datetime) -> None:
 def was_not_put(grant: int, code: str, now: datetime) -> None:
     """Note that a relay refused a grant, or could not be reached: its session has failed."""
     with transaction.atomic():
-        row = Grant.objects.select_for_update(of=("self",)).select_related("session__project").get(pk=grant)
+        row = (
+            Grant.objects.select_for_update(no_key=True, of=("self",)).select_related("session__project").get(pk=grant)
+        )
         if row.state != Grant.State.SIGNED:
             return  # another worker put it, or it is being ended
         row.state, row.code = Grant.State.REFUSED, code
@@ -139,7 +141,7 @@ def was_not_ended(session: str, code: str, now: datetime) -> None:
 @transaction.atomic
 def to_reconcile(relay_id: str) -> ToReconcile:
     """List what a relay should have; the list and its sequence are of one moment."""
-    relay = Relay.objects.select_for_update().get(pk=relay_id)
+    relay = Relay.objects.select_for_update(no_key=True).get(pk=relay_id)
     live = Grant.objects.filter(relay=relay, state__in=(Grant.State.SIGNED, Grant.State.PUT), session__state__in=WANTED)
     return ToReconcile(
         relay.pk, relay.epoch, relay.sequence, tuple(live.values_list("session_id", flat=True).distinct())

@@ -52,7 +52,7 @@ def _holds_another(part: str) -> Q:
 @transaction.atomic
 def ask_if_due(device_id: str, now: datetime) -> int:
     """Ask the signer for what this device has to be told; gives how many orders were asked for."""
-    device = Device.objects.select_for_update().get(pk=device_id)
+    device = Device.objects.select_for_update(no_key=True).get(pk=device_id)
     if device.state != Device.State.JOINED or not device.nonce:
         return 0
     asked = 0
@@ -140,7 +140,7 @@ def send_signed(publish: Publish, now: datetime) -> int:
 @transaction.atomic
 def _send(order_id: str, publish: Publish, now: datetime) -> bool:
     order = (
-        Order.objects.select_for_update(skip_locked=True, of=("self",))
+        Order.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
         .select_related("device")
         .filter(pk=order_id, state=Order.State.SIGNED)
         .first()

@@ -72,7 +72,7 @@ def _asked(session: Session) -> Asked:
 
 def desire(project: Project, device: Device, part: str, body: Body, session: Session | None) -> Desired:
     """Make ``body`` what the device should be; ``session`` is null when it should be shut."""
-    held: Desired | None = Desired.objects.select_for_update().filter(device=device, part=part).first()
+    held: Desired | None = Desired.objects.select_for_update(no_key=True).filter(device=device, part=part).first()
     revision = next_revision(Revision(held.epoch, held.revision) if held else None, project.epoch)
     text = text_from_body(body)
     values = {

@@ -84,7 +84,11 @@ def apply(session: str, fact: Fact) -> bool:
     """Apply one fact to one session; tells whether anything changed."""
     with transaction.atomic():
         # The session's row alone: whoever holds the device's row and then wants the session's would wait for us for ever.
-        row = Session.objects.select_for_update(of=("self",)).select_related("project", "device").get(pk=session)
+        row = (
+            Session.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("project", "device")
+            .get(pk=session)
+        )
         before = standing_of(row)
         outcome = after(before, fact)
         if outcome.standing == before:

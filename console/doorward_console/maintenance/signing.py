@@ -67,8 +67,10 @@ def decide(signer: Signer, intent_id: int) -> None:
     found = Intent.objects.filter(id=intent_id, state=Intent.State.ASKED).first()
     if found is None:
         return
-    device = Device.objects.select_for_update().get(id=found.device_id)
-    intent = Intent.objects.select_for_update(of=("self",)).select_related("project", "by").get(id=intent_id)
+    device = Device.objects.select_for_update(no_key=True).get(id=found.device_id)
+    intent = (
+        Intent.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "by").get(id=intent_id)
+    )
     if intent.state != Intent.State.ASKED:
         return  # voided, or decided by another signer, while we waited for the device
     acts: dict[str, Callable[[Signer, Intent, Device], None]] = {
@@ -86,7 +88,9 @@ def _turn_on(signer: Signer, intent: Intent, device: Device) -> None:
     if live is not None and live.state != Session.State.CLOSING:
         _close_intent(intent, live)
         return
-    relay: Relay | None = Relay.objects.select_for_update().filter(id=device.relay_id, removed_at__isnull=True).first()
+    relay: Relay | None = (
+        Relay.objects.select_for_update(no_key=True).filter(id=device.relay_id, removed_at__isnull=True).first()
+    )
     facts = _on_facts(intent, device, relay)
     code = refusal_of_on(facts, signer.ceilings, now)
     if code is not None or relay is None:
@@ -178,7 +182,9 @@ def shut_what_has_ended(signer: Signer, desired_id: int) -> None:
     found = Desired.objects.filter(id=desired_id).first()
     if found is None:
         return
-    device = Device.objects.select_for_update(of=("self",)).select_related("project").get(id=found.device_id)
+    device = (
+        Device.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(id=found.device_id)
+    )
     held: Desired | None = Desired.objects.select_related("session").filter(id=desired_id).first()
     if held is not None and held.session is not None and held.session.state not in _OPENING:
         _shut(signer, device.project, device, held)
@@ -222,7 +228,7 @@ def _extend(signer: Signer, intent: Intent, device: Device) -> None:
     if code is not None:
         _refuse(intent, code)
         return
-    relay = Relay.objects.select_for_update().get(id=session.relay_id)
+    relay = Relay.objects.select_for_update(no_key=True).get(id=session.relay_id)
     session.ends_at = extended_end(facts, now)
     session.duration_s = remaining_s(session.ends_at, session.requested_at)
     session.save(update_fields=["ends_at", "duration_s"])
@@ -247,7 +253,9 @@ def sign_again(signer: Signer, order_id: str) -> None:
     An order to open is signed only while its session is live; a blocked device is told nothing but to shut.
     """
     order: Order | None = (
-        Order.objects.select_for_update(skip_locked=True).filter(id=order_id, state=Order.State.ASKED).first()
+        Order.objects.select_for_update(no_key=True, skip_locked=True)
+        .filter(id=order_id, state=Order.State.ASKED)
+        .first()
     )
     if order is None:
         return

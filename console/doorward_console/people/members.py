@@ -75,7 +75,7 @@ def remove_member(project: Project, member_id: int, who: Who) -> None:
 
 def _locked(project: Project, member_id: int, after: Mapping[int, str]) -> Member:
     """Lock the project's memberships and give one of them, if an owner would be left after the change."""
-    members = {one.pk: one for one in Member.objects.select_for_update().filter(project=project)}
+    members = {one.pk: one for one in Member.objects.select_for_update(no_key=True).filter(project=project)}
     if member_id not in members:
         raise Member.DoesNotExist
     if owners_left({pk: one.role for pk, one in members.items()} | dict(after)) == 0:
@@ -89,7 +89,7 @@ def _user_for(email: str, project: Project) -> tuple[User, str | None]:
 
     Whoever was shown a first password could otherwise wait until another project trusts the address with more.
     """
-    found = User.objects.select_for_update().filter(email=email).first()
+    found = User.objects.select_for_update(no_key=True).filter(email=email).first()
     if found is not None and not found.has_first_password:
         return found, None
     password = secrets.token_urlsafe(_FIRST_PASSWORD_BYTES)

@@ -51,7 +51,7 @@ def user_of_token(text: str) -> User | None:
 def end_token(who: Who, token_id: int) -> bool:
     """End one of a person's own tokens; answers no when there is no such live one."""
     with transaction.atomic():
-        live = ApiToken.objects.select_for_update().filter(user=who.user, pk=token_id, ended_at__isnull=True)
+        live = ApiToken.objects.select_for_update(no_key=True).filter(user=who.user, pk=token_id, ended_at__isnull=True)
         token: ApiToken | None = live.first()
         if token is None:
             return False
