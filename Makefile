@@ -20,8 +20,11 @@ check: install  ## Format, lint, types, rooms: under a minute
 	$(V)/mypy $(SOURCES)
 	$(V)/pytest -q tests/test_rooms.py tests/test_programs.py
 
+# Tests wait for real programs most of the time: three processes keep two cores busy.
+TEST_PROCESSES ?= 3
+
 test: install parts  ## Every test, with real parts; names what it had to skip
-	$(V)/pytest
+	$(V)/pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 PYTHONS ?= python3.10 python3.13
 DEVICE_TESTS := tests/protocol tests/agent tests/runner tests/worlds/test_device.py

@@ -18,6 +18,13 @@ settings.register_profile("doorward", deadline=None, print_blob=True)
 settings.load_profile("doorward")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process where several run, and in one process all that share the house that is built once."""
+    for item in items:
+        shares_the_house = "built_house" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("house" if shares_the_house else str(item.path)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose real parts are not installed, naming each and its package."""
     wanted = [part for mark in item.iter_markers("real") for part in mark.args]
