@@ -11,7 +11,7 @@ install: .venv/.stamp
 
 .venv/.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(V)/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,dev]'
+	$(V)/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,trial,dev]'
 	touch $@
 
 check: install  ## Format, lint, types, rooms: under a minute
@@ -33,7 +33,7 @@ pythons:  ## What runs on devices, under the oldest and the newest Python
 	set -e; for python in $(PYTHONS); do \
 	  env=.venv/$$(basename $$python); \
 	  $$python -m venv $$env; \
-	  $$env/bin/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,dev]'; \
+	  $$env/bin/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,trial,dev]'; \
 	  $$env/bin/pytest -q $(DEVICE_TESTS); \
 	done
 

@@ -12,6 +12,7 @@ from tests.parts.installed import missing
 from tests.parts.mosquitto import Broker, start_mosquitto
 from tests.parts.postgres import Postgres, start_postgres
 from tests.parts.processes import Programs
+from tests.parts.trial_broker import start_trial_broker
 
 # Examples are timed by pytest-timeout: a limit for each one fails on a busy machine and finds nothing.
 settings.register_profile("doorward", deadline=None, print_blob=True)
@@ -72,6 +73,23 @@ def root_authority() -> Authority:
 @pytest.fixture
 def broker(programs: Programs, scratch: Path) -> Broker:
     """A real Mosquitto with topic rights; replicas are ``worker-1`` and ``worker-2``."""
+    return start_mosquitto(programs, scratch / "mosquitto")
+
+
+@pytest.fixture
+def broker_kind() -> str:
+    """Which broker ``any_broker`` is; a test that is for both names both."""
+    return "mosquitto"
+
+
+@pytest.fixture
+def any_broker(broker_kind: str, programs: Programs, scratch: Path) -> Broker:
+    """A broker of the kind that is asked for."""
+    if broker_kind == "trial":
+        return start_trial_broker(programs, scratch / "broker")
+    reason = missing("mosquitto")
+    if reason is not None:
+        pytest.skip(reason)
     return start_mosquitto(programs, scratch / "mosquitto")
 
 

@@ -15,7 +15,7 @@ from doorward_protocol.orders import OpenDoor, RelayRoute
 from tests.agent.scripted import ScriptedConsole, ScriptedRunner, Seat, TunnelCa, new_id, ssh_line
 from tests.parts.files import write_whole
 from tests.parts.installed import require
-from tests.parts.mosquitto import Broker, start_mosquitto
+from tests.parts.mosquitto import Broker
 from tests.parts.ports import free_port
 from tests.parts.processes import Program, Programs
 from tests.parts.sshd import Sshd, start_sshd
@@ -132,9 +132,9 @@ def relay(programs: Programs, scratch: Path) -> Relay:
 
 
 @pytest.fixture
-def scene(programs: Programs, scratch: Path, relay: Relay) -> Iterator[Scene]:
+def scene(programs: Programs, scratch: Path, relay: Relay, any_broker: Broker) -> Iterator[Scene]:
     """A joined device; its agent is not started yet."""
-    broker = start_mosquitto(programs, scratch / "mosquitto")
+    broker = any_broker
     seat = Seat(scratch / "state")
     seat.write(broker)
     console = ScriptedConsole(seat, broker, port=free_port())

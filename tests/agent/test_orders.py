@@ -14,6 +14,8 @@ from tests.agent.conftest import Scene
 from tests.agent.scripted import new_id, now_ms, ssh_children
 from tests.parts.waiting import wait_until
 
+pytestmark = pytest.mark.parametrize("broker_kind", ["mosquitto", "trial"])
+
 
 def document(scene: Scene, **changes: object) -> bytes:
     """Sign an order whose payload has some of its fields replaced."""

@@ -1,4 +1,4 @@
-"""A real Mosquitto on loopback: TLS, client certificates, and the topic rights of docs/protocol.md §2."""
+"""Real brokers on loopback, Mosquitto first of all: TLS, client certificates, and the topic rights of docs/protocol.md §2."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ class Broker:
         root: the CA that it trusts and whose server certificate it shows.
         devices: one project's device CA, an intermediate under ``root``.
         ca_file: the root's certificate, for clients.
+        command: what is started; Mosquitto itself, or what stands in for it in a trial (``tests.parts.trial_broker``).
     """
 
     programs: Programs
@@ -26,6 +27,7 @@ class Broker:
     port: int
     root: Authority
     devices: Authority
+    command: tuple[str | Path, ...]
     host: str = "127.0.0.1"
     program: Program | None = field(default=None)
 
@@ -39,7 +41,7 @@ class Broker:
 
     def start(self) -> None:
         """Start the broker and wait until it accepts."""
-        self.program = self.programs.start(require("mosquitto"), "-c", self.folder / "mosquitto.conf", name="mosquitto")
+        self.program = self.programs.start(*self.command, name="broker")
         self.program.wait_for_port(self.port)
 
     def stop(self) -> None:
@@ -55,10 +57,10 @@ class Broker:
 
 def start_mosquitto(programs: Programs, folder: Path, replicas: Sequence[str] = ("worker-1", "worker-2")) -> Broker:
     """Write a configuration into ``folder`` and start a broker with it."""
-    require("mosquitto")
+    command = (require("mosquitto"), "-c", folder / "mosquitto.conf")
     folder.mkdir(mode=0o711, exist_ok=True)
     root = make_root()
-    broker = Broker(programs, folder, free_port(), root, root.intermediate("doorward test device CA"))
+    broker = Broker(programs, folder, free_port(), root, root.intermediate("doorward test device CA"), command)
     write_whole(folder / "root.crt", root.pem)
     root.server().write(folder, "server")
     write_whole(folder / "acl", acl(replicas))

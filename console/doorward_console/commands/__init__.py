@@ -56,6 +56,12 @@ def _broker_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", help="the system user that mosquitto runs as; default: mosquitto if there is one")
 
 
+def _broker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", default="127.0.0.1", metavar="HOST", help="address to bind, empty for all; default: %(default)s"
+    )
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
 
@@ -110,6 +116,13 @@ COMMANDS: Final[dict[str, Command]] = {
         "Write Mosquitto's configuration and topic rights",
         "doorward-console broker-config /etc/mosquitto/doorward",
         _broker_config,
+    ),
+    "broker": Command(
+        "doorward_console.commands.broker",
+        "Run a broker for a trial, where no Mosquitto is installed",
+        "doorward-console broker",
+        _broker,
+        needs_django=False,
     ),
     "roles": Command(
         "doorward_console.commands.roles",

@@ -11,14 +11,12 @@ from typing import Final
 
 from django.conf import settings
 from doorward_protocol.envelope import MAX_BYTES
-from doorward_protocol.topics import FROM_DEVICE, ROOT, TO_DEVICE
 
+from doorward_console.broker_rights import acl_text
 from doorward_console.config import Config
 from doorward_console.edges.key_files import SECRET_MODE, Owner, write_new
 from doorward_console.edges.system_users import ensure_folder, owner_named
 
-REPLICAS: Final = 8
-"""Names worker-1 to worker-8 have rights; each needs a certificate of its own to use them."""
 _OPEN_MODE: Final = 0o644
 _LARGEST_PACKET: Final = 4 * MAX_BYTES
 """An envelope of 64 KiB and its topic, with room for the next version."""
@@ -37,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_new(folder / "root-ca.pem", config.broker_ca.read_bytes(), _OPEN_MODE)
     write_new(folder / "broker.pem", (source / "broker.pem").read_bytes(), _OPEN_MODE)
     write_new(folder / "broker.key", (source / "broker.key").read_bytes(), SECRET_MODE, owner)
-    write_new(folder / "acl", text_from_rights().encode(), SECRET_MODE, owner)
+    write_new(folder / "acl", acl_text().encode(), SECRET_MODE, owner)
     text = configuration(folder, config.broker_port, arguments.user)
     write_new(folder / "mosquitto.conf", text.encode(), _OPEN_MODE)
     sys.stdout.write(f"Written: {folder}\nNext: mosquitto -c {folder}/mosquitto.conf\n")
@@ -67,11 +65,3 @@ use_identity_as_username true
 use_username_as_clientid true
 acl_file {folder}/acl
 """
-
-
-def text_from_rights() -> str:
-    """Write the topic rights: a device has its own topics, a worker has all of them."""
-    workers = [f"user worker-{number}\ntopic readwrite {ROOT}/#\n" for number in range(1, REPLICAS + 1)]
-    patterns = [f"pattern write {ROOT}/%u/{leaf}" for leaf in FROM_DEVICE]
-    patterns += [f"pattern read {ROOT}/%u/{leaf}" for leaf in TO_DEVICE]
-    return "\n".join(workers) + "\n" + "\n".join(patterns) + "\n"
