@@ -5,7 +5,7 @@ PYTHON ?= python3
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 V := .venv/bin
-SOURCES := protocol agent relay console tests
+SOURCES := protocol agent relay console examples tests
 
 install: .venv/.stamp
 

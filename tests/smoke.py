@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.house.house import LOGIN_USER, OWNER, House

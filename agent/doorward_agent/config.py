@@ -26,7 +26,8 @@ class Config:
     Attributes:
         runtime_dir: what lives as long as a boot; None takes ``/run/doorward-agent`` where the agent may write there
             (systemd makes it), else the folder ``run`` in ``state_dir``.
-        runner: how the runner is reached: ``socket`` (systemd) or ``sudo`` (``runner_command``).
+        runner: how the runner is reached: ``socket`` (systemd), ``sudo`` or, rootless, ``command`` (``runner_command``).
+        tunnel: who dials relays: ``ssh``, ``paramiko``, or ``auto``, which takes ssh where the program is.
         longest_session_s: longer orders are refused, whoever signs them.
     """
 
@@ -40,10 +41,12 @@ class Config:
     runner_pin_command: tuple[str, ...] = ("/usr/bin/doorward-runner", "pin")
     runner_nonce_file: Path = Path("/run/doorward-runner/nonce")
     runner_limit_s: int = 30
+    tunnel: str = "auto"
     ssh_program: Path = Path("/usr/bin/ssh")
     login_user: str = "remote-admin"
     longest_session_s: int = 28_800
     keepalive_s: int = 30
+    relay_keepalive_s: int = 15
     tunnel_limit_s: int = 20
     journal_max_bytes: int = 8_388_608
     firmware: str = ""
@@ -141,17 +144,19 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "state_dir": _path,
     "runtime_dir": _path,
     "user": _name,
-    "runner": _one_of("socket", "sudo"),
+    "runner": _one_of("socket", "sudo", "command"),
     "runner_socket": _path,
     "runner_command": _command,
     "runner_prepare_command": _command,
     "runner_pin_command": _command,
     "runner_nonce_file": _path,
     "runner_limit_s": _integer(1, 300),
+    "tunnel": _one_of("auto", "ssh", "paramiko"),
     "ssh_program": _path,
     "login_user": _name,
     "longest_session_s": _integer(60, 604_800),
     "keepalive_s": _integer(5, 3_600),
+    "relay_keepalive_s": _integer(1, 3_600),
     "tunnel_limit_s": _integer(2, 300),
     "journal_max_bytes": _integer(262_144, 1_073_741_824),
     "firmware": _text,

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor
@@ -64,12 +65,29 @@ class OrderedShut:
 
 
 @dataclass(frozen=True, slots=True)
+class DoorFacts:
+    """What the runner says of a door, as a record says it.
+
+    Attributes:
+        door: ``sshd`` or ``embedded``; None where a runner of the version before does not say.
+        shares_user: whoever logs in is the agent's own user, and could forge what the agent says.
+    """
+
+    door: str | None = None
+    shares_user: bool = False
+
+
+UNSAID: Final = DoorFacts()
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerReported:
     """The runner's answer to ``status``; ``code`` is set when it did not answer."""
 
     session: SessionId | None
     port: int | None
     code: str | None = None
+    facts: DoorFacts = UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,7 @@ class DoorFound:
     session: SessionId
     port: int
     deadline_ms: int | None
+    facts: DoorFacts = UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,7 @@ class DoorOpened:
     session: SessionId
     port: int
     closer: str
+    facts: DoorFacts = UNSAID
 
 
 @dataclass(frozen=True, slots=True)

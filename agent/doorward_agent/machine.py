@@ -132,7 +132,13 @@ class DoorMachine:
 
     def _adopt(self, event: DoorFound) -> None:
         """After a restart: the door is there, the tunnel is not, and only the console can say whether it is wanted."""
-        self.session = Session(event.session, door_port=event.port, port=event.port, deadline_ms=event.deadline_ms)
+        self.session = Session(
+            event.session,
+            door_port=event.port,
+            port=event.port,
+            deadline_ms=event.deadline_ms,
+            facts=event.facts,
+        )
         if event.deadline_ms is not None:
             self._do(do.StartTimer(do.DOOR_END, event.deadline_ms))
         self._do(do.StartTimer(do.DOOR_RETRY, self._now_ms))
@@ -142,7 +148,7 @@ class DoorMachine:
         self._do(do.ForwardTunnel(self._at_hand.attempt, event.port))
 
     def _note_door(self, event: DoorOpened) -> None:
-        self.session = replace(self._at_hand, door_port=event.port, port=event.port)
+        self.session = replace(self._at_hand, door_port=event.port, port=event.port, facts=event.facts)
 
     def _close_stray(self, event: DoorOpened) -> None:
         self._do(do.CloseDoor(event.session))
@@ -174,7 +180,8 @@ class DoorMachine:
     def _announce(self, _event: TunnelOpened) -> None:
         session, route = self._at_hand, self._route
         self.session = replace(session, code=None, steady_from_ms=self._now_ms + policy.STEADY_MS)
-        self._record("door.opened", {"relay": route and route.relay, "attempt": session.attempt})
+        how = {"door": session.facts.door, "shares_user": session.facts.shares_user} if session.facts.door else {}
+        self._record("door.opened", {"relay": route and route.relay, "attempt": session.attempt, **how})
 
     def _fail_tunnel(self, event: TunnelFailed) -> None:
         self._fail(event.code, {"relay_code": event.relay_code} if event.relay_code else {})

@@ -11,7 +11,16 @@ from typing import Final
 from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor, RelayRoute
 
-from doorward_agent.events import DoorFailed, Ordered, OrderedShut, TunnelEnded, TunnelFailed, TunnelOpened
+from doorward_agent.events import (
+    UNSAID,
+    DoorFacts,
+    DoorFailed,
+    Ordered,
+    OrderedShut,
+    TunnelEnded,
+    TunnelFailed,
+    TunnelOpened,
+)
 
 FIRST_RETRY_MS: Final = 1_000
 LONGEST_RETRY_MS: Final = 60_000
@@ -37,6 +46,7 @@ class Session:
         port: the loopback port to propose for the door.
         deadline_ms: its end by the boot-time clock; None when that is not known.
         door_port: where the door answers; None while there is none.
+        facts: what the runner said of the door.
         attempt: number of the tunnel attempt that is under way or was last; fences late events.
         failures: attempts in a row that came to nothing.
         steady_from_ms: when the tunnel counts as steady.
@@ -52,6 +62,7 @@ class Session:
     port: int = 0
     deadline_ms: int | None = None
     door_port: int | None = None
+    facts: DoorFacts = UNSAID
     attempt: int = 0
     failures: int = 0
     steady_from_ms: int = 0

@@ -185,7 +185,9 @@ class Runtime:
                 self._edges.runner.close_door(report.session)
         elif session is None:
             self._step_door(
-                events.DoorFound(report.session, report.port or 0, self._orders.known_deadline_ms(report.session))
+                events.DoorFound(
+                    report.session, report.port or 0, self._orders.known_deadline_ms(report.session), report.facts
+                )
             )
 
     # Performing

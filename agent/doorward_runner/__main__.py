@@ -5,6 +5,8 @@
     doorward-runner [--config FILE] pin [--again]  root, at joining: pin what is on standard input
     doorward-runner [--config FILE] clear        root, at boot: end what is left
 
+With ``rootless`` in the configuration root is the ordinary user that runs all of it.
+
 Parsed by hand: argparse would cost each opening 10 ms. Exit status 0 also for a refusal, which is an answer; 64 for a wrong
 command line, 78 for a wrong configuration (sysexits.h), 1 where pinning was refused.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from doorward_runner.config import DEFAULT_PATH, config_from_file
+from doorward_runner.edges import account
 from doorward_runner.edges.log import complain
 from doorward_runner.errors import ConfigError
 
@@ -36,15 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if find_spec("cryptography") is None:  # looked for, not loaded: only orders need it
         complain("a library is missing; install doorward[agent]")
         return os.EX_UNAVAILABLE
-    if os.geteuid() != 0:
-        complain("is the agent's root half and has to be root")
-        return os.EX_NOPERM
     return _run(path, words)
 
 
 def _run(path: Path, words: Sequence[str]) -> int:
     try:
         config = config_from_file(path)
+        if os.geteuid() != 0 and not config.rootless:
+            complain("is the agent's root half and has to be root, or has to have rootless = true in its configuration")
+            return os.EX_NOPERM
+        account.check_ourselves(config)
         if words == ["clear"]:
             from doorward_runner.runtime import clear
 

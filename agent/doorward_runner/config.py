@@ -14,6 +14,7 @@ from doorward_runner.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/doorward/runner.toml")
 CLOSERS: Final = ("auto", "systemd", "cgroup", "subreaper")
+DOORS: Final = ("auto", "sshd", "embedded")
 LONGEST_SESSION_S: Final = 7 * 24 * 3600
 """No session lasts longer than a week, whatever the file says: a door is for maintenance."""
 
@@ -23,22 +24,27 @@ class RunnerConfig:
     """What an installation may choose.
 
     Attributes:
+        rootless: run as the agent's own ordinary user, for a trial and where there is no root. Whoever logs in is then
+            that user too, so the second check is no longer out of the agent's reach; every session says so.
         state_dir: pins, counters, ended sessions, the door's host key; root's, mode 0700, survives a reboot.
         run_dir: nonces and the open door's files; root's, mode 0755, gone after a reboot. No folder above it may be
-            writable by others than root, or sshd refuses the keys in it.
+            writable by others than root, or sshd refuses the keys in it. Both are the user's own where it is rootless.
         login_user: the one account that may log in at the door.
         agent_user: the account of the agent, the only one besides root that is answered on the socket.
         longest_session_s: seconds, from 60 s to a week; the default is one working day.
         sshd: absolute path of OpenSSH's server.
+        door: which SSH server the door is; ``auto`` takes ``sshd`` where it is installed, else the embedded one.
         closer: who ends the door; ``auto`` takes the first that this machine has of the other three.
     """
 
+    rootless: bool = False
     state_dir: Path = Path("/var/lib/doorward-runner")
     run_dir: Path = Path("/run/doorward-runner")
     login_user: str = "remote-admin"
     agent_user: str = "doorward-agent"
     longest_session_s: int = 28_800
     sshd: Path = Path("/usr/sbin/sshd")
+    door: str = "auto"
     closer: str = "auto"
 
 
@@ -86,11 +92,16 @@ def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfi
     return RunnerConfig(**chosen)
 
 
+UNSAYABLE: Final = '" \\ % * ? ['
+"""What even a quoted path cannot hold in sshd_config: its quotes and escapes, its tokens, its patterns (since 10.0)."""
 _PATHS: Final = ("state_dir", "run_dir", "sshd")
+_PATH_EXPECTED: Final = f"an absolute path without control characters or any of {UNSAYABLE}"
 _EXPECTED: Final = {
-    "state_dir": "an absolute path",
-    "run_dir": "an absolute path",
-    "sshd": "an absolute path",
+    "rootless": "true or false",
+    "state_dir": _PATH_EXPECTED,
+    "run_dir": _PATH_EXPECTED,
+    "sshd": _PATH_EXPECTED,
+    "door": "one of " + ", ".join(DOORS),
     "login_user": "the name of an account other than root",
     "agent_user": "the name of an account",
     "longest_session_s": f"an integer from 60 to {LONGEST_SESSION_S} (seconds)",
@@ -98,18 +109,23 @@ _EXPECTED: Final = {
 }
 
 
+_CHOICES: Final = {"closer": CLOSERS, "door": DOORS}
+
+
 def _is_right(name: str, value: Any) -> bool:
     if name == "longest_session_s":
         return isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= LONGEST_SESSION_S
+    if name == "rootless":
+        return isinstance(value, bool)
     if not isinstance(value, str):
         return False
     if name in _PATHS:
-        return value.startswith("/") and _is_one_word(value)
-    if name == "closer":
-        return value in CLOSERS
+        return value.startswith("/") and value.isprintable() and not set(value) & set(UNSAYABLE.split())
+    if name in _CHOICES:
+        return value in _CHOICES[name]
     return _is_one_word(value) and not (name == "login_user" and value == "root")
 
 
 def _is_one_word(value: str) -> bool:
-    """Tell whether sshd_config can hold ``value`` without quoting."""
+    """Tell whether ``value`` may be an account's name in sshd_config, where a pattern would mean more than one."""
     return bool(value) and value.isascii() and value.isprintable() and not set(value) & set(" \"'\\#*?!%,@")

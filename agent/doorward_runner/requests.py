@@ -60,9 +60,9 @@ def line_from_answer(answer: Mapping[str, Any]) -> str:
     return json.dumps(answer, separators=(",", ":")) + "\n"
 
 
-def opened(session: str, port: int, closer: str, ended: str | None) -> dict[str, Any]:
-    """Answer that the door of ``session`` is open; ``ended`` is the session that had to be shut for it."""
-    return {"ok": True, "state": "open", "session": session, "port": port, "closer": closer, "ended": ended}
+def opened(found: Mapping[str, Any], ended: str | None) -> dict[str, Any]:
+    """Answer that a door is open, with what there is to say of it; ``ended`` is the session that had to be shut for it."""
+    return {"ok": True, "state": "open", **found, "ended": ended}
 
 
 def shut(session: str | None) -> dict[str, Any]:

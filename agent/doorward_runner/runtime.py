@@ -102,7 +102,7 @@ def _end_what_is_over(runner: Runner) -> None:
 def _status(runner: Runner) -> Mapping[str, Any]:
     for found in door.found_doors(runner.config.run_dir):
         if door.answers(found):
-            return {"ok": True, "state": "open", "session": found.session, "port": found.port, "version": VERSION}
+            return {"ok": True, "state": "open", **door.described(found), "version": VERSION}
     return {"ok": True, "state": "shut", "session": None, "port": None, "version": VERSION}
 
 
@@ -181,10 +181,10 @@ def _open(runner: Runner, order: Order, body: OpenDoor, port: int) -> Mapping[st
         if same.session == body.session:
             if door.answers(same):
                 door.change(same, body.login.authorized_keys, promised.ends_s)
-                return requests.opened(same.session, same.port, same.closer, ended)
+                return requests.opened(door.described(same), ended)
             _shut(runner, same, is_for_good=False)
     opened = _start(runner, body, port, promised.ends_s)
-    return requests.opened(opened.session, opened.port, opened.closer, ended)
+    return requests.opened(door.described(opened), ended)
 
 
 def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
@@ -193,7 +193,8 @@ def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
     door.check_sshd(config.sshd)
     account.check_login(config.login_user)
     door.check_port(port)
-    new = Door(door.folder_of(config.run_dir, body.session), body.session, port, closer.name, body.banner)
+    folder, shares_user = door.folder_of(config.run_dir, body.session), account.shares_user(config.login_user)
+    new = Door(folder, body.session, port, closer.name, body.banner, "sshd", shares_user)
     try:
         door.lay_out(new, _settings(runner, new), body.login.authorized_keys, ends_s)
         door.check_config(config.sshd, new)
@@ -217,6 +218,7 @@ def _settings(runner: Runner, new: Door) -> DoorSettings:
         host_key=runner.memory.host_key,
         host_certificate=certificate if certificate.exists() else None,
         has_penalties=door.knows_penalties(runner.config.sshd),
+        is_rootless=runner.config.rootless,
     )
 
 

@@ -15,6 +15,7 @@ class DoorSettings:
     Attributes:
         has_penalties: this sshd knows PerSourcePenalties (OpenSSH 9.8); every client of a door is 127.0.0.1, so one
             stranger's failures would lock out everybody.
+        is_rootless: this sshd runs as an ordinary user.
     """
 
     port: int
@@ -24,24 +25,33 @@ class DoorSettings:
     host_key: Path
     host_certificate: Path | None
     has_penalties: bool
+    is_rootless: bool
 
 
 def sshd_config_from(door: DoorSettings) -> str:
     """Write the configuration of one door."""
     lines = [
         f"ListenAddress 127.0.0.1:{door.port}",
-        f"HostKey {door.host_key}",
-        f"AuthorizedKeysFile {door.authorized_keys}",
+        f"HostKey {_quoted(door.host_key)}",
+        f"AuthorizedKeysFile {_quoted(door.authorized_keys)}",
         f"AllowUsers {door.login_user}",
         f"VersionAddendum doorward-{door.banner}",
-        f"SetEnv DOORWARD_DOOR={door.authorized_keys.parent}",  # a mark, for where no control group holds together
+        # A mark, for where no control group holds together.
+        f"SetEnv {_quoted(f'DOORWARD_DOOR={door.authorized_keys.parent}')}",
+        # An ordinary user's folders may stand below a group's or below /tmp; who else may write there could be sshd itself.
+        f"StrictModes {'no' if door.is_rootless else 'yes'}",
         *_FIXED,
     ]
     if door.host_certificate is not None:
-        lines.append(f"HostCertificate {door.host_certificate}")
+        lines.append(f"HostCertificate {_quoted(door.host_certificate)}")
     if door.has_penalties:
         lines.append("PerSourcePenalties no")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(value: object) -> str:
+    """Quote as a whole, which old and new parsers read alike; what quotes cannot hold ``config`` refuses."""
+    return f'"{value}"'
 
 
 _FIXED = (
@@ -61,7 +71,6 @@ _FIXED = (
     "AuthorizedPrincipalsFile none",
     "AuthorizedPrincipalsCommand none",
     "TrustedUserCAKeys none",
-    "StrictModes yes",
     "UsePAM no",
     # What: a shell, a command, sftp. No way through to anything else.
     "DisableForwarding yes",

@@ -4,10 +4,14 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from doorward_console.api import api
 from doorward_console.fleet.views import join_device
+from doorward_console.health import healthz, readyz, version
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/join", join_device, name="join"),
     path("api/v1/", api.urls),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("version", version, name="version"),
     path("", include("doorward_console.pages.urls")),
 ]
 

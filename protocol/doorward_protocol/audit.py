@@ -39,6 +39,7 @@ _ROWS: Final = (
     Verb("device.blocked", "console", "The device was blocked"),
     Verb("device.unblocked", "console", "The device was unblocked"),
     Verb("relay.paired", "console", "The relay was paired"),
+    Verb("relay.added", "console", "The plain relay was added"),
     Verb("relay.changed", "console", "The relay was changed"),
     Verb("relay.removed", "console", "The relay was removed"),
     Verb("settings.asked", "console", "Settings were asked for"),

@@ -55,7 +55,7 @@ _ROWS: Final = (
     Reason("runner.failed", "device maker", "The runner could not do its work: a disk that is full, or a folder that is gone.", "Look into the runner's log on the device; it names the file."),
     Reason("runner.busy", "nobody", "The runner is busy with another order.", "Nothing: the agent tries again."),
     # The tunnel did not come up
-    Reason("tunnel.no-ssh", "device maker", "There is no ssh program on this device.", "Install OpenSSH's client."),
+    Reason("tunnel.no-ssh", "device maker", "Nothing on this device can dial a relay: there is neither the ssh program nor paramiko, or not the one that its configuration asks for.", "Install OpenSSH's client; or paramiko, which doorward[agent] brings, and look at tunnel in agent.toml."),
     Reason("tunnel.unresolved", "administrator", "The relay's name cannot be resolved on the device.", "Check the relay's name on the device's page, and the device's DNS."),
     Reason("tunnel.unreachable", "administrator", "The device cannot reach the relay's address and port.", "Check that the relay runs and that the device's network lets it out to that port."),
     Reason("tunnel.host-key", "administrator", "The relay shows another host key than the one pinned in the order. Nothing was sent to it.", "Check the relay's address; if its host key was really replaced, pair the relay again."),
@@ -132,10 +132,23 @@ _ROWS: Final = (
 
 REASONS: Final = {reason.code: reason for reason in _ROWS}
 
+_AT_PLAIN_ROWS: Final = (
+    Reason("tunnel.host-key", "owner", "The relay shows another host key than the one on its page. Nothing was sent to it.", "Compare the fingerprint on the relay's page with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub on the relay; if its key was really replaced, enter the new one."),
+    Reason("tunnel.not-admitted", "administrator", "The relay's sshd does not admit this device.", "Check on the relay that the line of relay-server-<id>.key stands in ~/.ssh/authorized_keys of the user on the relay's page, that the file is that user's and mode 600, that sshd_config has PubkeyAuthentication yes, and that its clock is right."),
+    Reason("tunnel.port-refused", "administrator", "The relay's sshd refuses the port: the line does not name it, or something still holds it.", "If the port is new, download relay-server-<id>.key again and replace the line; if not, ss -ltnp on the relay shows who holds it. A dead tunnel of this device is ended by sshd's keep-alive within four minutes."),
+    Reason("relay.not-closed", "administrator", "This session's door still answers at the relay although it should be shut.", "On the relay, find the tunnel's sshd with ss -ltnp and end it; then look at the device."),
+    Reason("probe.silent", "administrator", "The relay's port is open but no door answers behind it.", "Look at the device's door: doorward-agent status. If the device is shut, a dead tunnel holds the port until sshd's keep-alive ends it."),
+    Reason("probe.other-banner", "administrator", "Something else than this session's door answers on the relay's port.", "Find the process on the relay with ss -ltnp and end it, or choose another port for the device."),
+    Reason("probe.not-public", "administrator", "The device's tunnel stands, but nothing answers at the relay's address and port.", "Set GatewayPorts yes (or clientspecified) in the relay's sshd_config, reload sshd, and turn maintenance on again; if it is set, let the port through the relay's firewall."),
+)  # fmt: skip
+"""The same codes where the relay is a plain one: nothing of ours runs there that could be asked."""
 
-def reason_of(code: str) -> Reason:
-    """Explain a code; one that this version does not know is explained as such."""
-    known = REASONS.get(code)
+AT_PLAIN_RELAY: Final = {reason.code: reason for reason in _AT_PLAIN_ROWS}
+
+
+def reason_of(code: str, *, at_plain_relay: bool = False) -> Reason:
+    """Explain a code, with the next step that fits the kind of relay; one that this version does not know is explained as such."""
+    known = (AT_PLAIN_RELAY.get(code) if at_plain_relay else None) or REASONS.get(code)
     if known is not None:
         return known
     return Reason(code, "administrator", "This version does not know that code.", "Update this side.")

@@ -20,6 +20,9 @@ from tests.parts.ports import free_port
 from tests.parts.processes import Program, Programs
 from tests.parts.sshd import Sshd, start_sshd
 
+TUNNELS = ("ssh", "paramiko")
+"""Who can dial a relay."""
+
 RELAY_OPTIONS = (
     "PermitRootLogin yes",
     "AllowTcpForwarding remote",
@@ -132,7 +135,13 @@ def relay(programs: Programs, scratch: Path) -> Relay:
 
 
 @pytest.fixture
-def scene(programs: Programs, scratch: Path, relay: Relay, any_broker: Broker) -> Iterator[Scene]:
+def tunnel() -> str:
+    """Who dials the relay; a test that is parametrized by this name runs with each."""
+    return "ssh"
+
+
+@pytest.fixture
+def scene(programs: Programs, scratch: Path, relay: Relay, any_broker: Broker, tunnel: str) -> Iterator[Scene]:
     """A joined device; its agent is not started yet."""
     broker = any_broker
     seat = Seat(scratch / "state")
@@ -142,7 +151,7 @@ def scene(programs: Programs, scratch: Path, relay: Relay, any_broker: Broker) -
     write_whole(
         scratch / "agent.toml",
         f'state_dir = "{seat.state_dir}"\nrunner = "socket"\nrunner_socket = "{runner.path}"\n'
-        f'runner_nonce_file = "{runner.nonce_file}"\n',
+        f'runner_nonce_file = "{runner.nonce_file}"\ntunnel = "{tunnel}"\n',
     )
     console.start()
     made = Scene(scratch, programs, broker, seat, console, runner, relay)

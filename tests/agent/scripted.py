@@ -20,6 +20,7 @@ import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType, load_ssh_public_key
+from doorward_agent.edges.paramiko_dialer import CHILD
 from doorward_protocol.asks import Ask, ask_from_bytes
 from doorward_protocol.envelope import decode
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
@@ -363,14 +364,21 @@ def port_of_door(port: int) -> bytes:
         return b""
 
 
-def ssh_children(pid: int) -> list[int]:
-    """Find the ssh processes whose parent is ``pid``."""
-    return [child for child in _children(pid) if _program(child) == "ssh"]
+def tunnel_children(pid: int) -> list[int]:
+    """Find the processes whose parent is ``pid`` and that hold a tunnel, whichever dialer started them."""
+    return [child for child in _children(pid) if _program(child) == "ssh" or CHILD in _words(child)]
 
 
 def _children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         yield from (int(word) for word in (task / "children").read_text().split())
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
 
 
 def _program(pid: int) -> str:

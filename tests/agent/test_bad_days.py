@@ -13,18 +13,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from doorward_protocol.revisions import Revision
 
-from tests.agent.conftest import Scene
-from tests.agent.scripted import now_ms, port_of_door, ssh_children
+from tests.agent.conftest import TUNNELS, Scene
+from tests.agent.scripted import now_ms, port_of_door, tunnel_children
 from tests.parts.certificates import key_pem
 from tests.parts.files import write_whole
 from tests.parts.ports import is_listening
 from tests.parts.processes import run
 from tests.parts.waiting import wait_until
 
+over_both = pytest.mark.parametrize("tunnel", TUNNELS)
 BANNER = b"SSH-2.0-Door\r\n"
 
 
 @pytest.mark.feature("E9")
+@over_both
 def test_agent_when_killed_while_open_then_tunnel_dies_and_a_restart_opens_the_same_session(running: Scene) -> None:
     """kill -9 frees the relay's port; the next agent finds the door, asks, and brings the session back."""
     console = running.console
@@ -41,17 +43,19 @@ def test_agent_when_killed_while_open_then_tunnel_dies_and_a_restart_opens_the_s
     assert "close" not in running.runner.verbs
 
 
+@over_both
 def test_agent_when_asked_to_end_then_children_end_and_the_door_is_left_to_its_closer(running: Scene) -> None:
     """SIGTERM ends the tunnel, says away, and leaves the session to the agent that starts next."""
     running.open()
     assert running.agent is not None
-    (ssh,) = ssh_children(running.agent.pid)
+    (child,) = tunnel_children(running.agent.pid)
     assert running.agent.end() == 0
-    assert not Path(f"/proc/{ssh}").exists()
+    assert not Path(f"/proc/{child}").exists()
     wait_until(lambda: running.console.presence[-1] == "away")
     assert running.runner.verbs == ["order"]
 
 
+@over_both
 def test_broker_when_it_goes_away_while_open_then_the_door_stays_and_the_link_comes_back(running: Scene) -> None:
     """Losing the broker shuts nothing; the agent dials again by itself and obeys OFF."""
     body = running.open()
@@ -82,6 +86,7 @@ def test_broker_when_it_goes_away_again_and_again_then_no_descriptor_or_thread_i
 
 
 @pytest.mark.threat("ends-device-alone")
+@over_both
 def test_session_when_its_end_comes_then_the_device_shuts_without_an_order(running: Scene) -> None:
     """The end is the device's own business."""
     body = running.open(ends_at=now_ms() + 3_000)
@@ -93,16 +98,17 @@ def test_session_when_its_end_comes_then_the_device_shuts_without_an_order(runni
     assert closing[0].data == {"code": "session.expired"}
 
 
+@over_both
 def test_tunnel_when_it_breaks_then_it_comes_back_with_the_same_door(running: Scene) -> None:
     """A tunnel that dies is dialled again; the runner is not called for it."""
     running.open()
     assert running.agent is not None
-    (ssh,) = ssh_children(running.agent.pid)
-    run(["/bin/kill", "-9", str(ssh)])
+    (child,) = tunnel_children(running.agent.pid)
+    run(["/bin/kill", "-9", str(child)])
     wait_until(lambda: "door.lost" in running.console.verbs())
     wait_until(lambda: port_of_door(running.console.port) == BANNER)
     assert running.runner.verbs == ["order"]
-    assert len(ssh_children(running.agent.pid)) == 1
+    assert len(tunnel_children(running.agent.pid)) == 1
 
 
 def test_runner_when_it_fails_then_the_order_signed_again_opens(running: Scene) -> None:
@@ -185,12 +191,13 @@ def test_agent_when_another_runs_then_the_second_says_so_and_ends(running: Scene
     assert running.status()["running"] is True
 
 
+@over_both
 def test_agent_when_it_logs_then_no_secret_is_among_it(running: Scene) -> None:
     """Keys, nonces and payloads stay out of the log and the argument lists."""
     body = running.open()
     assert running.agent is not None
-    (ssh,) = ssh_children(running.agent.pid)
-    seen = running.log() + Path(f"/proc/{ssh}/cmdline").read_text()
+    (child,) = tunnel_children(running.agent.pid)
+    seen = running.log() + Path(f"/proc/{child}/cmdline").read_text()
     ask = running.console.asks[-1]
     for secret in (
         ask.nonce,

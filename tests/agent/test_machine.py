@@ -122,6 +122,23 @@ def test_door_when_ordered_then_runner_and_tunnel_start_together_after_the_recor
     assert kinds == [do.StartTimer, do.WriteRecord, do.StopTimer, do.OpenDoor, do.OpenTunnel]
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_door_when_open_then_its_record_says_whether_the_log_in_shares_the_agents_user(*, is_restarted: bool) -> None:
+    """What the runner said of its door stands in door.opened, also where the agent only found the door again."""
+    facts = events.DoorFacts("embedded", shares_user=True)
+    machine = DoorMachine()
+    if is_restarted:
+        machine.step(events.DoorFound(MINE, 40_000, None, facts), NOW_MS, 0.5)
+        machine.step(ordered(), NOW_MS, 0.5)
+        machine.step(events.TimerDue(do.DOOR_RETRY), NOW_MS, 0.5)
+    else:
+        machine.step(ordered(), NOW_MS, 0.5)
+        machine.step(events.DoorOpened(MINE, 40_000, "subreaper", facts), NOW_MS, 0.5)
+    said = machine.step(events.TunnelOpened(1), NOW_MS, 0.5)
+    (record,) = [effect for effect in said if isinstance(effect, do.WriteRecord)]
+    assert (record.data["door"], record.data["shares_user"]) == ("embedded", True)
+
+
 def test_door_when_closing_then_session_is_written_down_as_ended_before_anything_ends() -> None:
     """Power loss in the middle of closing cannot bring the session back."""
     effects = machine_in(DoorState.OPEN).step(events.OrderedShut(None), NOW_MS, 0.5)

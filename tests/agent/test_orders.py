@@ -11,7 +11,7 @@ from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import SigningKey
 
 from tests.agent.conftest import Scene
-from tests.agent.scripted import new_id, now_ms, ssh_children
+from tests.agent.scripted import new_id, now_ms, tunnel_children
 from tests.parts.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("broker_kind", ["mosquitto", "trial"])
@@ -162,7 +162,7 @@ def test_order_off_when_still_opening_then_nothing_stays_open(running: Scene) ->
     running.console.shut(body.session)
     running.console.wait_for_state("SHUT")
     assert running.agent is not None
-    assert ssh_children(running.agent.pid) == []
+    assert tunnel_children(running.agent.pid) == []
     assert running.runner.session is None
 
 
@@ -170,13 +170,13 @@ def test_order_when_extended_then_runner_is_told_and_tunnel_is_untouched(running
     """A later end for the same session reaches the runner while the tunnel stays the same process."""
     body = running.open()
     assert running.agent is not None
-    before = ssh_children(running.agent.pid)
+    before = tunnel_children(running.agent.pid)
     longer = running.certified(running.console.body(body.session, ends_at=body.ends_at + 1_800_000, duration_s=5400))
     running.console.publish(running.console.order(longer))
     wait_until(lambda: running.runner.verbs == ["order", "order"])
     wait_until(lambda: running.console.asks[-1].door.revision.number == running.console.revision)
     assert running.console.asks[-1].door.state == "OPEN"
-    assert ssh_children(running.agent.pid) == before
+    assert tunnel_children(running.agent.pid) == before
 
 
 def test_order_when_another_session_is_wanted_then_the_first_gives_way(running: Scene) -> None:

@@ -20,8 +20,8 @@ from doorward_agent.events import Event
 from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 
-from tests.agent.conftest import Relay
-from tests.agent.scripted import new_id, port_of_door, private_pem, ssh_children, ssh_line
+from tests.agent.conftest import TUNNELS, Relay
+from tests.agent.scripted import new_id, port_of_door, private_pem, ssh_line, tunnel_children
 from tests.parts.files import write_whole
 from tests.parts.ports import free_port, is_listening
 from tests.parts.processes import Programs
@@ -66,14 +66,21 @@ def taken(port: int) -> socket.socket:
     return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
+@pytest.fixture(params=TUNNELS)
+def tunnel(request: pytest.FixtureRequest) -> str:
+    """Who dials: every test of the edge runs over both."""
+    return str(request.param)
+
+
 @pytest.fixture
-def bench(relay: Relay, scratch: Path) -> Iterator[Bench]:
+def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
     key = Ed25519PrivateKey.generate()
     (scratch / "state").mkdir()
     write_whole(scratch / "state" / "tunnel_key", private_pem(key), 0o600)
     (scratch / "run").mkdir()
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    edge = TunnelEdge(Config(state_dir=scratch / "state", tunnel_limit_s=2), scratch / "run", came.put)
+    config = Config(state_dir=scratch / "state", tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
+    edge = TunnelEdge(config, scratch / "run", came.put)
     door = socket.create_server(("127.0.0.1", 0))
     made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)
     relay.admit(made.session, made.port)
@@ -91,7 +98,7 @@ def test_tunnel_when_admitted_then_forward_reaches_the_door_and_end_frees_it(ben
     bench.edge.end(1)
     assert bench.next() == events.TunnelEnded(1)
     wait_until(lambda: not is_listening(bench.port))
-    assert ssh_children(os.getpid()) == []
+    assert tunnel_children(os.getpid()) == []
 
 
 def test_tunnel_when_nothing_is_open_then_end_says_ended(bench: Bench) -> None:
@@ -155,7 +162,7 @@ def test_tunnel_when_port_is_refused_then_relays_own_reason_comes_along(bench: B
         bench.dial()
         bench.edge.forward(1, bench.door_port)
         assert bench.next() == events.TunnelFailed(1, "tunnel.port-refused", "relay.port-busy")
-    assert ssh_children(os.getpid()) == []
+    assert tunnel_children(os.getpid()) == []
 
 
 def test_tunnel_when_relay_frees_the_port_then_it_is_asked_for_again(bench: Bench) -> None:
@@ -196,8 +203,8 @@ def test_tunnel_when_bind_is_given_then_relay_listens_there(bench: Bench, bind: 
 def test_tunnel_when_relay_goes_away_then_lost(bench: Bench) -> None:
     """A tunnel that breaks is said to be lost, once."""
     bench.open()
-    (ssh,) = ssh_children(os.getpid())
-    os.kill(ssh, signal.SIGKILL)
+    (child,) = tunnel_children(os.getpid())
+    os.kill(child, signal.SIGKILL)
     assert bench.next() == events.TunnelFailed(1, "tunnel.lost")
     assert bench.events.empty()
 
@@ -206,13 +213,13 @@ def test_tunnel_when_opened_anew_then_the_old_child_is_gone(bench: Bench) -> Non
     """A new attempt never leaves an older ssh behind."""
     bench.open(1)
     bench.open(2)
-    assert len(ssh_children(os.getpid())) == 1
+    assert len(tunnel_children(os.getpid())) == 1
 
 
 def test_tunnel_when_ssh_is_missing_then_its_code_says_so(relay: Relay, scratch: Path) -> None:
-    """A device without ssh is told what to install."""
+    """A device that shall dial with ssh and has none is told what to install."""
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    edge = TunnelEdge(Config(state_dir=scratch, ssh_program=scratch / "no-ssh"), scratch, came.put)
+    edge = TunnelEdge(Config(state_dir=scratch, tunnel="ssh", ssh_program=scratch / "no-ssh"), scratch, came.put)
     edge.open(Dial(1, SessionId(new_id("s")), relay.route("c"), ()))
     assert came.get(timeout=5) == events.TunnelFailed(1, "tunnel.no-ssh")
     edge.stop()

@@ -64,9 +64,13 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("POST", "/devices/{device_id}/unblock"): Right.MANAGE_DEVICES,
     ("POST", "/devices/{device_id}/door"): Right.TOGGLE,
     ("POST", "/devices/{device_id}/door/extend"): Right.TOGGLE,
+    ("POST", "/projects/{project_id}/keys/relay-file"): Right.MAKE_KEYS,
     ("POST", "/projects/{project_id}/relays"): Right.MANAGE_RELAYS,
+    ("POST", "/projects/{project_id}/relays/plain"): Right.MANAGE_RELAYS,
+    ("PUT", "/relays/{relay_id}/plain"): Right.MANAGE_RELAYS,
     ("DELETE", "/relays/{relay_id}"): Right.MANAGE_RELAYS,
 }
+_PLAIN_RELAY = {"name": "x", "host": "relay.example.com", "user": "tunnel", "ssh_host_keys": [ED25519_LINE]}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/projects/{project_id}/members"): {"email": "new@example.com", "role": "viewer"},
     ("PATCH", "/projects/{project_id}/members/{member_id}"): {"role": "owner"},
@@ -76,6 +80,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/devices/{device_id}/door"): {"state": "open"},
     ("PUT", "/devices/{device_id}/settings"): {"values": {}},
     ("POST", "/projects/{project_id}/relays"): {"line": "none", "name": "x"},
+    ("POST", "/projects/{project_id}/relays/plain"): _PLAIN_RELAY,
+    ("PUT", "/relays/{relay_id}/plain"): _PLAIN_RELAY,
 }
 
 

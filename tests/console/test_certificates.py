@@ -56,32 +56,32 @@ def now() -> datetime:
 
 def good(gate: Gate) -> str:
     return gate.authority.tunnel_certificate(
-        gate.line, device=DEVICE, session=SESSION, now=now(), ends_at=now() + timedelta(hours=1)
+        gate.line, device=DEVICE, principals=[SESSION], now=now(), ends_at=now() + timedelta(hours=1)
     )
 
 
 def other_session(gate: Gate) -> str:
     return gate.authority.tunnel_certificate(
-        gate.line, device=DEVICE, session="s-bbbbbbbbbbbbbbbb", now=now(), ends_at=now() + timedelta(hours=1)
+        gate.line, device=DEVICE, principals=["s-bbbbbbbbbbbbbbbb"], now=now(), ends_at=now() + timedelta(hours=1)
     )
 
 
 def ended(gate: Gate) -> str:
     return gate.authority.tunnel_certificate(
-        gate.line, device=DEVICE, session=SESSION, now=now(), ends_at=now() - timedelta(seconds=2)
+        gate.line, device=DEVICE, principals=[SESSION], now=now(), ends_at=now() - timedelta(seconds=2)
     )
 
 
 def not_yet(gate: Gate) -> str:
     later = now() + timedelta(minutes=6)
     return gate.authority.tunnel_certificate(
-        gate.line, device=DEVICE, session=SESSION, now=later, ends_at=later + timedelta(hours=1)
+        gate.line, device=DEVICE, principals=[SESSION], now=later, ends_at=later + timedelta(hours=1)
     )
 
 
 def other_authority(gate: Gate) -> str:
     return SshAuthority.generate().tunnel_certificate(
-        gate.line, device=DEVICE, session=SESSION, now=now(), ends_at=now() + timedelta(hours=1)
+        gate.line, device=DEVICE, principals=[SESSION], now=now(), ends_at=now() + timedelta(hours=1)
     )
 
 

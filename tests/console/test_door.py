@@ -4,6 +4,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from doorward_console.fleet.models import Relay
 from doorward_console.maintenance.door import MISSED, STEPS, door_of, steps_of
 from doorward_console.maintenance.facts import STEPS as KNOWN_STEPS
 from doorward_console.maintenance.models import Intent, Session
@@ -13,7 +14,8 @@ MS = int(NOW.timestamp() * 1000)
 
 
 def session(state: str, **given: Any) -> Session:
-    """Give a session that is in no database."""
+    """Give a session that is in no database; its relay is a managed one."""
+    given = {"relay": Relay(kind="managed")} | given
     return Session(id="s-aaaaaaaaaaaaaaaa", state=state, requested_at=NOW, **given)
 
 
@@ -89,3 +91,18 @@ def test_every_step_that_the_worker_writes_has_a_sentence() -> None:
     """No step of an opening is shown by its bare name."""
     assert set(KNOWN_STEPS) <= set(STEPS)
     assert set(MISSED) == set(STEPS)
+
+
+@pytest.mark.feature("E2")
+def test_reason_when_the_relay_is_plain_then_the_next_step_is_one_that_works_there() -> None:
+    """A plain relay knows neither grants nor doorward-relay: the same code names authorized_keys and sshd_config."""
+    steps = [{"step": "tunnel-up", "at": MS, "code": "tunnel.port-refused"}]
+    failed = session("failed", code="tunnel.not-admitted", steps=steps, relay=Relay(kind="plain"))
+    door = door_of(failed, None)
+    assert door.reason is not None
+    assert "authorized_keys" in door.reason.next
+    assert door.steps[-1].reason is not None
+    assert "relay-server-<id>.key" in door.steps[-1].reason.next
+    managed = door_of(session("failed", code="tunnel.not-admitted"), None)
+    assert managed.reason is not None
+    assert "doorward-relay status" in managed.reason.next

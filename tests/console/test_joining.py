@@ -242,7 +242,7 @@ def test_certificates_when_made_then_openssh_reads_what_was_meant(scratch: Path,
     line = make_ssh_key(scratch / "tunnel")
     ends_at = now + timedelta(hours=2)
     session, device = "s-aaaaaaaaaaaaaaaa", "d-aaaaaaaaaaaaaaaa"
-    user = authority.tunnel_certificate(line, device=device, session=session, now=now, ends_at=ends_at)
+    user = authority.tunnel_certificate(line, device=device, principals=[session], now=now, ends_at=ends_at)
     host = authority.host_certificate(line, device=device)
     seen = {}
     for name, certificate in (("user", user), ("host", host)):

@@ -31,6 +31,8 @@ RIGHTS: dict[str, tuple[str, Right]] = {
     "door-off": ("POST", Right.TOGGLE),
     "door-extend": ("POST", Right.TOGGLE),
     "relays": ("POST", Right.MANAGE_RELAYS),
+    "relays-plain": ("POST", Right.MANAGE_RELAYS),
+    "relay-plain": ("POST", Right.MANAGE_RELAYS),
     "relay-remove": ("POST", Right.MANAGE_RELAYS),
     "keys": ("POST", Right.MAKE_KEYS),
     "relay-file": ("GET", Right.MAKE_KEYS),

@@ -12,7 +12,7 @@ from typing import Final
 from doorward_agent.states import DOOR_TABLE
 from doorward_agent.tables import answers_from_table
 from doorward_protocol.audit import VERBS
-from doorward_protocol.reasons import REASONS
+from doorward_protocol.reasons import AT_PLAIN_RELAY, REASONS, Reason
 
 from tests.documents.closure import closure_lines
 from tests.documents.features import TABLES
@@ -26,7 +26,9 @@ def documents() -> Mapping[Path, str]:
     """Give every document with generated parts, as it should read now."""
     return {
         DOCS / "architecture.md": _filled("architecture.md", {"door": door()}),
-        DOCS / "protocol.md": _filled("protocol.md", {"verbs": verbs(), "reasons": reasons()}),
+        DOCS / "protocol.md": _filled(
+            "protocol.md", {"verbs": verbs(), "reasons": reasons(REASONS), "plain-reasons": reasons(AT_PLAIN_RELAY)}
+        ),
         DOCS / "threat-model.md": _filled("threat-model.md", {"threats": threats(marked_tests("threat"))}),
         DOCS / "features.md": features(marked_tests("feature")),
         DOCS / "agent-closure.txt": closure(),
@@ -66,9 +68,9 @@ def verbs() -> str:
     )
 
 
-def reasons() -> str:
-    """Give the table of reason codes."""
-    rows = [(f"`{one.code}`", one.meaning, one.next, one.move) for one in REASONS.values()]
+def reasons(known: Mapping[str, Reason]) -> str:
+    """Give a table of reason codes."""
+    rows = [(f"`{one.code}`", one.meaning, one.next, one.move) for one in known.values()]
     return _table(("code", "what happened", "next step", "whose move"), rows)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tests.house.api import Console
+from tests.house.api import Console, console_of
 from tests.house.machine import PROGRAMS, Inside, Machine
 from tests.house.network import OUTSIDE, Network
 from tests.parts.files import write_whole
@@ -144,7 +144,7 @@ class House:
 
     def _somebody(self) -> Console:
         root = self.console_machine.folder / "etc/doorward/root-ca.pem"
-        return Console(f"https://{self.address}:{self.ports.web}", root, self.network)
+        return console_of(f"https://{self.address}:{self.ports.web}", root, self.network)
 
     def person(self, email: str, role: str) -> Console:
         """Add a person to the project and sign in as that person, beside the owner."""

@@ -36,6 +36,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "useradd": Part("useradd", "passwd"),
     "nft": Part("nft", "nftables"),
     "ip": Part("ip", "iproute2"),
+    "unshare": Part("unshare", "util-linux"),
     "systemd-analyze": Part("systemd-analyze", "systemd"),
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from doorward_protocol import audit, reasons
 from doorward_protocol.audit import VERBS
-from doorward_protocol.reasons import REASONS, reason_of
+from doorward_protocol.reasons import AT_PLAIN_RELAY, REASONS, reason_of
 
 ROOMS = Path(__file__).parents[2]
 MOVES = {"owner", "administrator", "engineer", "device maker", "nobody"}
@@ -14,7 +14,9 @@ MOVES = {"owner", "administrator", "engineer", "device maker", "nobody"}
 def test_reasons_when_read_then_each_says_what_and_what_next() -> None:
     """Every failure has a code of its own, somebody whose move it is, and two whole sentences."""
     assert len(REASONS) == len(reasons._ROWS)
-    for code, reason in REASONS.items():
+    assert len(AT_PLAIN_RELAY) == len(reasons._AT_PLAIN_ROWS)
+    assert AT_PLAIN_RELAY.keys() <= REASONS.keys()
+    for code, reason in (*REASONS.items(), *AT_PLAIN_RELAY.items()):
         assert re.fullmatch(r"[a-z]+\.[a-z-]+", code)
         assert reason.move in MOVES
         assert reason.meaning.endswith(".")

@@ -1,6 +1,8 @@
 """Runners of the tests: real users, real sudo, real sshd; removed afterwards."""
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,23 @@ def _site(users: Users, closer: str) -> Iterator[Site]:
 def site(users: Users) -> Iterator[Site]:
     """A joined runner with the closer that it chooses itself."""
     yield from _site(users, "auto")
+
+
+@pytest.fixture
+def rootless_site(users: Users) -> Iterator[Site]:
+    """A joined runner without root, in a folder with spaces in its name below /tmp, where others may write."""
+    top = Path(tempfile.mkdtemp(prefix="doorward-test-", dir="/tmp"))
+    folder = top / "a folder, with 'spaces' & co"
+    folder.mkdir()
+    for path in (top, folder):
+        shutil.chown(path, users.login, users.login)
+    site = Site(folder, users.login, users.login, "subreaper", is_rootless=True)
+    try:
+        site.settle()
+        yield site
+    finally:
+        site.as_root("clear")
+        shutil.rmtree(top)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from doorward_protocol.signature import SigningKey
 
 from tests.parts.files import write_whole
 from tests.parts.installed import cgroup_root, require
+from tests.parts.ordinary import as_ordinary
 from tests.parts.ports import free_port, is_listening
 from tests.parts.processes import run
 from tests.parts.sshd import make_ssh_key
@@ -27,6 +28,7 @@ class Site:
 
     Attributes:
         config: its configuration file, fixed in sudoers' line.
+        is_rootless: runs as ``login_user``, who is the agent's user, too.
         key: the engineer's private key.
         revision: of the last order that was made.
     """
@@ -35,6 +37,7 @@ class Site:
     login_user: str
     agent_user: str
     closer: str
+    is_rootless: bool = False
     signer: SigningKey = GRANT_KEY
     revision: int = 0
     sessions: list[SessionId] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Site:
             "agent_user": self.agent_user,
             "longest_session_s": 86_400,
             "closer": self.closer,
+            "rootless": self.is_rootless,
         } | changes
         write_whole(self.config, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
 
@@ -75,8 +79,12 @@ class Site:
         assert self.pin().returncode == 0
 
     def as_root(self, *words: str, stdin: bytes = b"") -> Any:
-        """Run one of root's own commands."""
-        return run([RUNNER, "--config", self.config, *words], stdin=stdin)
+        """Run one of root's own commands, which are the ordinary user's own where that is the runner's."""
+        return run([*self._caller, RUNNER, "--config", self.config, *words], stdin=stdin)
+
+    @property
+    def _caller(self) -> list[str]:
+        return as_ordinary(self.login_user) if self.is_rootless else []
 
     def pin(self, *words: str, **changes: Any) -> Any:
         """Pin the device and the project of the test vectors."""
@@ -86,7 +94,10 @@ class Site:
     def ask(self, request: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Hand a request to the runner as the agent does and give its answer."""
         line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
-        ran = run([require("sudo"), "-n", RUNNER, "--config", self.config], stdin=line, user=self.agent_user)
+        if self.is_rootless:
+            ran = self.as_root(stdin=line)
+        else:
+            ran = run([require("sudo"), "-n", RUNNER, "--config", self.config], stdin=line, user=self.agent_user)
         assert ran.returncode == 0, ran.stderr.decode()
         answer: dict[str, Any] = json.loads(ran.stdout)
         return answer

@@ -15,15 +15,33 @@ def test_config_when_it_has_many_faults_then_all_are_named_at_once(tmp_path: Pat
     """Whoever mends the file mends it once."""
     path = write_whole(
         tmp_path / "runner.toml",
-        'state_dir = "var"\nrun_dir = 3\nsshd = "/a b"\nlogin_user = "root"\nagent_user = ""\n'
+        'state_dir = "var"\nrun_dir = 3\nsshd = "/a%b"\nrootless = 1\ndoor = "back"\nlogin_user = "root"\nagent_user = ""\n'
         'longest_session_s = true\ncloser = "none"\ncolour = "red"\n',
     )
     with pytest.raises(ConfigError) as raised:
         config_from_file(path)
     named = " ".join(raised.value.faults)
-    assert len(raised.value.faults) == 8
-    keys = ("state_dir", "run_dir", "sshd", "login_user", "agent_user", "longest_session_s", "closer", "colour")
+    assert len(raised.value.faults) == 10
+    keys = (
+        "state_dir",
+        "run_dir",
+        "sshd",
+        "login_user",
+        "agent_user",
+        "longest_session_s",
+        "closer",
+        "colour",
+        "rootless",
+        "door",
+    )
     assert all(key in named for key in keys)
+
+
+@pytest.mark.parametrize("name", ["a b", "jürgen's", "#1, @home!"])
+def test_config_when_a_path_has_odd_characters_then_it_may(tmp_path: Path, name: str) -> None:
+    """Quotes hold them in sshd_config; only what quotes cannot hold is refused."""
+    path = write_whole(tmp_path / "runner.toml", f'run_dir = "/srv/{name}"\n')
+    assert config_from_file(path).run_dir == Path("/srv") / name
 
 
 @pytest.mark.parametrize("text", ["state_dir = ", "\xff"])

@@ -23,7 +23,7 @@ ACTIVATE: Final = Path("/usr/bin/systemd-socket-activate")
 """Listens and starts a program for each connection; works also where systemd is not the init system."""
 
 AS_AGENT: Final = """
-import json, os, pwd, queue, sys
+import dataclasses, json, os, pwd, queue, sys
 from pathlib import Path
 from doorward_agent.config import Config
 from doorward_agent.edges.runner import RunnerEdge
@@ -39,7 +39,7 @@ elif verb == "close":
 else:
     edge.report()
 said = heard.get(timeout=40)
-print(json.dumps([type(said).__name__, {name: getattr(said, name) for name in said.__slots__}]))
+print(json.dumps([type(said).__name__, dataclasses.asdict(said)]))
 """
 """Becomes another user for good after loading: the tests' interpreter may stand where that user cannot start it."""
 
@@ -80,10 +80,12 @@ def test_runner_when_behind_its_socket_then_the_agent_opens_sees_and_closes_a_do
 ) -> None:
     """Order, status and close go over the socket, each to a runner of its own; an engineer gets in meanwhile and not after."""
     session, port, agent = site.new_session(), free_port(), site.agent_user
-    assert ask_as(agent, runner_socket, "status") == ["RunnerReported", {"session": None, "port": None, "code": None}]
+    _, shut = ask_as(agent, runner_socket, "status")
+    assert (shut["session"], shut["port"], shut["code"]) == (None, None, None)
     order = json.dumps(site.envelope(site.body(session))).encode()
     name, opened = ask_as(agent, runner_socket, "open", session, port=port, order=order)
     assert (name, opened["session"], opened["port"]) == ("DoorOpened", session, port), opened
+    assert opened["facts"] == {"door": "sshd", "shares_user": False}
     with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
         assert stream.makefile("rb").readline().rstrip().endswith(f"doorward-{BANNER}".encode())
     ran = site.ssh(port, "id -un")

@@ -34,14 +34,16 @@ def _die_with(parent: int) -> None:
         os._exit(127)
 
 
-def start_dying_with_us(command: Sequence[str], folder: Path, *, output: int) -> subprocess.Popen[bytes]:
+def start_dying_with_us(
+    command: Sequence[str], folder: Path, *, output: int, source: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """Start a program in ``folder`` that is killed when this process dies in whatever way; raises OSError."""
     parent = os.getpid()
     return subprocess.Popen(
         command,
         cwd=folder,
         env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
+        stdin=source,
         stdout=output,
         preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509  no other way to set it; _die_with takes no lock
         close_fds=True,

@@ -1,4 +1,4 @@
-"""The runner: one JSON line to it, one line back, over its socket or as the one command that sudoers allows.
+"""The runner: one JSON line to it, one line back, over its socket or as a command (the one that sudoers allows).
 
 Calls are worked off by one thread, in their order, so a close never overtakes an open. The runner may live on after its
 answer (it is then a door's closer); its end is not waited for, and it does not hang on the agent's life.
@@ -22,7 +22,7 @@ from doorward_protocol.ids import SessionId
 from doorward_agent.config import Config
 from doorward_agent.contracts import Post
 from doorward_agent.errors import RunnerRefused, Unavailable
-from doorward_agent.events import DoorClosed, DoorFailed, DoorNotClosed, DoorOpened, Event, RunnerReported
+from doorward_agent.events import DoorClosed, DoorFacts, DoorFailed, DoorNotClosed, DoorOpened, Event, RunnerReported
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class RunnerEdge:
         except (Unavailable, RunnerRefused) as error:
             _log.warning("runner did not open session=%s code=%s error=%s", session, error.code, error)
             return DoorFailed(session, error.code)
-        return DoorOpened(session, int(answer.get("port") or port), str(answer.get("closer")))
+        return DoorOpened(session, int(answer.get("port") or port), str(answer.get("closer")), _facts(answer))
 
     def _close(self, session: SessionId) -> Event:
         try:
@@ -103,7 +103,7 @@ class RunnerEdge:
             return RunnerReported(None, None, error.code)
         if answer.get("state") != "open" or not isinstance(answer.get("session"), str):
             return RunnerReported(None, None)
-        return RunnerReported(SessionId(answer["session"]), int(answer.get("port") or 0))
+        return RunnerReported(SessionId(answer["session"]), int(answer.get("port") or 0), None, _facts(answer))
 
     def _ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
@@ -136,6 +136,11 @@ class RunnerEdge:
             raise Unavailable("runner.unavailable", str(error)) from None
         with process.stdout as stdout:
             return _read_line(stdout.fileno(), lambda size: os.read(stdout.fileno(), size), deadline_s)
+
+
+def _facts(answer: Mapping[str, Any]) -> DoorFacts:
+    door = answer.get("door")
+    return DoorFacts(str(door)[:20] if door else None, answer.get("shares_user") is True)
 
 
 def _over_socket(path: Path, line: bytes, deadline_s: float) -> bytes:

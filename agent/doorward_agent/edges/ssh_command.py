@@ -12,6 +12,8 @@ from typing import Final
 
 from doorward_protocol.orders import Forward, RelayRoute
 
+from doorward_agent.config import Config
+
 CONTROL: Final = "control"
 KNOWN_HOSTS: Final = "known_hosts"
 CERTIFICATE: Final = "certificate.pub"
@@ -38,8 +40,6 @@ _ALWAYS: Final = (
     "KexAlgorithms=^curve25519-sha256,curve25519-sha256@libssh.org",
     # AES-GCM carries 40 % more than ChaCha20 for the same CPU on both ends.
     "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com",
-    # A dead relay is noticed after 45 s: three answers missed.
-    "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
     "ExitOnForwardFailure=yes",
     "ForwardAgent=no",
@@ -52,18 +52,20 @@ _ALWAYS: Final = (
 )
 
 
-def dial_command(program: Path, key: Path, route: RelayRoute, limit_s: int) -> Sequence[str]:
+def dial_command(config: Config, route: RelayRoute) -> Sequence[str]:
     """Build the master: it logs in, opens the control socket, and carries nothing yet."""
     types = ",".join(dict.fromkeys(algorithm for line in route.host_keys for algorithm in _algorithms(line)))
     own = (
-        f"IdentityFile={key}",
+        # Read as a line of ssh_config: the folder may have spaces in its name.
+        f'IdentityFile="{config.state_dir / "tunnel_key"}"',
         f"HostKeyAlias={route.relay}",
         f"HostKeyAlgorithms={types}",
-        f"ConnectTimeout={limit_s}",
+        f"ConnectTimeout={config.tunnel_limit_s}",
+        f"ServerAliveInterval={config.relay_keepalive_s}",
     )
     options = [word for option in (*_ALWAYS, *own) for word in ("-o", option)]
     target = ("-p", str(route.port), "-l", route.user, "--", route.host)
-    return (str(program), "-F", "none", "-N", "-M", "-S", CONTROL, *options, *target)
+    return (str(config.ssh_program), "-F", "none", "-N", "-M", "-S", CONTROL, *options, *target)
 
 
 def forward_command(program: Path, forward: Forward, door_port: int, host: str) -> Sequence[str]:

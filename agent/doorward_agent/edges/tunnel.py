@@ -1,9 +1,8 @@
-"""The tunnel: the ``ssh`` program as a child, told what to do through its control socket.
+"""The tunnel: a child that dials the relay, watched and ended by one thread.
 
-One thread forks, watches and ends the child, and lives as long as the agent (the child's death signal is tied to it). No
-debug text is read: the control socket's appearance says that the relay admitted us, exit statuses say whether a
-forward was granted, and what went wrong is found out afterwards by asking the resolver, the relay's TCP port and the
-list of host keys that were seen.
+The thread lives as long as the agent, as the child's death signal is tied to it. Who dials, ``ssh`` or paramiko, is chosen for
+each dial (``dialling``); what happens when is the same: dialled, admitted, forwards granted, lost. What went wrong is asked
+of the connection, and where that met nobody, of the resolver and the relay's TCP port.
 """
 
 import binascii
@@ -13,30 +12,27 @@ import logging
 import os
 import queue
 import select
-import shutil
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from doorward_protocol.orders import Forward
+
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial, Post
-from doorward_agent.edges import children, ssh_command
-from doorward_agent.edges.files import write_whole
+from doorward_agent.edges import children
+from doorward_agent.edges.dialling import Connection, dialer_for
+from doorward_agent.edges.reachability import reachability
 from doorward_agent.events import TunnelEnded, TunnelFailed, TunnelOpened
 
 _log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.004
-"""How often the control socket is looked for while the relay is dialled; a whole dial takes some 150 ms."""
+"""How often a connection that has nothing to watch is looked at while it dials; a whole dial takes some 150 ms."""
 SLOW_POLL_S: Final = 0.05
 QUICK_S: Final = 1.0
-COMMAND_LIMIT_S: Final = 10.0
-CHECK_LIMIT_S: Final = 3.0
 STOP_LIMIT_S: Final = 3.0
 FORWARD_TRIES: Final = 3
 """The relay frees our port for us; that it is taken again by the time we ask happens to nobody twice."""
@@ -44,10 +40,10 @@ FORWARD_TRIES: Final = 3
 
 @dataclass(slots=True)
 class _Child:
-    """The one ssh that is under way."""
+    """The one child that is under way."""
 
     dial: Dial
-    process: subprocess.Popen[bytes]
+    connection: Connection
     started_s: float
     pidfd: int | None
     is_admitted: bool = False
@@ -92,7 +88,7 @@ class _Mailbox:
 
 
 class TunnelEdge:
-    """``contracts.Tunnel`` on OpenSSH's client."""
+    """``contracts.Tunnel`` on child processes."""
 
     def __init__(self, config: Config, runtime_dir: Path, post: Post) -> None:
         self._config = config
@@ -146,43 +142,34 @@ class TunnelEdge:
         if child is None:
             select.select([self._mailbox.ends[0]], [], [])
             return
-        watched = [self._mailbox.ends[0]] + ([] if child.pidfd is None else [child.pidfd])
+        news = () if child.is_admitted else child.connection.watched
+        watched = [self._mailbox.ends[0], *news, *([] if child.pidfd is None else [child.pidfd])]
         select.select(watched, [], [], _pause_s(child))
         self._advance(child)
 
     def _dial(self, dial: Dial) -> None:
         self._end_child()
-        try:
-            self._prepare(dial)
-            command = ssh_command.dial_command(
-                self._config.ssh_program, self._config.state_dir / "tunnel_key", dial.route, self._config.tunnel_limit_s
-            )
-            process = children.start_dying_with_us(command, self._folder, output=subprocess.DEVNULL)
-        except (OSError, ValueError, binascii.Error) as error:
-            _log.error("ssh not started attempt=%s error=%s", dial.attempt, error)
-            code = "tunnel.unreachable" if self._config.ssh_program.exists() else "tunnel.no-ssh"
-            self._post(TunnelFailed(dial.attempt, code))
+        dialer = dialer_for(self._config, self._folder)
+        if dialer is None:
+            self._post(TunnelFailed(dial.attempt, "tunnel.no-ssh"))
             return
-        self._child = _Child(dial, process, time.monotonic(), _pidfd(process.pid))
+        try:
+            connection = dialer.dial(dial)
+        except (OSError, ValueError, binascii.Error) as error:
+            _log.error("dial not started attempt=%s error=%s", dial.attempt, error)
+            self._post(TunnelFailed(dial.attempt, "tunnel.unreachable"))
+            return
+        pid = connection.process.pid
+        self._child = _Child(dial, connection, time.monotonic(), _pidfd(pid))
         with contextlib.suppress(OSError):
-            children.remember(self._pid_file, process.pid)
-
-    def _prepare(self, dial: Dial) -> None:
-        """Write what ssh reads; a control socket left by another master would make this one run without control."""
-        (self._folder / ssh_command.CONTROL).unlink(missing_ok=True)
-        shutil.rmtree(self._folder / ssh_command.SEEN, ignore_errors=True)
-        write_whole(
-            self._folder / ssh_command.KNOWN_HOSTS, ssh_command.known_hosts_text(dial.route).encode(), durable=False
-        )
-        certificate = dial.route.certificate.encode() + b"\n"
-        write_whole(self._folder / ssh_command.CERTIFICATE, certificate, durable=False)
+            children.remember(self._pid_file, pid)
 
     def _advance(self, child: _Child) -> None:
-        if child.process.poll() is not None:
-            self._fail("tunnel.lost" if child.is_admitted else self._diagnosis(child.dial))
+        if child.connection.process.poll() is not None:
+            self._fail("tunnel.lost" if child.is_admitted else _diagnosis(child))
             return
         if not child.is_admitted:
-            child.is_admitted = (self._folder / ssh_command.CONTROL).exists()
+            child.is_admitted = child.connection.is_admitted()
             if not child.is_admitted and time.monotonic() - child.started_s > self._config.tunnel_limit_s:
                 self._fail("tunnel.timeout")
                 return
@@ -191,37 +178,12 @@ class TunnelEdge:
 
     def _ask_for_forwards(self, child: _Child, port: int) -> None:
         for forward in child.dial.forwards:
-            relay_code = self._ask_for(
-                child, ssh_command.forward_command(self._config.ssh_program, forward, port, child.dial.route.host)
-            )
+            relay_code = _refusal(child.connection, forward, port)
             if relay_code is not None:
                 self._fail("tunnel.port-refused", relay_code)
                 return
         child.is_up = True
         self._post(TunnelOpened(child.dial.attempt))
-
-    def _ask_for(self, child: _Child, command: Sequence[str]) -> str | None:
-        """Ask until the forward is granted (None) or the relay gives another reason than an old connection."""
-        relay_code = ""
-        for _ in range(FORWARD_TRIES):
-            status, _output = children.run_briefly(command, self._folder, COMMAND_LIMIT_S)
-            if status == 0:
-                return None
-            relay_code = self._hello(child)
-            if relay_code != "relay.port-freed":
-                break
-        return relay_code
-
-    def _hello(self, child: _Child) -> str:
-        """Ask the relay why; one that does not say (a plain relay) gives an empty code."""
-        command = ssh_command.hello_command(self._config.ssh_program, child.dial.route.host)
-        _status, output = children.run_briefly(command, self._folder, COMMAND_LIMIT_S)
-        try:
-            answer = json.loads(output[:4096].partition(b"\n")[0])
-        except ValueError:
-            return ""
-        code = answer.get("code") if isinstance(answer, dict) else None
-        return code if isinstance(code, str) and code.startswith("relay.") and len(code) <= 60 else ""
 
     def _fail(self, code: str, relay_code: str | None = None) -> None:
         child = self._child
@@ -233,47 +195,45 @@ class TunnelEdge:
     def _end_child(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            children.end(child.process)
+            children.end(child.connection.process)
+            child.connection.close()
             if child.pidfd is not None:
                 os.close(child.pidfd)
             self._pid_file.unlink(missing_ok=True)
 
-    def _diagnosis(self, dial: Dial) -> str:
-        """Say why ssh ended before the relay admitted us."""
-        seen = self._folder / ssh_command.SEEN
-        if seen.exists():
-            pins = (ssh_command.fingerprint_of_key(line) for line in dial.route.host_keys)
-            return "tunnel.not-admitted" if any((seen / pin).is_dir() for pin in pins) else "tunnel.host-key"
-        return _reachability(dial.route.host, dial.route.port)
+
+def _refusal(connection: Connection, forward: Forward, port: int) -> str | None:
+    """Ask until the forward is granted (None) or the relay gives another reason than an old connection."""
+    relay_code = ""
+    for _ in range(FORWARD_TRIES):
+        if connection.ask(forward, port):
+            return None
+        relay_code = _relay_code(connection.hello())
+        if relay_code != "relay.port-freed":
+            break
+    return relay_code
 
 
-def _reachability(host: str, port: int) -> str:
-    """Say how far one gets towards an address where no host key was shown."""
+def _relay_code(said: bytes) -> str:
+    """Read the relay's reason; one that does not say (a plain relay) gives an empty code."""
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return "tunnel.unresolved"
-    for family, kind, protocol, _name, address in addresses:
-        with socket.socket(family, kind, protocol) as connection:
-            connection.settimeout(CHECK_LIMIT_S)
-            if connection.connect_ex(address) == 0:
-                return _greeting(connection)
-    return "tunnel.unreachable"
+        answer = json.loads(said[:4096].partition(b"\n")[0])
+    except ValueError:
+        return ""
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return code if isinstance(code, str) and code.startswith("relay.") and len(code) <= 60 else ""
 
 
-def _greeting(connection: socket.socket) -> str:
-    """Say what is wrong with a port that accepts: an SSH server with no kind of host key that was pinned is another one."""
-    try:
-        return "tunnel.host-key" if connection.recv(4) == b"SSH-" else "tunnel.unreachable"
-    except TimeoutError:
-        return "tunnel.timeout"
-    except OSError:
-        return "tunnel.unreachable"
+def _diagnosis(child: _Child) -> str:
+    """Say why a child ended before the relay admitted us."""
+    route = child.dial.route
+    return child.connection.diagnosis() or reachability(route.host, route.port)
 
 
 def _pause_s(child: _Child) -> float | None:
     if not child.is_admitted:
-        return POLL_S if time.monotonic() - child.started_s < QUICK_S else SLOW_POLL_S
+        is_quick = not child.connection.watched and time.monotonic() - child.started_s < QUICK_S
+        return POLL_S if is_quick else SLOW_POLL_S
     return None if child.pidfd is not None else SLOW_POLL_S * 10
 
 

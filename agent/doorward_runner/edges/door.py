@@ -5,12 +5,13 @@ that whoever comes after a killed runner finds what to end. How the processes ar
 """
 
 import json
+import os
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from doorward_protocol.ids import SessionId, is_id
 
@@ -31,6 +32,8 @@ class Door:
     Attributes:
         closer: the name of the one who ends it.
         banner: what its version line ends with.
+        kind: ``sshd`` or ``embedded``.
+        shares_user: whoever logs in is the agent's own user.
     """
 
     folder: Path
@@ -38,6 +41,8 @@ class Door:
     port: int
     closer: str
     banner: str
+    kind: str = "sshd"
+    shares_user: bool = False
 
     @property
     def config(self) -> Path:
@@ -65,14 +70,32 @@ def _door_in(folder: Path) -> Door:
     if text is None:
         return Door(folder, session, 0, "", "")
     source = json.loads(text)
-    return Door(folder, session, source["port"], source["closer"], source["banner"])
+    kind, shares_user = source.get("door", "sshd"), source.get("shares_user", False)  # a door of the version before
+    return Door(folder, session, source["port"], source["closer"], source["banner"], kind, shares_user)
+
+
+def described(door: Door) -> dict[str, Any]:
+    """Say what the agent is told of an open door (protocol.md §10)."""
+    return {
+        "session": door.session,
+        "port": door.port,
+        "closer": door.closer,
+        "door": door.kind,
+        "shares_user": door.shares_user,
+    }
 
 
 def lay_out(door: Door, settings: DoorSettings, keys: tuple[str, ...], ends_s: float) -> None:
     """Write a door's files."""
     door.folder.mkdir(mode=0o755)
     door.folder.chmod(0o755)
-    document = {"port": door.port, "closer": door.closer, "banner": door.banner}
+    document = {
+        "port": door.port,
+        "closer": door.closer,
+        "banner": door.banner,
+        "door": door.kind,
+        "shares_user": door.shares_user,
+    }
     files.write(door.folder / "door.json", json.dumps(document) + "\n", mode=0o600)
     write_end(door.folder, ends_s)
     write_keys(door, keys)
@@ -104,7 +127,7 @@ def check_sshd(sshd: Path) -> None:
     """Refuse with ``door.no-sshd``; make the folder that sshd wants."""
     if not sshd.is_file():
         raise Refused("door.no-sshd", str(sshd))
-    if _PRIVILEGE_SEPARATION.parent.is_dir():
+    if os.geteuid() == 0 and _PRIVILEGE_SEPARATION.parent.is_dir():
         _PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
 
 

@@ -1,6 +1,6 @@
-"""Files of root's: written whole, flushed and renamed, with their mode from the first byte on.
+"""Files of root's, or of whom a rootless runner runs as: written whole, flushed and renamed, with their mode from the first byte on.
 
-Also the lock by which one runner at a time decides, and the check that nobody but root can write where we keep things.
+Also the lock by which one runner at a time decides, and the check that nobody else can write where we keep things.
 """
 
 import fcntl
@@ -62,14 +62,15 @@ def read(path: Path) -> str | None:
 
 
 def prepare_folder(folder: Path, *, mode: int) -> None:
-    """Make ``folder`` where it is missing; raises ConfigError when others than root could write there."""
+    """Make ``folder`` where it is missing; raises ConfigError when others than ourselves could write there."""
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
         raise ConfigError([f"{folder}: cannot be made: {error}"]) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
-        raise ConfigError([f"{folder}: must be a folder of root's that nobody else can write to"])
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        whose = "root's" if os.geteuid() == 0 else "this user's own"
+        raise ConfigError([f"{folder}: must be a folder of {whose} that nobody else can write to"])
     if stat.S_IMODE(found.st_mode) != mode:
         folder.chmod(mode)
 

@@ -60,7 +60,10 @@ def read_line(descriptor: int, most: int, within_s: float) -> bytes | None:
 
 
 def _may_ask(agent_user: str) -> bool:
-    """Tell whether root or the agent is at the other end; sudoers has answered that where it is no socket (unix(7))."""
+    """Tell whether root, the agent or we ourselves are at the other end (unix(7)).
+
+    Where it is no socket, sudoers has answered that; rootless, only our own user could have started us.
+    """
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
         return True
     with socket.socket(fileno=os.dup(0)) as peer:
@@ -69,6 +72,6 @@ def _may_ask(agent_user: str) -> bool:
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid: int = struct.unpack("3i", credentials)[1]
     try:
-        return uid in (0, pwd.getpwnam(agent_user).pw_uid)
+        return uid in (0, os.geteuid(), pwd.getpwnam(agent_user).pw_uid)
     except KeyError:
-        return uid == 0
+        return uid in (0, os.geteuid())

@@ -5,6 +5,7 @@ everything in the unit. ``RuntimeMaxSec`` is the outer wall, which even a keeper
 session's own end is the keeper's, because a unit's limit cannot be moved while it runs and a session's end can.
 """
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -26,8 +27,8 @@ class SystemdCloser:
     name = "systemd"
 
     def is_possible(self) -> bool:
-        """Tell whether systemd is the init system (sd_booted(3))."""
-        return Path("/run/systemd/system").is_dir()
+        """Tell whether systemd is the init system (sd_booted(3)), and would start a unit of the system's for us."""
+        return os.geteuid() == 0 and Path("/run/systemd/system").is_dir()
 
     def start(self, opening: Opening) -> None:
         """Start the unit."""

@@ -8,6 +8,7 @@ from ninja import Router
 
 from doorward_console.api.caller import caller_of, project_place
 from doorward_console.api.shapes import (
+    FileOut,
     KeysIn,
     KeysOut,
     MemberIn,
@@ -20,7 +21,7 @@ from doorward_console.api.shapes import (
 )
 from doorward_console.fleet.ssh_lines import device_key_name, relay_key_name
 from doorward_console.keys.pairs import live_pair, make_pair
-from doorward_console.keys.relay_file import ports_from_text, relay_file_of, usual_ports
+from doorward_console.keys.relay_file import hand_out, ports_from_text, usual_ports
 from doorward_console.people import members as changing
 from doorward_console.people.models import Member
 from doorward_console.people.projects import rules_of, set_rules
@@ -104,13 +105,21 @@ def make_keys(request: HttpRequest, project_id: str, asked: KeysIn, response: Ht
     place = project_place(request, project_id, Right.MAKE_KEYS)
     project = place.project
     ports = ports_from_text(asked.ports) if asked.ports.strip() else usual_ports(project)
-    relay_line = relay_file_of(project, ports)
+    relay_line = hand_out(project, ports)
     made = make_pair(project, place.who)
     response["Cache-Control"] = "no-store"
     return {
         "device_key": {"name": device_key_name(project.id), "content": made.private_text},
         "relay_server_key": {"name": relay_key_name(project.id), "content": relay_line + "\n"},
     }
+
+
+@router.post("/projects/{project_id}/keys/relay-file", response=FileOut)
+def hand_out_relay_file(request: HttpRequest, project_id: str, asked: KeysIn) -> dict[str, Any]:
+    """Give the line for plain relays again, after ports were added; the pair stays as it is."""
+    project = project_place(request, project_id, Right.MAKE_KEYS).project
+    ports = ports_from_text(asked.ports) if asked.ports.strip() else usual_ports(project)
+    return {"name": relay_key_name(project.id), "content": hand_out(project, ports) + "\n"}
 
 
 def _project(member: Member) -> dict[str, Any]:

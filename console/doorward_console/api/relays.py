@@ -8,16 +8,22 @@ from ninja import Router
 
 from doorward_console.api.caller import project_place, relay_place
 from doorward_console.api.doors import reason_document
-from doorward_console.api.shapes import PairIn, RelayOut
+from doorward_console.api.shapes import PairIn, PlainRelayIn, RelayOut
 from doorward_console.fleet import changing
 from doorward_console.fleet.models import Relay
 from doorward_console.fleet.pairing import pair
+from doorward_console.fleet.plain_relays import (
+    PlainRelay,
+    add_plain_relay,
+    change_plain_relay,
+    plain_relay_from_text,
+)
 from doorward_console.fleet.queries import relays_of
 from doorward_console.people.rights import Right
 
 router = Router(tags=["relays"])
 
-_PLAIN = (
+_AS_IT_IS = (
     "id", "name", "kind", "host", "ssh_port", "tunnel_user", "control_port", "low_port", "high_port", "ssh_host_keys",
     "version", "paired_at", "seen_at", "clock_skew_ms",
 )  # fmt: skip
@@ -36,6 +42,20 @@ def pair_relay(request: HttpRequest, project_id: str, asked: PairIn) -> dict[str
     return _document(pair(place.project, asked.line, asked.name, place.user, place.who.from_address))
 
 
+@router.post("/projects/{project_id}/relays/plain", response={201: RelayOut})
+def add_plain(request: HttpRequest, project_id: str, asked: PlainRelayIn) -> dict[str, Any]:
+    """Add a relay that is any sshd, with one line in its authorized_keys and nothing of ours."""
+    place = project_place(request, project_id, Right.MANAGE_RELAYS)
+    return _document(add_plain_relay(place.project, _plain(asked), place.who))
+
+
+@router.put("/relays/{relay_id}/plain", response=RelayOut)
+def change_plain(request: HttpRequest, relay_id: str, asked: PlainRelayIn) -> dict[str, Any]:
+    """Change what is known of a plain relay; not where it is while a door is open through it."""
+    place, relay = relay_place(request, relay_id, Right.MANAGE_RELAYS)
+    return _document(change_plain_relay(relay, _plain(asked), place.who))
+
+
 @router.get("/relays/{relay_id}", response=RelayOut)
 def see_relay(request: HttpRequest, relay_id: str) -> dict[str, Any]:
     """Give one relay."""
@@ -49,6 +69,13 @@ def remove_relay(request: HttpRequest, relay_id: str) -> None:
     changing.remove_relay(relay, place.who)
 
 
+def _plain(asked: PlainRelayIn) -> PlainRelay:
+    keys = "\n".join(asked.ssh_host_keys)
+    return plain_relay_from_text(
+        name=asked.name, host=asked.host, ssh_port=asked.ssh_port, user=asked.user, host_keys=keys
+    )
+
+
 def _document(relay: Relay) -> dict[str, Any]:
     why = reason_document(reason_of(relay.code)) if relay.code else None
-    return {name: getattr(relay, name) for name in _PLAIN} | {"project": relay.project_id, "why": why}
+    return {name: getattr(relay, name) for name in _AS_IT_IS} | {"project": relay.project_id, "why": why}

@@ -209,6 +209,16 @@ class PairIn(Schema):
     name: str
 
 
+class PlainRelayIn(Schema):
+    """A relay that is any sshd: where it is, whose ``authorized_keys`` has our line, and its host keys as files show them."""
+
+    name: str
+    host: str
+    ssh_port: int = 22
+    user: str
+    ssh_host_keys: list[str]
+
+
 class KeysOut(Schema):
     """The pair in use: its public part."""
 

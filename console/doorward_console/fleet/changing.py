@@ -69,6 +69,12 @@ def _check_way(device: Device, relay: Relay | None, port: int | None, bind: str)
         )
     if relay is None or port is None:
         return
+    if relay.kind == Relay.Kind.PLAIN and bind == Device.Bind.LOOPBACK:
+        raise Declined(
+            "device.bind-plain",
+            f"{relay.name} is a plain relay: its loopback cannot be seen from here, so the door would never be green.",
+            "Let it listen on its public address, or use a relay with doorward-relay.",
+        )
     if not relay.low_port <= port <= relay.high_port:
         raise Declined(
             "device.port-range",

@@ -115,6 +115,17 @@ class Device(models.Model):
         return self.name
 
 
+class RelayLine(models.Model):
+    """Which ports stood in ``relay-server-<id>.key`` when it was last handed out: what is on the plain relays by now."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="relay_line")
+    ports = models.JSONField(default=list)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"relay line of {self.project_id}"
+
+
 class JoinToken(models.Model):
     """A one-time token for one device; only its SHA-256 is kept."""
 

@@ -5,6 +5,7 @@ A ``Row`` is a device with its door; the filters are those of the address bar, s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
@@ -89,6 +90,17 @@ def relays_of(project: Project) -> list[Relay]:
 def ports_of(relay: Relay) -> Sequence[Device]:
     """List the devices that have a port on this relay, by port."""
     return list(Device.objects.filter(relay=relay, relay_port__isnull=False).order_by("relay_port"))
+
+
+_USUAL_PORT: Final = 22001
+"""Where to begin on a relay that gives out every port: above those of well-known services."""
+
+
+def free_port_of(relay: Relay) -> int | None:
+    """Give the lowest port of a relay that no device has, as a suggestion; None when there is none left."""
+    lowest = relay.low_port if relay.low_port > 1024 else _USUAL_PORT
+    taken = set(Device.objects.filter(relay=relay, relay_port__isnull=False).values_list("relay_port", flat=True))
+    return next((port for port in range(lowest, relay.high_port + 1) if port not in taken), None)
 
 
 def live_join_token(device: Device) -> JoinToken | None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
+from django.utils import timezone
+
 from doorward_console.declined import Declined
-from doorward_console.fleet.models import Device
+from doorward_console.fleet.models import Device, Relay, RelayLine
 from doorward_console.fleet.ssh_lines import relay_server_line
 from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import public_of
@@ -17,9 +19,35 @@ _MOST_PORTS: Final = 500
 
 
 def usual_ports(project: Project) -> tuple[int, ...]:
-    """Give the ports of the project's devices, or ten to begin with."""
-    taken = Device.objects.filter(project=project, relay_port__isnull=False).values_list("relay_port", flat=True)
-    return tuple(sorted({port for port in taken if port is not None})) or _FIRST_PORTS
+    """Give the ports handed out last and those of devices at plain relays, or ten to begin with."""
+    held = last_line(project)
+    needed = {one.relay_port for one in _at_plain_relays(project) if one.relay_port is not None}
+    return tuple(sorted(needed.union(held.ports if held else ()))) or _FIRST_PORTS
+
+
+def last_line(project: Project) -> RelayLine | None:
+    """Say when the line was last handed out, and with which ports."""
+    found: RelayLine | None = RelayLine.objects.filter(project=project).first()
+    return found
+
+
+def new_since(project: Project) -> list[Device]:
+    """List the devices at plain relays whose port is not in the line that was handed out last."""
+    held = last_line(project)
+    known = set(held.ports) if held else set()
+    return [one for one in _at_plain_relays(project) if one.relay_port not in known]
+
+
+def _at_plain_relays(project: Project) -> list[Device]:
+    found = Device.objects.filter(project=project, relay__kind=Relay.Kind.PLAIN, relay_port__isnull=False)
+    return list(found.select_related("relay").order_by("relay__name", "relay_port"))
+
+
+def hand_out(project: Project, ports: Sequence[int]) -> str:
+    """Write the line and remember its ports; raises Declined like ``relay_file_of``."""
+    line = relay_file_of(project, ports)
+    RelayLine.objects.update_or_create(project=project, defaults={"ports": list(ports), "at": timezone.now()})
+    return line
 
 
 def relay_file_of(project: Project, ports: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ relay's shell would be near. Source: OpenSSH PROTOCOL.certkeys.
 import base64
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,20 +48,26 @@ class SshAuthority:
         return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
     def tunnel_certificate(
-        self, public_line: str, *, device: str, session: str, now: datetime, ends_at: datetime
+        self, public_line: str, *, device: str, principals: Sequence[str], now: datetime, ends_at: datetime
     ) -> str:
         """Certify a device's tunnel key for one session, from 5 minutes ago until the session's end.
 
+        ``principals`` has the session, by which managed relays admit; for a plain relay also the project, as its line
+        names it.
+
         Raises:
             BadPublicKey: ``public_line`` is no Ed25519, ECDSA or RSA key.
+            ValueError: no principal, which some servers take for all.
         """
+        if not principals:
+            raise ValueError("a tunnel certificate names at least one principal")
         builder = (
             SSHCertificateBuilder()
             .public_key(_public(public_line))
             .serial(secrets.randbits(63))
             .type(SSHCertificateType.USER)
             .key_id(device.encode())
-            .valid_principals([session.encode()])
+            .valid_principals([one.encode() for one in principals])
             .valid_after((now - EARLY).timestamp())
             .valid_before(ends_at.timestamp())
             .add_extension(b"permit-port-forwarding", b"")

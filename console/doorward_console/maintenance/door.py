@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from doorward_protocol.reasons import Reason, reason_of
 
+from doorward_console.fleet.models import Relay
 from doorward_console.maintenance import facts
 from doorward_console.maintenance.models import Intent, Session
 
@@ -97,7 +98,7 @@ def door_of(session: Session | None, intent: Intent | None) -> Door:
     if intent is not None and _is_a_refused_on(intent):
         return Door("failed", None, reason_of(intent.code), (_asked(intent),))
     if session is not None and session.state == Session.State.FAILED and not _is_put_aside(session, intent):
-        return Door("failed", session, reason_of(session.code), steps_of(session))
+        return Door("failed", session, _reason(session, session.code), steps_of(session))
     return Door("shut", session)
 
 
@@ -110,7 +111,7 @@ def _is_a_refused_on(intent: Intent) -> bool:
 def _live(session: Session, intent: Intent | None, waiting: Intent | None) -> Door:
     refused = intent if intent is not None and intent.state == Intent.State.REFUSED else None
     notice = reason_of(refused.code) if refused is not None and refused.at >= session.requested_at else None
-    reason = reason_of(session.code) if session.code else None
+    reason = _reason(session, session.code) if session.code else None
     if session.state == Session.State.OPEN and session.lost_at is None:
         word: Word = "open"
     elif session.state == Session.State.CLOSING:
@@ -135,15 +136,19 @@ def _is_put_aside(session: Session, intent: Intent | None) -> bool:
 def steps_of(session: Session) -> tuple[Step, ...]:
     """Read a session's steps in the order in which they happened."""
     asked = Step(ASKED, STEPS[ASKED], session.requested_at, None)
-    return (asked, *(_step(one) for one in session.steps if one.get("step") != ASKED))
+    return (asked, *(_step(session, one) for one in session.steps if one.get("step") != ASKED))
 
 
-def _step(source: Mapping[str, Any]) -> Step:
+def _reason(session: Session, code: str) -> Reason:
+    return reason_of(code, at_plain_relay=session.relay.kind == Relay.Kind.PLAIN)
+
+
+def _step(session: Session, source: Mapping[str, Any]) -> Step:
     name = str(source["step"])
     code = source.get("code")
     sentence = (MISSED if code else STEPS).get(name, name.replace("-", " ").capitalize())
     at = datetime.fromtimestamp(source["at"] / 1000, timezone.utc)
-    return Step(name, sentence, at, reason_of(code) if code else None)
+    return Step(name, sentence, at, _reason(session, code) if code else None)
 
 
 def _asked(intent: Intent) -> Step:

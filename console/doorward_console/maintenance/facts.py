@@ -46,6 +46,14 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The worker's own probe of a plain relay's port did not find this session's door there; ``code`` says what it found."""
+
+    at: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Device or relay said no, and trying again would bring the same."""
 
@@ -60,6 +68,13 @@ class DeviceShut:
 
     at: int
     code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceObeyed:
+    """The device's signed word: it was told to shut, and has written down that this session never opens again."""
+
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,18 @@ class TimePassed:
     presence_at: int
 
 
-Fact = Stepped | Answered | Silent | Refused | DeviceShut | RelayShut | RelayFailed | TimePassed
+Fact = (
+    Stepped
+    | Answered
+    | Silent
+    | Unanswered
+    | Refused
+    | DeviceShut
+    | DeviceObeyed
+    | RelayShut
+    | RelayFailed
+    | TimePassed
+)
 
 
 _STEP_OF: Final = {
@@ -104,6 +130,8 @@ _SILENT_BECAUSE: Final = {"door.lost": "tunnel.lost", "tunnel.down": "tunnel.los
 def fact_from_record(record: Record, at: int) -> Fact | None:
     """Read what a record says about its session, learned at ``at``; None where it says nothing about its state."""
     verb = record.fact.verb
+    if verb == "order.accepted" and record.fact.data.get("state") == "shut":
+        return DeviceObeyed(at)
     if verb in _STEP_OF:
         return Stepped(_STEP_OF[verb], at)
     if verb in _SILENT_BECAUSE:

@@ -42,7 +42,7 @@ def engineers_key_of(project: str) -> str | None:
 
 def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, now: datetime) -> OpenDoor:
     certificate = keys.tunnel_ca(session.project_id).tunnel_certificate(
-        device.tunnel_key, device=device.id, session=session.id, now=now, ends_at=session.ends_at
+        device.tunnel_key, device=device.id, principals=_principals(session, relay), now=now, ends_at=session.ends_at
     )
     route = RelayRoute(
         relay=RelayId(relay.id),
@@ -64,6 +64,14 @@ def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, 
         banner=session.banner,
         asked=_asked(session),
     )
+
+
+def _principals(session: Session, relay: Relay) -> tuple[str, ...]:
+    """Name whom the certificate is for: at a plain relay the whole project, which is all that its one line can name.
+
+    A managed relay's certificate does not name the project: it would be good at every plain relay of it.
+    """
+    return (session.id, session.project_id) if relay.kind == Relay.Kind.PLAIN else (session.id,)
 
 
 def _asked(session: Session) -> Asked:

@@ -12,6 +12,7 @@ from django.db import transaction
 from doorward_protocol.records import Record
 
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Relay
 from doorward_console.history.writing import note
 from doorward_console.maintenance.facts import Fact, TimePassed, fact_from_record
 from doorward_console.maintenance.models import Desired, Session
@@ -86,7 +87,7 @@ def apply(session: str, fact: Fact) -> bool:
         # The session's row alone: whoever holds the device's row and then wants the session's would wait for us for ever.
         row = (
             Session.objects.select_for_update(no_key=True, of=("self",))
-            .select_related("project", "device")
+            .select_related("project", "device", "relay")
             .get(pk=session)
         )
         before = standing_of(row)
@@ -101,7 +102,7 @@ def apply(session: str, fact: Fact) -> bool:
 
 def apply_time(now: datetime) -> int:
     """Let time pass for every session that has not ended; gives how many changed."""
-    live = Session.objects.filter(state__in=Session.LIVE).select_related("device")
+    live = Session.objects.filter(state__in=Session.LIVE).select_related("device", "relay")
     return sum(_pass_time(row, now) for row in live)
 
 
@@ -128,10 +129,12 @@ def standing_of(row: Session) -> Standing:
         closed_at=ms_from_time_or_none(row.closed_at),
         device_shut_at=ms_from_time_or_none(row.device_shut_at),
         relay_shut_at=ms_from_time_or_none(row.relay_shut_at),
+        obeyed_at=ms_from_time_or_none(row.obeyed_at),
+        is_plain=row.relay.kind == Relay.Kind.PLAIN,
     )
 
 
-_TIMES: Final = ("opened_at", "lost_at", "closing_at", "closed_at", "device_shut_at", "relay_shut_at")
+_TIMES: Final = ("opened_at", "lost_at", "closing_at", "closed_at", "device_shut_at", "relay_shut_at", "obeyed_at")
 
 
 def _store(row: Session, standing: Standing) -> None:

@@ -71,9 +71,15 @@ def place_for(request: HttpRequest, user: User, project_id: str, right: Right = 
     if member is None:
         raise Http404("There is no such project, or you are no member of it.")
     if not may(member.role, right):
-        holders = _HOLDERS[right]
-        raise PermissionDenied(f"In this project that is for {holders}; you are {_article(member.role)} {member.role}.")
+        raise PermissionDenied(
+            f"In this project that is for {holders_of(right)}; you are {_article(member.role)} {member.role}."
+        )
     return Place(member, who_asks(request, user))
+
+
+def holders_of(right: Right) -> str:
+    """Say who in a project has a right, in words that follow "for" or "ask"."""
+    return _HOLDERS[right]
 
 
 def _article(word: str) -> str:

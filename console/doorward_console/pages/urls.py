@@ -3,7 +3,18 @@
 from allauth.account.views import login, logout, password_change
 from django.urls import URLPattern, URLResolver, path
 
-from doorward_console.pages.views import devices, door, events, history, keys, members, project, relays, tokens
+from doorward_console.pages.views import (
+    devices,
+    door,
+    events,
+    history,
+    keys,
+    members,
+    plain_relays,
+    project,
+    relays,
+    tokens,
+)
 
 _PROJECT = "projects/<str:project_id>"
 _DEVICE = f"{_PROJECT}/devices/<str:device_id>"
@@ -24,7 +35,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DEVICE}/unblock/", devices.unblock, name="device-unblock"),
     path(f"{_DEVICE}/remove/", devices.remove, name="device-remove"),
     path(f"{_PROJECT}/relays/", relays.relays, name="relays"),
+    path(f"{_PROJECT}/relays/plain/", plain_relays.add, name="relays-plain"),
     path(f"{_PROJECT}/relays/<str:relay_id>/", relays.relay, name="relay"),
+    path(f"{_PROJECT}/relays/<str:relay_id>/plain/", plain_relays.change, name="relay-plain"),
     path(f"{_PROJECT}/relays/<str:relay_id>/remove/", relays.remove, name="relay-remove"),
     path(f"{_PROJECT}/keys/", keys.keys, name="keys"),
     path(f"{_PROJECT}/keys/relay-file/", keys.relay_file, name="relay-file"),

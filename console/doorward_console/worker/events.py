@@ -79,6 +79,14 @@ class RelayFailed:
     code: str
 
 
+@dataclass(frozen=True, slots=True)
+class DoorProbed:
+    """What was found where a door at a plain relay has to answer; ``code`` is None when it did."""
+
+    session: str
+    code: str | None
+
+
 Event = (
     Rung
     | BrokerJoined
@@ -90,6 +98,7 @@ Event = (
     | RelayVersion
     | RecordsCame
     | RelayFailed
+    | DoorProbed
 )
 
 

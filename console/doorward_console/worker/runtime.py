@@ -18,12 +18,13 @@ from doorward_console.fleet import relays
 from doorward_console.history import own
 from doorward_console.keys.making import WORKER_KINDS, ensure_worker_keys, projects_without
 from doorward_console.keys.opening import WorkerKeys
-from doorward_console.maintenance import grants, orders, sessions
+from doorward_console.maintenance import grants, orders, probes, sessions
 from doorward_console.times import ms_from_time
 from doorward_console.worker import hearing
 from doorward_console.worker.events import (
     BrokerJoined,
     BrokerLost,
+    DoorProbed,
     Event,
     GrantEnded,
     GrantPut,
@@ -36,6 +37,7 @@ from doorward_console.worker.events import (
     SendReceipt,
 )
 from doorward_console.worker.pauses import Pauses
+from doorward_console.worker.prober import Prober
 from doorward_console.worker.rates import Allowances
 from doorward_console.worker.relay_links import RelayLinks
 
@@ -66,6 +68,7 @@ class Runtime:
         self._broker = broker
         self._links = links
         self._allowances = Allowances()
+        self._prober = Prober(links.tell)
         self._puts, self._ends = Pauses(), Pauses()
         self._stopping = False
         self._next_second = self._next_reconcile = 0.0
@@ -87,6 +90,7 @@ class Runtime:
             except OperationalError:
                 LOG.exception("the database does not answer")
                 self._begin_again()
+        self._prober.stop()
 
     def _begin_again(self) -> None:
         """Forget what was under way and look at everything anew."""
@@ -122,6 +126,7 @@ class Runtime:
         self._end_grants(now)
         self._put_grants(now)
         orders.send_signed(self._publish_order, now)
+        self._prober.follow(probes.to_probe())
         own.chain_pending(self._keys, timezone.now())
 
     def _take_batch(self) -> list[Event]:
@@ -137,7 +142,7 @@ class Runtime:
     def _is_allowed(self, event: MessageCame, now: datetime) -> bool:
         return self._allowances.is_allowed(event.device, event.leaf, ms_from_time(now))
 
-    def _handle(self, event: Event, now: datetime) -> None:
+    def _handle(self, event: Event, now: datetime) -> None:  # noqa: C901  # one line for each event
         match event:
             case MessageCame(device, "ask", payload):
                 self._hear_ask(device, payload, now)
@@ -157,6 +162,8 @@ class Runtime:
                 relays.has_version(relay, version)
             case RelayFailed(relay, code):
                 relays.was_away(relay, code)
+            case DoorProbed(session, code):
+                probes.was_probed(session, code, now)
             case Rung() | BrokerJoined() | BrokerLost():
                 pass  # the round looks at everything
 

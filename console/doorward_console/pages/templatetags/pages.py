@@ -1,4 +1,4 @@
-"""How times, spans and the query string are written in templates.
+"""How times and spans are written in templates, and what each page of a project asks for by itself.
 
 Times are written in the viewer's zone where the browser has named it (cookie ``zone``), with UTC on hover; the script does
 the same for a first visit.
@@ -12,6 +12,9 @@ from django import template
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from doorward_console.pages import first_door as first
+from doorward_console.pages.access import Place
 
 register = template.Library()
 
@@ -79,6 +82,12 @@ def skew(ms: int) -> str:
     length = timedelta(milliseconds=abs(ms))
     text = f"{length.days:,} d {length.seconds // 3600} h" if length.days else span(length.total_seconds())
     return f"{text} {'ahead' if ms > 0 else 'behind'}"
+
+
+@register.simple_tag
+def first_door(place: Place) -> first.FirstDoor | None:
+    """Give the steps to the project's first open door, or None once there was one."""
+    return first.first_door(place)
 
 
 @register.simple_tag(takes_context=True)

@@ -1,6 +1,6 @@
 """The list of devices, and a device's page with all that is done to it but its door."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from django.contrib import messages
@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from doorward_console.declined import Declined
 from doorward_console.fleet import changing
-from doorward_console.fleet.models import Device
-from doorward_console.fleet.queries import Filter, live_join_token, relays_of, row_of, rows_of
+from doorward_console.fleet.models import Device, Relay
+from doorward_console.fleet.queries import Filter, free_port_of, live_join_token, relays_of, row_of, rows_of
 from doorward_console.history.queries import Filter as HistoryFilter
 from doorward_console.history.queries import lines
 from doorward_console.history.sentences import entry_of
@@ -24,6 +24,10 @@ from doorward_console.pages.news import device_look, project_look
 from doorward_console.pages.views.door import card_context
 from doorward_console.people.rights import Right
 
+_INSTALL: Final = """\
+python3 -m venv /opt/doorward && /opt/doorward/bin/pip install 'doorward[agent]' && ln -s /opt/doorward/bin/doorward-* /usr/bin/
+useradd --system --shell /usr/sbin/nologin doorward-agent
+useradd --create-home --shell /bin/sh {login_user} && usermod -p '*' {login_user}"""
 _FACT_NAMES: Final = {"hostname": "Host name", "os": "System", "arch": "Architecture", "firmware": "Firmware"}
 
 
@@ -81,12 +85,14 @@ def device(request: HttpRequest, project_id: str, device_id: str) -> HttpRespons
 
 def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **more: Any) -> HttpResponse:
     known = device_look(place.project.id, one.id)
+    relays = relays_of(place.project)
     found, _ = lines(place.project, HistoryFilter(device=one.id, action="all"))
     context = {
         "section": "devices",
         **card_context(place, row_of(one)),
-        "relays": relays_of(place.project),
-        "way_form": {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind},
+        "relays": relays,
+        "way_form": _way_form(one, relays),
+        "install_lines": _INSTALL.format(login_user=place.project.login_user),
         "facts": [(_FACT_NAMES.get(name, name), value) for name, value in one.facts.items() if value],
         "entries": [entry_of(line) for line in found[:12]],
         "token": live_join_token(one) if one.state == Device.State.ADDED else None,
@@ -94,6 +100,14 @@ def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **
         **more,
     }
     return render(request, "pages/device.html", context, status=status)
+
+
+def _way_form(one: Device, relays: Sequence[Relay]) -> dict[str, Any]:
+    """Fill the form with the device's way; with the one way that suggests itself where it has none and there is one relay."""
+    if one.relay_id is None and len(relays) == 1 and one.state != Device.State.BLOCKED:
+        port = free_port_of(relays[0])
+        return {"relay": relays[0].id, "port": port, "bind": one.bind, "is_suggested": True}
+    return {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind}
 
 
 @login_required

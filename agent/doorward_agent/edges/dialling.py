@@ -1,0 +1,68 @@
+"""What a tunnel needs of whoever dials the relay, and who that is on this device.
+
+There are two dialers: OpenSSH's client, and paramiko where that is missing. ``TunnelEdge`` is the same for both.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from doorward_protocol.orders import Forward
+
+from doorward_agent.config import Config
+from doorward_agent.contracts import Dial
+
+
+class Connection(Protocol):
+    """One child that dials a relay, and what it can be asked once the relay has admitted it."""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]: ...
+
+    @property
+    def watched(self) -> Sequence[int]:
+        """Give the descriptors that are readable when there is news; without any, ``is_admitted`` has to be polled."""
+        ...
+
+    def is_admitted(self) -> bool:
+        """Tell whether the relay has admitted us; never blocks."""
+        ...
+
+    def ask(self, forward: Forward, door_port: int) -> bool:
+        """Ask the relay for one forward to the door, and wait for the answer."""
+        ...
+
+    def hello(self) -> bytes:
+        """Ask the relay why it refused a forward, and give what it says; empty where it says nothing."""
+        ...
+
+    def diagnosis(self) -> str | None:
+        """Say why the child ended before the relay admitted us; None where it cannot know, as it never met a relay."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what was held beside the process."""
+        ...
+
+
+class Dialer(Protocol):
+    def dial(self, dial: Dial) -> Connection:
+        """Start a child that dials; raises OSError or ValueError. To be called on a thread that lives as long as the agent."""
+        ...
+
+
+def dialer_for(config: Config, folder: Path) -> Dialer | None:
+    """Choose who dials, by the configuration and what this device has right now; None where it has nothing."""
+    has_ssh = os.access(config.ssh_program, os.X_OK)
+    if config.tunnel != "paramiko" and has_ssh:
+        from doorward_agent.edges.ssh_dialer import SshDialer
+
+        return SshDialer(config, folder)
+    if config.tunnel != "ssh" and find_spec("paramiko") is not None:
+        from doorward_agent.edges.paramiko_dialer import ParamikoDialer
+
+        return ParamikoDialer(config, folder)
+    return None

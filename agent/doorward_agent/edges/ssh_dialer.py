@@ -1,0 +1,80 @@
+"""Dialling with the ``ssh`` program, told what to do through its control socket.
+
+No debug text is read: the control socket's appearance says that the relay admitted us, exit statuses say whether a
+forward was granted, and the list of host keys that were seen says how far a dial came that failed.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from doorward_protocol.orders import Forward, RelayRoute
+
+from doorward_agent.config import Config
+from doorward_agent.contracts import Dial
+from doorward_agent.edges import children, ssh_command
+from doorward_agent.edges.files import write_whole
+
+COMMAND_LIMIT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SshConnection:
+    """A running master."""
+
+    process: subprocess.Popen[bytes]
+    program: Path
+    folder: Path
+    route: RelayRoute
+
+    @property
+    def watched(self) -> Sequence[int]:
+        return ()
+
+    def is_admitted(self) -> bool:
+        return (self.folder / ssh_command.CONTROL).exists()
+
+    def ask(self, forward: Forward, door_port: int) -> bool:
+        command = ssh_command.forward_command(self.program, forward, door_port, self.route.host)
+        status, _output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
+        return status == 0
+
+    def hello(self) -> bytes:
+        command = ssh_command.hello_command(self.program, self.route.host)
+        _status, output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
+        return output
+
+    def diagnosis(self) -> str | None:
+        seen = self.folder / ssh_command.SEEN
+        if not seen.exists():
+            return None
+        pins = (ssh_command.fingerprint_of_key(line) for line in self.route.host_keys)
+        return "tunnel.not-admitted" if any((seen / pin).is_dir() for pin in pins) else "tunnel.host-key"
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SshDialer:
+    """``dialling.Dialer`` on OpenSSH's client."""
+
+    config: Config
+    folder: Path
+
+    def dial(self, dial: Dial) -> SshConnection:
+        self._prepare(dial.route)
+        command = ssh_command.dial_command(self.config, dial.route)
+        process = children.start_dying_with_us(command, self.folder, output=subprocess.DEVNULL)
+        return SshConnection(process, self.config.ssh_program, self.folder, dial.route)
+
+    def _prepare(self, route: RelayRoute) -> None:
+        """Write what ssh reads; a control socket left by another master would make this one run without control."""
+        (self.folder / ssh_command.CONTROL).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / ssh_command.SEEN, ignore_errors=True)
+        known_hosts = ssh_command.known_hosts_text(route).encode()
+        write_whole(self.folder / ssh_command.KNOWN_HOSTS, known_hosts, durable=False)
+        write_whole(self.folder / ssh_command.CERTIFICATE, route.certificate.encode() + b"\n", durable=False)

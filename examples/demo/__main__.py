@@ -1,0 +1,96 @@
+"""``make demo``: the whole of doorward on this machine, as an ordinary user, until Ctrl-C.
+
+Examples:
+  make demo                      real parts where they are installed, ours where not
+  make demo PARTS=embedded       nothing but Python: no Mosquitto, no OpenSSH
+  make demo PARTS=real           Mosquitto and OpenSSH, or a sentence that says what to install
+
+exit status: 0 ended by Ctrl-C · 1 something failed, and what · 69 a part is missing · 77 run by root
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from demo.children import Failed
+from demo.parts import AUTO, CHOICES, Lacking, chosen
+from demo.scratch import scratch_folder
+from demo.telling import Telling
+from demo.trial import Trial
+
+_LOOK_S: Final = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and give the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", choices=CHOICES, default=AUTO)
+    parser.add_argument("--folder", type=Path, help="where the scratch folder is made; default: TMPDIR, or /tmp")
+    asked = parser.parse_args(arguments)
+    if os.geteuid() == 0:
+        sys.stderr.write("The demo is for an ordinary user: its door opens that user's own account. Run it as one.\n")
+        return os.EX_NOPERM
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    telling = Telling(sys.stdout)
+    try:
+        with scratch_folder(asked.folder) as folder:
+            return _run(Trial(folder, chosen(asked.parts), telling.step), telling)
+    except Lacking as lacking:
+        sys.stderr.write(f"{lacking}\n")
+        return os.EX_UNAVAILABLE
+    except KeyboardInterrupt:
+        telling.end("ended while starting; nothing is left")
+        return 0
+
+
+def _run(trial: Trial, telling: Telling) -> int:
+    try:
+        trial.build()
+        telling.ready(trial)
+        _watch(trial, telling)
+    except KeyboardInterrupt:
+        telling.step("ending")
+        return 0
+    except Failed as failed:
+        telling.failed(str(failed))
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        trial.close()
+        telling.end("ended; nothing is left")
+    return 1
+
+
+def _watch(trial: Trial, telling: Telling) -> None:
+    """Show each line of the history as it comes, and the door, until Ctrl-C or until a program ends by itself."""
+    known = len(trial.console.lines())
+    door: dict[str, Any] = {"state": "shut"}
+    while True:
+        door = trial.console.get(f"/devices/{trial.device}/door", wait=_LOOK_S, state=door["state"])
+        trial.keep_known_hosts(door)
+        lines = trial.console.lines()
+        for line in reversed(lines[: max(0, len(lines) - known)]):
+            telling.line(line)
+        known = max(known, len(lines))
+        telling.door(door)
+        ended = trial.children.ended()
+        if ended is not None:
+            raise Failed(f"{ended.name} ended with {ended.process.returncode}:\n{ended.said()}")
+        time.sleep(0.1)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
