@@ -1,5 +1,6 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
-.PHONY: install check test pythons parts smoke docs clean
+PARTS ?=
+.PHONY: demo install check test pythons parts smoke docs clean
 PYTHON ?= python3
 # With an empty environment there is no PATH to inherit.
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -40,8 +41,11 @@ pythons:  ## What runs on devices, under the oldest and the newest Python
 parts:  ## The Debian packages that tests use, where we may install them
 	sh tests/parts/install.sh
 
-smoke: install  ## The whole way once, by itself, in a scratch folder on loopback
-	@$(V)/python tests/smoke.py
+smoke: install  ## The whole way once, by itself, in a scratch folder on loopback; PARTS=real|embedded
+	@$(V)/python tests/smoke.py $(PARTS)
+
+demo: install  ## The whole of doorward on this machine, as an ordinary user, until Ctrl-C; PARTS=real|embedded forces which parts
+	@PYTHONPATH=examples $(V)/python -m demo $(if $(PARTS),--parts $(PARTS))
 
 docs: install  ## Vectors and the generated parts of docs/
 	$(V)/python -m tests.protocol.make_vectors

@@ -1,4 +1,6 @@
-"""``make smoke``: the whole way once, with real parts, in a scratch folder on loopback.
+"""``make smoke``: the whole way once, in a scratch folder on loopback.
+
+For root, with real parts on machines of their own, as below; for an ordinary user, on the demo's parts (``trial_smoke``).
 
 Turns a door on through the API, logs in with the downloaded key, runs a command, turns it off, proves the port closed
 and the history whole. The last line is one JSON object; the status is 0 only if everything was as promised, and that
@@ -10,12 +12,16 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from demo.parts import AUTO, CHOICES, EMBEDDED
+
+from tests import trial_smoke
 from tests.house.house import LOGIN_USER, OWNER, House
 from tests.house.traces import accounts, traces_of
 from tests.parts.files import scratch_folder
@@ -29,8 +35,21 @@ LOGIN = f"{LOGIN_USER}@{os.uname().nodename}"
 HISTORY = [f"OFF: Stop Remote M. · {OWNER}", f"ON: Start Remote M. · {OWNER}"]
 
 
-def main() -> int:
-    """Run the smoke test and print its result."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the smoke test and print its result; the one argument names the parts (``demo.parts``)."""
+    kind = arguments[0] if arguments else ""
+    if kind not in {"", *CHOICES}:
+        print(f"PARTS is {kind!r}; it has to be one of: {', '.join(CHOICES)}", file=sys.stderr)
+        return os.EX_USAGE
+    if os.geteuid() != 0:
+        return trial_smoke.main(kind or AUTO)
+    if kind == EMBEDDED:
+        print("make smoke PARTS=embedded is for an ordinary user: its door opens that user's account.", file=sys.stderr)
+        return os.EX_NOPERM
+    return _as_root()
+
+
+def _as_root() -> int:
     lacking = [reason for part in NEEDED if (reason := missing(part))]
     if lacking:
         print("make smoke cannot run here: " + "; ".join(lacking), file=sys.stderr)
@@ -119,4 +138,4 @@ def say(what: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([word for word in sys.argv[1:] if word]))

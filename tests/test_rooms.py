@@ -16,6 +16,7 @@ ROOMS = {
     "doorward_protocol": ROOT / "protocol" / "doorward_protocol",
     "doorward_agent": ROOT / "agent" / "doorward_agent",
     "doorward_runner": ROOT / "agent" / "doorward_runner",
+    "doorward_door": ROOT / "agent" / "doorward_door",
     "doorward_relay": ROOT / "relay" / "doorward_relay",
     "doorward_console": ROOT / "console" / "doorward_console",
 }
@@ -90,6 +91,12 @@ def test_runner_when_it_imports_then_protocol_cryptography_and_standard_library_
     """The root half can be audited: beyond Python itself (tomli is its tomllib on 3.10) it stands on one package."""
     allowed = {"cryptography", "tomli"}
     assert [str(one) for one in third_party("doorward_runner") if one.package not in allowed] == []
+
+
+def test_embedded_door_when_it_imports_then_paramiko_and_standard_library_alone() -> None:
+    """What strangers speak to knows no order, no key of the console's and no protocol but ssh."""
+    assert [str(one) for one in third_party("doorward_door") if one.package != "paramiko"] == []
+    assert [str(one) for one in imports_of("doorward_door") if one.package == "doorward_protocol"] == []
 
 
 def test_protocol_when_it_imports_then_nothing_that_touches_the_world() -> None:

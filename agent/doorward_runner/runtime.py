@@ -16,7 +16,7 @@ from doorward_protocol.reasons import reason_of
 from doorward_runner import VERSION, requests
 from doorward_runner.config import RunnerConfig
 from doorward_runner.contracts import Closer, Opening
-from doorward_runner.edges import account, clock, door, files, log, nonce_file
+from doorward_runner.edges import account, clock, door, embedded, files, log, nonce_file
 from doorward_runner.edges.cgroup import CgroupCloser
 from doorward_runner.edges.door import Door
 from doorward_runner.edges.memory import Memory, Pins
@@ -190,22 +190,42 @@ def _open(runner: Runner, order: Order, body: OpenDoor, port: int) -> Mapping[st
 def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
     """Start a door where none is; leaves nothing behind when it fails."""
     config, closer = runner.config, _chosen_closer(runner.config.closer)
-    door.check_sshd(config.sshd)
+    kind = _chosen_door(config)
     account.check_login(config.login_user)
     door.check_port(port)
     folder, shares_user = door.folder_of(config.run_dir, body.session), account.shares_user(config.login_user)
-    new = Door(folder, body.session, port, closer.name, body.banner, "sshd", shares_user)
+    new = Door(folder, body.session, port, closer.name, body.banner, kind, shares_user)
     try:
-        door.lay_out(new, _settings(runner, new), body.login.authorized_keys, ends_s)
-        door.check_config(config.sshd, new)
-        command = door.sshd_command(config.sshd, new)
+        door.lay_out(new, body.login.authorized_keys, ends_s)
+        command = _command(runner, new)
         closer.start(Opening(new.session, new.folder, runner.memory.ended_file, command, config.longest_session_s))
         door.wait_for_banner(new)
     except (Refused, OSError):
         _shut(runner, new, is_for_good=False)
         raise
-    log.event("opened", session=new.session, port=port, closer=closer.name, ends_s=int(ends_s))
+    log.event("opened", session=new.session, port=port, door=kind, closer=closer.name, ends_s=int(ends_s))
     return new
+
+
+def _chosen_door(config: RunnerConfig) -> str:
+    """Choose the kind of door; refuses with ``door.no-sshd`` where this device has no program for it."""
+    lacks = embedded.missing()
+    if config.door == "embedded" and lacks is not None:
+        raise Refused("door.no-sshd", lacks)
+    if config.door == "embedded" or (config.door == "auto" and lacks is None and not config.sshd.is_file()):
+        return "embedded"
+    door.check_sshd(config.sshd)
+    return "sshd"
+
+
+def _command(runner: Runner, new: Door) -> list[str]:
+    """Write what the door's program reads, and give the program."""
+    if new.kind == "embedded":
+        embedded.write_settings(new, _settings(runner, new))
+        return embedded.command(new.folder)
+    door.write_config(new, _settings(runner, new))
+    door.check_config(runner.config.sshd, new)
+    return door.sshd_command(runner.config.sshd, new)
 
 
 def _settings(runner: Runner, new: Door) -> DoorSettings:
@@ -217,7 +237,7 @@ def _settings(runner: Runner, new: Door) -> DoorSettings:
         authorized_keys=new.authorized_keys,
         host_key=runner.memory.host_key,
         host_certificate=certificate if certificate.exists() else None,
-        has_penalties=door.knows_penalties(runner.config.sshd),
+        has_penalties=new.kind == "sshd" and door.knows_penalties(runner.config.sshd),
         is_rootless=runner.config.rootless,
     )
 

@@ -100,6 +100,9 @@ class Console:
     def put(self, path: str, **body: Any) -> Any:
         return self._api("PUT", path, json=body)
 
+    def patch(self, path: str, **body: Any) -> Any:
+        return self._api("PATCH", path, json=body)
+
     def delete(self, path: str) -> Any:
         return self._api("DELETE", path)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from demo.children import Child, Children, Failed, ours
 from demo.console import Console
-from demo.parts import Parts
+from demo.parts import Parts, found
 
 OWNER: Final = "you@example.com"
 PROJECT: Final = "Demo"
@@ -23,6 +23,23 @@ DEVICE: Final = "pump-7"
 HOST: Final = "127.0.0.1"
 _PORTS: Final = 5
 _DOORS: Final = 2
+
+_PLAIN: Final = """\
+ListenAddress {host}
+Port {port}
+HostKey "{place}/host_key"
+AuthorizedKeysFile "{place}/authorized_keys"
+PidFile none
+UsePAM no
+PasswordAuthentication no
+# The folder may stand below /tmp, which others may write to.
+StrictModes no
+PubkeyAuthentication yes
+GatewayPorts yes
+ClientAliveInterval 30
+ClientAliveCountMax 3
+"""
+"""The last four lines are what a plain relay needs; the others let an ordinary user run one of its own."""
 
 Say = Callable[[str], None]
 
@@ -127,6 +144,8 @@ class Trial:
         self._wait_for_port(started[-1], self.ports.web)
         self.console = Console(self.address, self._config.parent / "root-ca.pem")
         self.console.sign_in(OWNER, self.password)
+        # A door of an ordinary user's opens that user's own account.
+        self.console.patch(f"/projects/{self.console.project}", login_user=self.user)
 
     def _wait_for_port(self, child: Child, port: int) -> None:
         self.children.wait(child, lambda: is_listening(port), f"{child.name} on port {port}")
@@ -148,7 +167,20 @@ class Trial:
         return self.console.pair_relay("Demo relay", line)
 
     def _start_plain_relay(self, sshd: Path) -> str:
-        raise Failed(f"plain relay with {sshd}: not yet")
+        """Set up an sshd of this user's as any customer has one, and put the project's line where it reads keys."""
+        place, console = self.folder / "relay", self.console
+        place.mkdir()
+        self.children.run(
+            found("ssh-keygen") or "/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "host_key"
+        )
+        line = console.post(f"/projects/{console.project}/keys/relay-file", ports=str(self.ports.door))["content"]
+        (place / "authorized_keys").write_text(line)
+        (place / "sshd_config").write_text(_PLAIN.format(place=place, host=HOST, port=self.ports.relay_ssh))
+        relay = self.children.start("relay", sshd, "-D", "-e", "-f", place / "sshd_config")
+        self._wait_for_port(relay, self.ports.relay_ssh)
+        wanted = {"name": "Demo relay", "host": HOST, "ssh_port": self.ports.relay_ssh, "user": self.user}
+        host_key = (place / "host_key.pub").read_text().strip()
+        return str(console.post(f"/projects/{console.project}/relays/plain", ssh_host_keys=[host_key], **wanted)["id"])
 
     # -- the device
 

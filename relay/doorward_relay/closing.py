@@ -14,8 +14,7 @@ from doorward_protocol.grants import Grant
 from doorward_protocol.ids import SessionId
 from doorward_protocol.records import Fact
 
-from doorward_relay.edges import kernel
-from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
+from doorward_relay.contracts import PAUSE_S, Connections
 from doorward_relay.view import Listener, Tunnel, View
 
 LIMIT_S: Final = 10.0
@@ -31,7 +30,7 @@ class Closings:
         tell: takes each outcome for the chain.
     """
 
-    doorkeeper: Doorkeeper
+    connections: Connections
     former: Callable[[SessionId, View], Iterable[Tunnel]]
     tell: Callable[[Fact], None]
     _tasks: dict[SessionId, "asyncio.Task[bool]"] = field(default_factory=dict)
@@ -52,7 +51,7 @@ class Closings:
 
     async def _close(self, grant: Grant, why: str) -> bool:
         left = await self._see_free(grant)
-        held_by = list(kernel.holders_of(one.inode for one in left))
+        held_by = list(self.connections.names_of(left))
         data = {"why": why, "ports_free": not left, "held_by": held_by}
         self.tell(Fact("grant.ended", grant.session, grant.device, data))
         self._failed.pop(grant.session, None)
@@ -65,9 +64,9 @@ class Closings:
         ports = tuple(forward.port for forward in grant.forwards)
         deadline = time.monotonic() + LIMIT_S
         while True:
-            view = self.doorkeeper.look()
-            self.doorkeeper.end((*view.holders_of(ports), *self.former(grant.session, view)))
-            left = self.doorkeeper.listening(ports)
+            view = self.connections.look()
+            self.connections.end((*view.holders_of(ports), *self.former(grant.session, view)))
+            left = self.connections.listening(ports)
             if not left or time.monotonic() > deadline:
                 return left
             await asyncio.sleep(PAUSE_S)

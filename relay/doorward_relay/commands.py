@@ -1,7 +1,7 @@
 """The commands of doorward-relay: arguments in, exit status out.
 
 Exit statuses: 0 done or all well; 1 ``status`` found something that is not as it should be, or ``install`` was declined;
-64 wrong command line; 77 not root; 78 the configuration or the machine has to be changed.
+64 wrong command line; 77 not root (a managed relay needs it); 78 the configuration or the machine has to be changed.
 """
 
 import argparse
@@ -15,8 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from doorward_relay.config import DEFAULT_PATH, ConfigError, RelayConfig, config_from_document, config_from_text
-from doorward_relay.daemon import run
+from doorward_relay.config import (
+    DEFAULT_PATH,
+    EMBEDDED,
+    ConfigError,
+    RelayConfig,
+    config_from_document,
+    config_from_text,
+)
+from doorward_relay.daemon import run, serve
 from doorward_relay.install import Choices, Declined, install
 from doorward_relay.status import gather, text_of
 
@@ -35,6 +42,11 @@ examples:
       withdraw the pairing (open doors are shut) and print a new line
   doorward-relay run --with-sshd
       serve in the foreground, with the relay's own sshd (without systemd)
+  doorward-relay install --embedded --host relay.example.com --config ~/relay/relay.toml \\
+      --state-dir ~/relay/state --run-dir ~/relay/run
+      set up a relay that is one process of an ordinary user's, without OpenSSH
+  doorward-relay serve --config ~/relay/relay.toml
+      serve an embedded relay in the foreground
   doorward-relay status --json
 
 exit statuses:
@@ -51,19 +63,33 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command and give the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     chosen = _parser().parse_args(arguments)
-    if os.geteuid() != 0:
-        sys.stderr.write("doorward-relay needs root: it makes a user, reads the kernel's tables and ends connections\n")
-        return NO_ROOT
     try:
         return _COMMANDS[chosen.command](chosen)
+    except _NeedsRoot:
+        sys.stderr.write(
+            "a managed relay needs root: it makes a user, reads the kernel's tables and ends connections; "
+            "an embedded one does not: doorward-relay install --embedded\n"
+        )
+        return NO_ROOT
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"doorward-relay: {fault}\n")
         return CONFIG
 
 
+class _NeedsRoot(Exception):
+    """What is asked for can be done by root alone."""
+
+
+def _for_this_user(config: RelayConfig) -> RelayConfig:
+    """Give the configuration of a relay that this user may run; raises _NeedsRoot."""
+    if not config.is_embedded and os.geteuid() != 0:
+        raise _NeedsRoot
+    return config
+
+
 def _install(chosen: argparse.Namespace) -> int:
-    config = _config_to_install(chosen)
+    config = _for_this_user(_config_to_install(chosen))
     try:
         line = install(config, Choices(chosen.config, asks=not chosen.yes, pairs_again=chosen.pair_again))
     except Declined:
@@ -79,20 +105,35 @@ def _install(chosen: argparse.Namespace) -> int:
 def _config_to_install(chosen: argparse.Namespace) -> RelayConfig:
     """Take what is installed, if anything, and the flags over it."""
     given = {name: value for name in _FLAGS if (value := getattr(chosen, name)) is not None}
+    if chosen.embedded:
+        given["kind"] = EMBEDDED
     if not chosen.config.exists():
         return config_from_document(given)
     standing = _read(chosen.config)
-    checked = config_from_document({"host": standing.host, **given})
+    if chosen.embedded and not standing.is_embedded:
+        raise ConfigError([f"{chosen.config} is a managed relay's; give another --config, --state-dir and --run-dir"])
+    checked = config_from_document({"host": standing.host, "kind": standing.kind, **given})
     return replace(standing, **{name: getattr(checked, name) for name in given})
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    asyncio.run(run(_read(chosen.config), with_sshd=chosen.with_sshd))
+    config = _for_this_user(_read(chosen.config))
+    if config.is_embedded:
+        raise ConfigError([f"{chosen.config} is an embedded relay's; run: doorward-relay serve"])
+    asyncio.run(run(config, with_sshd=chosen.with_sshd))
+    return OK
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    config = _read(chosen.config)
+    if not config.is_embedded:
+        raise ConfigError([f"{chosen.config} is a managed relay's; run: doorward-relay run"])
+    asyncio.run(serve(config))
     return OK
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    found = gather(_read(chosen.config))
+    found = gather(_for_this_user(_read(chosen.config)))
     sys.stdout.write(f"{json.dumps(found)}\n" if chosen.json else text_of(found))
     return OK if found["ok"] else NOT_WELL
 
@@ -106,7 +147,7 @@ def _read(path: Path) -> RelayConfig:
         raise ConfigError([f"{path} cannot be read: {error}"]) from None
 
 
-_COMMANDS: Final = {"install": _install, "run": _run, "status": _status}
+_COMMANDS: Final = {"install": _install, "run": _run, "serve": _serve, "status": _status}
 _FLAGS: Final = (
     "host", "listen", "ssh_port", "control_port", "ports", "longest_session_s", "state_dir", "run_dir", "tunnel_user",
     "sshd_program",
@@ -116,15 +157,16 @@ _FLAGS: Final = (
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="doorward-relay",
-        usage=f"doorward-relay install|run|status|hello [options]\n\n{_EXAMPLES}",
+        usage=f"doorward-relay install|run|serve|status|hello [options]\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="install|run|status|hello")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="install|run|serve|status|hello")
     _add_install(_add(commands, "install", "set up a relay on this machine"))
     runs = _add(commands, "run", "serve: the daemon")
     runs.add_argument(
         "--with-sshd", action="store_true", help="start the relay's own sshd too, and end it with the daemon"
     )
+    _add(commands, "serve", "serve an embedded relay: all of it in one process, under any user")
     status = _add(commands, "status", "what is live here")
     status.add_argument("--json", action="store_true", help="one JSON object")
     _add(commands, "hello", "what a device runs here: hello --socket PATH SESSION")
@@ -138,6 +180,9 @@ def _add(commands: Any, name: str, does: str) -> argparse.ArgumentParser:
 
 
 def _add_install(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--embedded", action="store_true", help="one process of this user's, without OpenSSH, root or a system user"
+    )
     made.add_argument("--host", metavar="NAME", help="by which devices, engineers and the console reach this relay")
     made.add_argument("--listen", metavar="ADDRESS", help="to bind; default * for all")
     made.add_argument("--ssh-port", type=int, metavar="PORT", help="of the relay's own sshd; default 2222")

@@ -20,7 +20,14 @@ DEFAULT_PATH: Final = Path("/etc/doorward/relay.toml")
 LONGEST_SESSION_S: Final = 7 * 86_400
 """No configuration goes beyond a week: ended sessions are remembered for a month, and must outlast every grant."""
 
+MANAGED: Final = "managed"
+EMBEDDED: Final = "embedded"
+_KINDS: Final = (MANAGED, EMBEDDED)
+
 _PATH: Final = re.compile(r"^/[A-Za-z0-9._/+-]*$")
+"""What sshd's configuration and its principals file take without quotes."""
+_ANY_PATH: Final = re.compile(r'^/[^"\\\x00-\x1f\x7f]*$')
+"""What TOML takes between quotes as it is: the embedded relay has no other reader."""
 _HOST: Final = re.compile(r"^[A-Za-z0-9.:-]{1,253}$")
 _USER: Final = re.compile(r"^[a-z_][a-z0-9_-]{0,31}$")
 
@@ -46,8 +53,9 @@ class RelayConfig:
         longest_session_s: ceiling for one grant, in seconds.
         state_dir: what has to outlive a reboot; root's, and so must be all folders above it.
         run_dir: what need not.
-        tunnel_user: the system user whom devices log in as.
-        sshd_program: absolute.
+        tunnel_user: whom devices log in as; a system user beside OpenSSH, in the embedded relay just a name.
+        sshd_program: absolute; unused by the embedded relay.
+        kind: ``managed`` (beside an OpenSSH of its own) or ``embedded`` (one process, any user).
     """
 
     host: str
@@ -60,6 +68,11 @@ class RelayConfig:
     run_dir: Path = Path("/run/doorward-relay")
     tunnel_user: str = "doorward-tunnel"
     sshd_program: Path = Path("/usr/sbin/sshd")
+    kind: str = MANAGED
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.kind == EMBEDDED
 
     @property
     def sshd_config_file(self) -> Path:
@@ -67,7 +80,7 @@ class RelayConfig:
 
     @property
     def host_key_file(self) -> Path:
-        return self.state_dir / "sshd" / "ssh_host_ed25519_key"
+        return (self.state_dir if self.is_embedded else self.state_dir / "sshd") / "ssh_host_ed25519_key"
 
     @property
     def tunnel_ca_file(self) -> Path:
@@ -106,6 +119,10 @@ class RelayConfig:
         return self.run_dir / "lock"
 
     @property
+    def status_socket(self) -> Path:
+        return self.run_dir / "status.sock"
+
+    @property
     def hello_socket(self) -> Path:
         return self.run_dir / "hello.sock"
 
@@ -129,9 +146,11 @@ def config_from_document(document: Mapping[str, Any]) -> RelayConfig:
     faults = [f"{name}: unknown key; known are {', '.join(sorted(known))}" for name in sorted(set(document) - known)]
     if "host" not in document:
         faults.append("host: is missing; it is the name by which devices and engineers reach this relay")
-    values: dict[str, Any] = {}
-    for name in known & set(document):
-        wrong = _fault(name, document[name])
+    values: dict[str, Any] = {name: document[name] for name in {"kind"} & set(document)}
+    if document.get("kind", MANAGED) not in _KINDS:
+        faults.append(f"kind: is none of {', '.join(_KINDS)}")
+    for name in (known - {"kind"}) & set(document):
+        wrong = _fault(name, document[name], paths=_ANY_PATH if document.get("kind") == EMBEDDED else _PATH)
         if wrong is not None:
             faults.append(f"{name}: {wrong}")
         values[name] = _value(name, document[name]) if wrong is None else None
@@ -161,7 +180,7 @@ def _value(name: str, given: Any) -> Any:
     return Path(given) if name in {"state_dir", "run_dir", "sshd_program"} else given
 
 
-def _fault(name: str, given: Any) -> str | None:
+def _fault(name: str, given: Any, *, paths: re.Pattern[str]) -> str | None:
     match name:
         case "ssh_port" | "control_port":
             return None if _is_port(given) else "is not a TCP port from 1 to 65535"
@@ -171,7 +190,7 @@ def _fault(name: str, given: Any) -> str | None:
             fits = isinstance(given, int) and not isinstance(given, bool) and 60 <= given <= LONGEST_SESSION_S
             return None if fits else f"is not a number of seconds from 60 to {LONGEST_SESSION_S}"
         case "state_dir" | "run_dir" | "sshd_program":
-            fits = isinstance(given, str) and _PATH.fullmatch(given) is not None
+            fits = isinstance(given, str) and paths.fullmatch(given) is not None
             return None if fits else "is not an absolute path of letters, digits and . _ + - alone"
         case "tunnel_user":
             fits = isinstance(given, str) and _USER.fullmatch(given) is not None and given != "root"

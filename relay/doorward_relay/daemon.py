@@ -1,21 +1,29 @@
-"""The daemon: put the runtime and its edges together, run them, and end them in order."""
+"""The daemon: put the runtime and its edges together, run them, and end them in order.
+
+Two compositions of one core: ``run`` stands beside an OpenSSH of its own, ``serve`` is all of it in one process.
+"""
 
 import asyncio
 import logging
 import signal
 import time
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from doorward_relay.config import ConfigError, RelayConfig
+from doorward_relay.contracts import Front
 from doorward_relay.edges import keys, sshd
 from doorward_relay.edges.admitting import Admitting
 from doorward_relay.edges.control import Control
+from doorward_relay.edges.doorkeeper import Doorkeeper
 from doorward_relay.edges.files import make_folder, take_alone
 from doorward_relay.edges.hello_socket import serve_hello
 from doorward_relay.edges.store import Store
 from doorward_relay.runtime import Runtime
 
 _LOG: Final = logging.getLogger("doorward.relay")
+
+Work = Coroutine[Any, Any, None]
 
 
 def clock() -> int:
@@ -24,29 +32,68 @@ def clock() -> int:
 
 
 async def run(config: RelayConfig, *, with_sshd: bool) -> None:
-    """Serve until SIGTERM or SIGINT; raises ConfigError when the relay is not installed."""
+    """Serve beside OpenSSH until SIGTERM or SIGINT; raises ConfigError when the relay is not installed."""
     admitting = Admitting(config)
-    make_folder(config.run_dir, 0o755)
-    if not take_alone(config.lock_file):
-        raise ConfigError([f"another doorward-relay runs with {config.run_dir}; end it first"])
+    doorkeeper = Doorkeeper(ssh_port=config.ssh_port, tunnel_uid=admitting.tunnel_uid)
+    _be_alone(config, 0o755)
     admitting.place_hello()
     store = Store(config.database_file)
-    runtime = Runtime(config, store, keys.record_key(config.record_key_file), admitting, clock)
-    hello = await serve_hello(config.hello_socket, admitting.tunnel_uid, admitting.tunnel_gid, runtime.hello)
-    control = Control(runtime)
+    runtime = Runtime(config, store, keys.record_key(config.record_key_file), Front(admitting, doorkeeper), clock)
+    hello = await serve_hello(
+        config.hello_socket,
+        admitting.tunnel_uid,
+        admitting.tunnel_gid,
+        lambda pid, session: runtime.hello(doorkeeper.caller_of(pid), session),
+    )
     own_sshd = sshd.Own(config) if with_sshd else None
     try:
-        runtime.start()
-        works = [runtime.keep_watching(), control.follow(), *([] if own_sshd is None else [own_sshd.keep()])]
-        await _until_told(*(asyncio.create_task(work) for work in works))
+        await _work(runtime, () if own_sshd is None else (own_sshd.keep(),))
     finally:
-        await control.stop()
         hello.close()
         if own_sshd is not None:
             await own_sshd.end()
             runtime.stop()
         store.close()
         config.hello_socket.unlink(missing_ok=True)
+
+
+async def serve(config: RelayConfig) -> None:
+    """Serve all in one process until SIGTERM or SIGINT; raises ConfigError when the relay is not installed."""
+    from doorward_relay.edges.embedded.server import Server
+    from doorward_relay.edges.embedded.status_socket import serve_status  # late: the managed relay needs no asyncssh
+
+    _be_alone(config, 0o700)
+    store = Store(config.database_file)
+    server = Server(config, clock)
+    runtime = Runtime(config, store, keys.record_key(config.record_key_file), Front(server.admitted, server), clock)
+    if runtime.pinned is not None:
+        server.admitted.trust(runtime.pinned.tunnel_ca)
+    status = await serve_status(config.status_socket, server)
+    try:
+        await _work(runtime, (server.keep(runtime.hello),))
+    finally:
+        status.close()
+        server.stop()
+        runtime.stop()
+        store.close()
+        config.status_socket.unlink(missing_ok=True)
+
+
+def _be_alone(config: RelayConfig, mode: int) -> None:
+    make_folder(config.run_dir, mode)
+    if not take_alone(config.lock_file):
+        raise ConfigError([f"another doorward-relay runs with {config.run_dir}; end it first"])
+
+
+async def _work(runtime: Runtime, more: tuple[Work, ...]) -> None:
+    """Watch, answer the console, and do what this kind of relay does besides."""
+    control = Control(runtime)
+    try:
+        runtime.start()
+        works = (runtime.keep_watching(), control.follow(), *more)
+        await _until_told(*(asyncio.create_task(work) for work in works))
+    finally:
+        await control.stop()
 
 
 async def _until_told(*tasks: "asyncio.Task[None]") -> None:

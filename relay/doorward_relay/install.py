@@ -1,6 +1,7 @@
 """Install: everything that a relay needs on its machine, shown before it is written, and the one line for the console.
 
-Only sets up what is ours: our own sshd's configuration, our own user, our own folders. Running it again keeps keys and
+Only sets up what is ours: our own sshd's configuration, our own user, our own folders; for an embedded relay no more than
+files of whoever runs it. Running it again keeps keys and
 pairing, and writes the configuration anew from the flags; ``--pair-again`` withdraws the pairing for a new line.
 """
 
@@ -58,9 +59,11 @@ def install(config: RelayConfig, choices: Choices) -> str | None:
         ConfigError: something of the machine does not fit; each fault says what to do.
         Declined: the operator said no.
     """
+    if config.is_embedded:
+        return _install_embedded(config, choices)
     _check_machine(config)
     text = sshd_config_text(config, knows_penalties=_knows_penalties(config.sshd_program))
-    _show(config, text, asks=choices.asks)
+    _show(f"{config.sshd_config_file} will be:\n\n{text}", asks=choices.asks)
     make_tunnel_user(config.tunnel_user)
     _make_files(config, text)
     refused = sshd.fault_in(config.sshd_program, "-f", str(config.sshd_config_file))
@@ -69,6 +72,27 @@ def install(config: RelayConfig, choices: Choices) -> str | None:
     make_folder(choices.config_file.parent, 0o755)
     write_whole(choices.config_file, text_from_config(config), 0o644)
     return _offer(config, again=choices.pairs_again)
+
+
+def _install_embedded(config: RelayConfig, choices: Choices) -> str | None:
+    text = text_from_config(config)
+    made = "\n".join(f"  {path}" for path in (*_own_files(config), config.run_dir))
+    _show(f"{choices.config_file} will be:\n\n{text}\nBesides, unless there:\n\n{made}\n", asks=choices.asks)
+    try:
+        for folder in (config.state_dir, config.run_dir):
+            make_folder(folder, 0o700)
+        _make_keys(config)
+        choices.config_file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(choices.config_file, text, 0o600)
+    except OSError as error:
+        told = f"{error.filename} cannot be written: {error.strerror}"
+        raise ConfigError([f"{told}; give --config, --state-dir and --run-dir of this user's"]) from None
+    return _offer(config, again=choices.pairs_again)
+
+
+def _own_files(config: RelayConfig) -> tuple[Path, ...]:
+    keys_of_ours = (config.host_key_file, config.tls_key_file, config.tls_certificate_file, config.record_key_file)
+    return (*keys_of_ours, config.database_file)
 
 
 def _check_machine(config: RelayConfig) -> None:
@@ -91,8 +115,8 @@ def _knows_penalties(program: Path) -> bool:
         return sshd.fault_in(program, "-f", "/dev/null", "-h", str(key), "-o", _PENALTIES) is None
 
 
-def _show(config: RelayConfig, text: str, *, asks: bool) -> None:
-    sys.stdout.write(f"{config.sshd_config_file} will be:\n\n{text}\n")
+def _show(text: str, *, asks: bool) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
     if asks and input("Write this and set the relay up? [y/N] ").strip().lower() not in {"y", "yes"}:
         raise Declined
@@ -102,12 +126,16 @@ def _make_files(config: RelayConfig, text: str) -> None:
     make_folder(config.state_dir, 0o711)
     make_folder(config.sshd_config_file.parent, 0o755)
     make_folder(config.run_dir, 0o755)
-    keys.make_host_key(config.host_key_file)
-    keys.make_tls(config.tls_certificate_file, config.tls_key_file, config.host)
-    keys.make_record_key(config.record_key_file)
+    _make_keys(config)
     write_whole(config.sshd_config_file, text, 0o644)
     if not config.tunnel_ca_file.exists():
         write_whole(config.tunnel_ca_file, "", 0o644)
+
+
+def _make_keys(config: RelayConfig) -> None:
+    keys.make_host_key(config.host_key_file)
+    keys.make_tls(config.tls_certificate_file, config.tls_key_file, config.host)
+    keys.make_record_key(config.record_key_file)
 
 
 def _offer(config: RelayConfig, *, again: bool) -> str | None:

@@ -1,7 +1,7 @@
 """The runtime: the one place where the relay's decisions meet its effects.
 
 Owns the ledger and what the watch knows, both on one asyncio loop, so that nothing is decided on half a change: between
-reading and writing the ledger there is never an ``await``. The control API, the hello socket and the clock bring events;
+reading and writing the ledger there is never an ``await``. The control API, devices that say hello and the clock bring events;
 ``ledger``, ``pairing`` and ``watch`` decide; ``_perform`` does it in order: the record first (it may wait), then the act.
 """
 
@@ -26,11 +26,8 @@ from doorward_relay import watch
 from doorward_relay.chain import Chain
 from doorward_relay.closing import LIMIT_S, Closings
 from doorward_relay.config import RelayConfig
-from doorward_relay.contracts import StoreUnavailable
+from doorward_relay.contracts import PAUSE_S, Front, StoreUnavailable
 from doorward_relay.doors import Doors
-from doorward_relay.edges import kernel
-from doorward_relay.edges.admitting import Admitting
-from doorward_relay.edges.doorkeeper import PAUSE_S, Doorkeeper
 from doorward_relay.edges.probing import Probed
 from doorward_relay.edges.reserve import Reserve
 from doorward_relay.edges.store import Store
@@ -48,19 +45,18 @@ class Runtime:
     """One relay at work."""
 
     def __init__(
-        self, config: RelayConfig, store: Store, key: SigningKey, admitting: Admitting, clock: Callable[[], int]
+        self, config: RelayConfig, store: Store, key: SigningKey, front: Front, clock: Callable[[], int]
     ) -> None:
         """Take up what the store holds; nothing is done before ``start``."""
         self.config, self.store, self.clock = config, store, clock
         self.ledger = store.ledger()
         self.pinned: Pinned | None = store.pinned()
-        self._key, self._admitting = key, admitting
+        self._key, self._admission, self._connections = key, front.admission, front.connections
         self.keeping = Keeping(store, Reserve(config.reserve_file), key, clock)
         self._known = watch.Known()
         self._doors = Doors(config.host, self._tell)
         self._refusals = Tally()
-        self._doorkeeper = Doorkeeper(ssh_port=config.ssh_port, tunnel_uid=admitting.tunnel_uid)
-        self._closings = Closings(self._doorkeeper, self._former, self._tell)
+        self._closings = Closings(self._connections, self._former, self._tell)
         self._eager_until = 0.0
 
     @property
@@ -68,11 +64,16 @@ class Runtime:
         return self._key.public
 
     @property
+    def is_serving(self) -> bool:
+        """Whether devices are listened for."""
+        return self._connections.is_serving()
+
+    @property
     def chain(self) -> Chain | None:
         return self.keeping.chain
 
     def start(self) -> None:
-        """Let sshd admit what is live, end what ran out meanwhile, and say that we are here."""
+        """Admit what is live, end what ran out meanwhile, and say that we are here."""
         self._tell(Fact("relay.started", data={"live": len(self.ledger.live)}))
         for session in self.keeping.ended_before:
             self._apply(rules.end(self.ledger, session, sequence=None, why="ended before a restart", now=self.clock()))
@@ -140,7 +141,7 @@ class Runtime:
     def pair(self, pinned: Pinned) -> None:
         """Belong to a console from now on; raises StoreUnavailable: nobody is admitted then."""
         self.keeping.settle_all()
-        self._admitting.trust(pinned.tunnel_ca)
+        self._admission.trust(pinned.tunnel_ca)
         sequence = Revision(pinned.epoch, 0)
         with self.store.together():
             self.store.keep_pinned(pinned)
@@ -153,24 +154,22 @@ class Runtime:
     def unpair(self) -> None:
         """Belong to nobody: whatever was granted ends."""
         self._apply(rules.end_everything(self.ledger, why="unpaired", now=self.clock()))
-        self._admitting.trust(None)
+        self._admission.trust(None)
         self.pinned = None
 
     # Asked by a device's connection
 
-    async def hello(self, pid: int, session: SessionId) -> str:
+    async def hello(self, caller: Tunnel | None, session: SessionId) -> str:
         """Give a session's port to the connection that asks; answers a reason code (protocol.md §7, Hello)."""
-        view = self._doorkeeper.look()
-        caller = next((one for up in kernel.ancestors_of(pid) for one in view.tunnels if one.pid == up), None)
         live = self.ledger.live.get(session)
         if caller is None or live is None:
             return "relay.grant-ended"
         ports = rules.ports_of(live.grant)
-        others = [one.peer for one in view.holders_of(ports) if one.pid != caller.pid]
+        others = [one.peer for one in self._connections.look().holders_of(ports) if one.key != caller.key]
         if others:
             data = {"peer": caller.peer, "replaced": others, "ports": list(ports)}
             self._tell(Fact("tunnel.replaced", session, live.grant.device, data))
-        is_free = await self._doorkeeper.free(ports, caller, LIMIT_S)
+        is_free = await self._connections.free(ports, caller, LIMIT_S)
         return "relay.port-freed" if is_free else "relay.port-busy"
 
     # The clock
@@ -186,17 +185,17 @@ class Runtime:
         until = time.monotonic() + 1
         while time.monotonic() < min(until, self._eager_until):
             await asyncio.sleep(PAUSE_S)
-            if self._doorkeeper.has_news():
+            if self._connections.has_news():
                 return
         await asyncio.sleep(max(0.0, until - time.monotonic()))
 
     def tick(self) -> None:
-        """Look once: end what ran out, compare kernel and ledger, notice a pairing that was withdrawn."""
+        """Look once: end what ran out, compare what is there with the ledger, notice a pairing that was withdrawn."""
         now = self.clock()
         self._apply(rules.expire(self.ledger, now=now))
         if self.pinned is not None and self.keeping.is_withdrawn():
             self.unpair()
-        view = self._doorkeeper.glance()
+        view = self._connections.glance()
         visitors = tuple(one for one in view.visitors if not self._doors.is_own(one.address, one.from_port))
         before = self._known
         seen = watch.look(before, replace(view, visitors=visitors), self.ledger, now=now)
@@ -209,13 +208,12 @@ class Runtime:
             self._eager_until = 0.0
         self.keeping.settle()
         self.keeping.forget_reserve()
-        if not self._admitting.is_settled:
-            self._admitting.place_hello()
+        if not self._admission.is_settled:
             self._admit()
 
     def stop(self) -> None:
-        """End every connection of a device: sshd itself is about to end."""
-        self._doorkeeper.end(self._doorkeeper.look().tunnels)
+        """End every connection of a device: the ssh side itself is about to end."""
+        self._connections.end(self._connections.look().tunnels)
 
     # Effects
 
@@ -241,7 +239,7 @@ class Runtime:
                 self._doors.forget(grant.session)
                 self._closings.begin(grant, why)
             case do.EndTunnel(tunnel):
-                self._doorkeeper.end((tunnel,))
+                self._connections.end((tunnel,))
             case do.ProbeDoor(session):
                 self._doors.watch(self.ledger.live[session].grant)
             case _:
@@ -251,7 +249,7 @@ class Runtime:
         self.keeping.keep((do.WriteRecord(fact),))
 
     def _admit(self) -> None:
-        self._admitting.admit([live.grant for live in self.ledger.live.values()])
+        self._admission.admit([live.grant for live in self.ledger.live.values()])
 
     def _former(self, session: SessionId, view: View) -> Iterable[Tunnel]:
         """Give connections that held the ports of ``session`` at an earlier look."""
@@ -272,12 +270,12 @@ class Runtime:
     def _busy(self, ports: tuple[int, ...]) -> dict[int, bool]:
         """Say who listens on ports; a device's listener without a live grant is ended first, as surplus."""
         orphaned = [port for port in ports if self.ledger.session_of_port(port) is None]
-        surplus = self._doorkeeper.look().holders_of(orphaned)
-        self._doorkeeper.end(surplus)
+        surplus = self._connections.look().holders_of(orphaned)
+        self._connections.end(surplus)
         deadline = time.monotonic() + (PAUSE_S if surplus else 0)
-        while (left := self._doorkeeper.listening(ports)) and time.monotonic() < deadline:
+        while (left := self._connections.listening(ports)) and time.monotonic() < deadline:
             time.sleep(PAUSE_S / 10)
-        return {one.port: self._doorkeeper.is_tunnels(one) for one in left}
+        return {one.port: one.is_devices for one in left}
 
     # Refusals
 

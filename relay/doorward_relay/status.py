@@ -1,12 +1,12 @@
-"""Status: what is live on this relay, read beside the daemon: from its database, its socket and the kernel."""
+"""Status: what is live on this relay, read beside the daemon: from its database, its socket, and the kernel or itself."""
 
 import pwd
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from doorward_relay.config import ConfigError, RelayConfig
+from doorward_relay.config import EMBEDDED, MANAGED, ConfigError, RelayConfig
 from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.daemon import clock
 from doorward_relay.edges import kernel, sshd
@@ -16,17 +16,23 @@ from doorward_relay.pairing import Pinned
 from doorward_relay.view import View, view_from
 from doorward_relay.watch import is_granted
 
+_STARTS: Final = {
+    MANAGED: ("start doorward-relay.service", "start doorward-relay-sshd.service"),
+    EMBEDDED: ("run doorward-relay serve", "look at what doorward-relay serve says"),
+}
+"""What to do about a part that does not run."""
+
 
 def gather(config: RelayConfig) -> dict[str, Any]:
     """Collect the status as a JSON object; raises ConfigError when the relay is not installed."""
     if not config.database_file.exists():
         raise ConfigError([f"{config.database_file} is missing; run doorward-relay install"])
     ledger, pinned, reconciled = _kept(config)
-    view = _view(config)
-    is_up, serves = _answers(config.hello_socket), sshd.is_serving(config)
+    is_up, serves, view = _embedded(config) if config.is_embedded else _managed(config)
     surplus = [one.port for one in view.listeners if not is_granted(one, ledger)]
     return {
         "ok": is_up and serves and not surplus,
+        "kind": config.kind,
         "daemon": is_up,
         "sshd": serves,
         "paired": None if pinned is None else {"relay": pinned.relay, "project": pinned.project, "epoch": pinned.epoch},
@@ -40,9 +46,10 @@ def gather(config: RelayConfig) -> dict[str, Any]:
 def text_of(found: dict[str, Any]) -> str:
     """Write a status for people."""
     paired = found["paired"]
+    start, start_ssh = _STARTS[found["kind"]]
     lines = [
-        f"daemon    {'running' if found['daemon'] else 'not running; start doorward-relay.service'}",
-        f"sshd      {'serving' if found['sshd'] else 'not serving; start doorward-relay-sshd.service'}",
+        f"daemon    {'running' if found['daemon'] else f'not running; {start}'}",
+        f"{'sshd' if found['kind'] == MANAGED else 'ssh '}      {'serving' if found['sshd'] else f'not serving; {start_ssh}'}",
         f"pairing   {'none; run doorward-relay install' if paired is None else 'project ' + paired['project']}",
         f"doors     {len(found['live'])} granted" if found["live"] else "doors     all shut",
     ]
@@ -79,6 +86,17 @@ def _live(ledger: Ledger, view: View) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _embedded(config: RelayConfig) -> tuple[bool, bool, View]:
+    from doorward_relay.edges.embedded.status_socket import ask_status  # late: the managed relay needs no asyncssh
+
+    said = ask_status(config.status_socket)
+    return (False, False, View((), (), ())) if said is None else (True, *said)
+
+
+def _managed(config: RelayConfig) -> tuple[bool, bool, View]:
+    return _answers(config.hello_socket), sshd.is_serving(config), _view(config)
 
 
 def _view(config: RelayConfig) -> View:

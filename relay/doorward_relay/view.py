@@ -1,7 +1,7 @@
-"""What the kernel's tables say about doors: who listens, which device holds it, who is connected.
+"""Doors at one instant: who listens, which device holds it, who is connected; and how to read that from the kernel's tables.
 
-Pure reading of values that ``edges.kernel`` took from /proc. The one thing decided here is what counts as ours: a
-process is a device's connection when it runs as the tunnel user *and* holds an established connection to our sshd's
+The embedded relay knows by itself; beside OpenSSH it is pure reading of values that ``edges.kernel`` took from /proc. The
+one thing decided here is what counts as ours: a process is a device's connection when it runs as the tunnel user *and* holds an established connection to our sshd's
 own port. That needs no parentage, so it stays true for connections that outlived their sshd, and it holds apart two
 relays on one machine. Called by ``watch`` and ``runtime``.
 """
@@ -19,6 +19,8 @@ LISTEN: Final = 0x0A
 _STATES: Final = frozenset({"01", "0A"})
 _MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
 """An IPv4 address inside IPv6 begins so (RFC 4291, section 2.5.5.2)."""
+
+TunnelKey = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,30 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Bytes that we sent over a connection and the peer acknowledged, and bytes that came from it."""
+    """Bytes that we sent over a connection and the peer acknowledged, and bytes that came from it.
+
+    Attributes:
+        lasted_ms: how long it has been there, where that is known better than by looking now and then.
+    """
 
     sent: int
     received: int
+    lasted_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket on a port that devices may hold."""
+    """A listening socket on a port that devices may hold.
+
+    Attributes:
+        is_devices: a device's connection holds it; another program's otherwise.
+        number: names the socket while it is there: its inode, or the embedded relay's own count.
+    """
 
     address: str
     port: int
-    uid: int
-    inode: int
+    is_devices: bool
+    number: int
 
     @property
     def is_loopback(self) -> bool:
@@ -76,17 +88,15 @@ class Tunnel:
     """An authenticated connection of a device.
 
     Attributes:
-        parent: sshd's privileged half, which goes with it.
-        inode: of the connection itself.
+        key: names it for ever within a boot: pid and start of its sshd, or the embedded relay's own count.
+        number: of the connection's socket, as a listener's.
         listeners: what it holds open; empty when it asked for nothing (yet).
     """
 
-    pid: int
-    parent: int
-    started: int
+    key: TunnelKey
     peer: str
     peer_port: int
-    inode: int
+    number: int
     listeners: tuple[Listener, ...] = ()
 
 
@@ -97,7 +107,7 @@ class Visitor:
     port: int
     address: str
     from_port: int
-    inode: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,9 @@ class View:
     """All of it at one instant.
 
     Attributes:
-        listeners: all of the tunnel user's, but for those of another relay's sshd.
-        counts: bytes so far by a connection's inode; empty where the kernel does not tell.
+        listeners: all that devices hold, and nothing of another relay's.
+        counts: bytes so far by a connection's number; empty where the kernel does not tell. Of what is gone, too, at the
+            first look afterwards, where that is known.
     """
 
     tunnels: tuple[Tunnel, ...]
@@ -126,10 +137,12 @@ def sockets_from_table(text: str) -> tuple[Socket, ...]:
     return tuple(_socket(columns) for columns in rows if columns and columns[3] in _STATES)
 
 
-def listening_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Listener, ...]:
+def listening_on(
+    sockets: Sequence[Socket], ports: Iterable[int], tunnel_uid: int | None = None
+) -> tuple[Listener, ...]:
     """Give whatever listens on any of ``ports``, whoever it is."""
     wanted = frozenset(ports)
-    return tuple(_listener(one) for one in sockets if one.state == LISTEN and one.local_port in wanted)
+    return tuple(_listener(one, tunnel_uid) for one in sockets if one.state == LISTEN and one.local_port in wanted)
 
 
 def visitors_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Visitor, ...]:
@@ -144,13 +157,13 @@ def visitors_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Visito
 
 def view_from(sockets: Sequence[Socket], processes: Sequence[Process], *, ssh_port: int, tunnel_uid: int) -> View:
     """Put sockets and the tunnel user's processes together."""
-    listeners = tuple(_listener(one) for one in sockets if one.state == LISTEN and one.uid == tunnel_uid)
+    listeners = tuple(_listener(one, tunnel_uid) for one in sockets if one.state == LISTEN and one.uid == tunnel_uid)
     established = {one.inode: one for one in sockets if one.state == ESTABLISHED}
     arrived = {inode: one for inode, one in established.items() if one.local_port == ssh_port}
     found = (_tunnel(process, arrived, listeners) for process in processes)
     tunnels = tuple(one for one in found if one is not None)
-    elsewhere = _of_another_relay(processes, established, {one.pid for one in tunnels}, listeners)
-    ours = tuple(one for one in listeners if one.inode not in elsewhere)
+    elsewhere = _of_another_relay(processes, established, {one.key[0] for one in tunnels}, listeners)
+    ours = tuple(one for one in listeners if one.number not in elsewhere)
     return View(tunnels, ours, visitors_on(sockets, (one.port for one in ours)))
 
 
@@ -172,13 +185,13 @@ def _tunnel(process: Process, arrived: dict[int, Socket], listeners: Sequence[Li
     connection = next((arrived[inode] for inode in process.inodes if inode in arrived), None)
     if connection is None:
         return None
-    held = tuple(one for one in listeners if one.inode in process.inodes)
-    peer, port = connection.remote, connection.remote_port
-    return Tunnel(process.pid, process.parent, process.started, peer, port, connection.inode, held)
+    held = tuple(one for one in listeners if one.number in process.inodes)
+    key = (process.pid, process.started)
+    return Tunnel(key, connection.remote, connection.remote_port, connection.inode, held)
 
 
-def _listener(one: Socket) -> Listener:
-    return Listener(one.local, one.local_port, one.uid, one.inode)
+def _listener(one: Socket, tunnel_uid: int | None) -> Listener:
+    return Listener(one.local, one.local_port, one.uid == tunnel_uid, one.inode)
 
 
 def _socket(columns: list[str]) -> Socket:

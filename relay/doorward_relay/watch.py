@@ -1,4 +1,4 @@
-"""The watch: what the kernel's tables mean against the ledger, decided without touching the world.
+"""The watch: what is there against what the ledger grants, decided without touching the world.
 
 Compares what is there with what was there a moment ago and with what is granted. Whatever listens without a grant is
 ended; a connection that holds nothing for ``IDLE_MS`` is ended, so that one that authenticated before its grant ended
@@ -15,13 +15,10 @@ from doorward_protocol.records import Fact
 
 from doorward_relay.effects import Effect, EndTunnel, ProbeDoor, WriteRecord
 from doorward_relay.ledger import Ledger
-from doorward_relay.view import Count, Listener, Tunnel, View, Visitor
+from doorward_relay.view import Count, Listener, Tunnel, TunnelKey, View, Visitor
 
 IDLE_MS: Final = 15_000
 """How long a connection may hold nothing: a device asks for its forward in the same breath, hello takes seconds."""
-
-TunnelKey = tuple[int, int]
-"""pid and start: names one connection for ever within a boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class Known:
     """What the last look left behind.
 
     Attributes:
-        surplus: inodes of listeners that were found to have no grant, so that each is recorded once.
+        surplus: numbers of listeners that were found to have no grant, so that each is recorded once.
         is_shut: no live grant and no listener, as it was last recorded; None before the first look.
     """
 
@@ -78,11 +75,6 @@ class Seen:
     effects: tuple[Effect, ...] = ()
 
 
-def key_of(tunnel: Tunnel) -> TunnelKey:
-    """Name a connection."""
-    return tunnel.pid, tunnel.started
-
-
 def look(known: Known, view: View, ledger: Ledger, *, now: int) -> Seen:
     """Compare ``view`` with what was known and with what is granted."""
     tunnels, about_tunnels = _tunnels(known, view, ledger, now)
@@ -92,13 +84,13 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int) -> Seen:
     effects = [*_end_surplus(known, view, surplus), *about_tunnels, *about_visitors]
     if is_shut and known.is_shut is not True:
         effects.append(WriteRecord(Fact("doors.shut", data={"listeners": 0, "grants": 0})))
-    return Seen(Known(tunnels, visitors, frozenset(one.inode for one in surplus), is_shut), tuple(effects))
+    return Seen(Known(tunnels, visitors, frozenset(one.number for one in surplus), is_shut), tuple(effects))
 
 
 def former_holders(known: Known, view: View, session: SessionId) -> tuple[Tunnel, ...]:
     """Name the connections that ever held a forward of ``session``: they go with it, whatever they hold now."""
     was = {key for key, one in known.tunnels.items() if one.session == session}
-    return tuple(one for one in view.tunnels if key_of(one) in was)
+    return tuple(one for one in view.tunnels if one.key in was)
 
 
 def is_granted(listener: Listener, ledger: Ledger) -> bool:
@@ -112,10 +104,10 @@ def is_granted(listener: Listener, ledger: Ledger) -> bool:
 
 def _end_surplus(known: Known, view: View, surplus: Sequence[Listener]) -> list[Effect]:
     effects: list[Effect] = []
-    held = {each.inode: one for one in view.tunnels for each in one.listeners}
+    held = {each.number: one for one in view.tunnels for each in one.listeners}
     for listener in surplus:
-        holder = held.get(listener.inode)
-        if listener.inode not in known.surplus:
+        holder = held.get(listener.number)
+        if listener.number not in known.surplus:
             data = {"address": listener.address, "port": listener.port, "peer": holder and holder.peer}
             effects.append(WriteRecord(Fact("listener.surplus", data=data)))
         if holder is not None:
@@ -128,15 +120,15 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
     found: dict[TunnelKey, KnownTunnel] = {}
     effects: list[Effect] = []
     for tunnel in view.tunnels:
-        was = known.tunnels.get(key_of(tunnel))
-        now_known = replace(_known_tunnel(tunnel, was, ledger, now), count=view.counts.get(tunnel.inode))
-        found[key_of(tunnel)] = now_known
+        was = known.tunnels.get(tunnel.key)
+        now_known = replace(_known_tunnel(tunnel, was, ledger, now), count=view.counts.get(tunnel.number))
+        found[tunnel.key] = now_known
         if now_known.is_up and (was is None or not was.is_up):
             effects += _up(now_known)
         if not now_known.is_up and now - now_known.since >= IDLE_MS:
             effects.append(EndTunnel(tunnel))
     gone = [was for key, was in known.tunnels.items() if was.is_up and (key not in found or not found[key].is_up)]
-    return found, [*(WriteRecord(_down(was, now)) for was in gone), *effects]
+    return found, [*(WriteRecord(_down(was, view, now)) for was in gone), *effects]
 
 
 def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:
@@ -158,9 +150,10 @@ def _up(one: KnownTunnel) -> list[Effect]:
     return [WriteRecord(up), ProbeDoor(one.grant.session)]
 
 
-def _down(was: KnownTunnel, now: int) -> Fact:
+def _down(was: KnownTunnel, view: View, now: int) -> Fact:
     device = None if was.grant is None else was.grant.device
-    data = {"peer": was.tunnel.peer, "lasted_ms": now - was.since, **_at_least(was.count)}
+    count = view.counts.get(was.tunnel.number, was.count)
+    data = {"peer": was.tunnel.peer, "lasted_ms": now - was.since, **_at_least(count)}
     return Fact("tunnel.down", was.session, device, data)
 
 
@@ -181,10 +174,11 @@ def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[
             was = KnownVisitor(ledger.live[session].grant, now)
             effects.append(WriteRecord(_came(visitor, was)))
         if was is not None:
-            found[visitor] = replace(was, count=view.counts.get(visitor.inode))
+            found[visitor] = replace(was, count=view.counts.get(visitor.number))
     for visitor, gone in known.visitors.items():
         if visitor not in found:
-            effects.append(WriteRecord(_left(visitor, gone, now)))
+            last = replace(gone, count=view.counts.get(visitor.number, gone.count))
+            effects.append(WriteRecord(_left(visitor, last, now)))
     return found, effects
 
 
@@ -194,11 +188,12 @@ def _came(visitor: Visitor, one: KnownVisitor) -> Fact:
 
 
 def _left(visitor: Visitor, one: KnownVisitor, now: int) -> Fact:
+    exactly = None if one.count is None else one.count.lasted_ms
     data = {
         "address": visitor.address,
         "from_port": visitor.from_port,
         "port": visitor.port,
-        "lasted_ms": now - one.since,
+        "lasted_ms": now - one.since if exactly is None else exactly,
         **_at_least(one.count),
     }
     return Fact("visitor.left", one.grant.session, one.grant.device, data)

@@ -71,6 +71,23 @@ def test_session_when_the_relay_is_the_real_one_then_it_is_granted_ended_and_the
 
 
 @pytest.mark.real("mosquitto", "sshd", "root")
+@pytest.mark.feature("B8")
+def test_pair_when_the_relay_has_a_console_then_that_is_said_and_ones_own_is_named(rig: Rig, relay: Relay) -> None:
+    """A line that was used is told apart from a relay that cannot be reached, whoever pastes it."""
+    house = rig.house
+    with pytest.raises(Declined) as again:
+        pair(house.project, text_from_pairing(relay.line), "r2", house.owner, HERE)
+    assert again.value.code == "relay.already-paired"
+    assert f"This relay is {rig.relay_row.name}," in again.value.message
+    other = make_house("another plant")
+    keep_keys(other)
+    with pytest.raises(Declined) as strangers:
+        pair(other.project, text_from_pairing(relay.line), "r2", other.owner, HERE)
+    assert strangers.value.code == "relay.already-paired"
+    assert rig.relay_row.name not in strangers.value.message
+
+
+@pytest.mark.real("mosquitto", "sshd", "root")
 def test_worker_when_the_relays_daemon_restarts_then_it_goes_on(rig: Rig, relay: Relay) -> None:
     """A relay that was away is talked to again, with the same certificate and the same chain."""
     assert relay.daemon is not None

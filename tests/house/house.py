@@ -111,10 +111,10 @@ class House:
 
     def build(self) -> None:
         """Set up and start broker, console and relay, pair them, and join one device, ``pump-7``."""
-        self.console_machine = self._machine("console", self.network.outside if self.network else 0)
-        self.relay_machine = self._machine("relay", self.network.outside if self.network else 0)
-        self._set_up_console()
-        self._set_up_relay()
+        self.build_console("--password-file", "/root/password")
+        self.console = self._somebody()
+        self.console.sign_in(OWNER, PASSWORD)
+        self.relay_id = self.console.pair_relay("Basement", self.build_relay())
         self.add_device("pump-7", self.ports.door)
 
     def _machine(self, name: str, network: int) -> Machine:
@@ -125,22 +125,22 @@ class House:
 
     # -- console and broker
 
-    def _set_up_console(self) -> None:
-        machine = self.console_machine
+    def build_console(self, *password: str) -> str:
+        """Set up and start broker and console with an empty project; gives what ``init`` printed."""
+        machine = self.console_machine = self._machine("console", self.network.outside if self.network else 0)
         write_whole(machine.folder / "root" / "password", PASSWORD + "\n", 0o600)
-        machine.must(
+        said = machine.must(
             PROGRAMS / "doorward-console", "init",
             "--address", f"https://{self.address}:{self.ports.web}", "--listen", f"{self.address}:{self.ports.web}",
             "--broker", f"{self.address}:{self.ports.broker}", "--owner", OWNER, "--project", "Pumps",
-            "--password-file", "/root/password", *(["--separate"] if self.separate else []),
+            *password, *(["--separate"] if self.separate else []),
         )  # fmt: skip
         machine.must(PROGRAMS / "doorward-console", "broker-config", "/etc/mosquitto/doorward")
         self.start_broker()
         for name in ("signer", "worker", "web"):
             self.start_console(name)
         wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
-        self.console = self._somebody()
-        self.console.sign_in(OWNER, PASSWORD)
+        return said
 
     def _somebody(self) -> Console:
         root = self.console_machine.folder / "etc/doorward/root-ca.pem"
@@ -172,14 +172,16 @@ class House:
 
     # -- relay
 
-    def _set_up_relay(self) -> None:
+    def build_relay(self) -> str:
+        """Set up and start the relay; gives the line that it printed for the console."""
+        self.relay_machine = self._machine("relay", self.network.outside if self.network else 0)
         said = self.relay_machine.must(
             PROGRAMS / "doorward-relay", "install", "--host", self.address, "--ssh-port", str(self.ports.relay_ssh),
             "--control-port", str(self.ports.relay_control), "--ports", f"{self.ports.door}-{self.ports.other_door}", "--yes",
         )  # fmt: skip
         self.start_relay()
         line = next(line for line in said.splitlines() if line.strip().startswith("doorward-relay-1 "))
-        self.relay_id = self.console.pair_relay("Basement", line.strip())
+        return line.strip()
 
     def start_relay(self) -> None:
         self.parts["relay"] = self.relay_machine.start(PROGRAMS / "doorward-relay", "run", "--with-sshd")
@@ -189,16 +191,17 @@ class House:
 
     def add_device(self, name: str, relay_port: int) -> Device:
         """Add a device in the console, carry the join string over, and start its agent."""
-        device = Device(name, self._machine(name, self.network.device if self.network else 0))
+        device = self.build_device(name)
         device.id, line = self.console.add_device(name, self.relay_id, relay_port)
-        self._prepare_device(device.machine)
         device.machine.must(PROGRAMS / "doorward-agent", "join", line)
         device.start_agent()
-        self.devices[name] = device
         self.console.wait_for_device(device.id, lambda said: said["presence"] == "connected")
         return device
 
-    def _prepare_device(self, machine: Machine) -> None:
+    def build_device(self, name: str) -> Device:
+        """Install a machine that has yet to join: users, configuration, the line for sudo."""
+        device = self.devices[name] = Device(name, self._machine(name, self.network.device if self.network else 0))
+        machine = device.machine
         machine.must("/usr/sbin/useradd", "--system", "--shell", "/usr/sbin/nologin", AGENT_USER)
         machine.must("/usr/sbin/useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", LOGIN_USER)
         etc = machine.folder / "etc"
@@ -207,6 +210,7 @@ class House:
         write_whole(etc / "doorward" / "runner.toml", f'login_user = "{LOGIN_USER}"\nagent_user = "{AGENT_USER}"\n')
         rule = f'{AGENT_USER} ALL=(root) NOPASSWD: {PROGRAMS}/doorward-runner ""\n'
         write_whole(etc / "sudoers.d" / "doorward", rule, 0o440)
+        return device
 
     # -- weather
 

@@ -35,6 +35,7 @@ while True:
 """
 """The machine's first process: waits for orphans, as an init does."""
 
+_PYTHON = f"{sys.base_prefix}/bin/python3"
 _OWN_FOLDERS = ("etc", "home", "root", "run", "var/lib")
 """``var/lib`` last: the scratch folder itself may stand there."""
 
@@ -81,7 +82,7 @@ class Machine:
         # sshd that is not the system's gives a terminal only where /dev/pts has the group tty.
         lines.append("mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts")
         lines.append("mount --bind /dev/pts/ptmx /dev/ptmx")
-        lines.append(f"exec {sys.base_prefix}/bin/python3 -S -E -c '{_INIT}'")
+        lines.append(f"exec {_PYTHON} -S -E -c '{_INIT}'")
         return "\n".join(lines)
 
     def _wired(self) -> list[str]:
@@ -98,7 +99,9 @@ class Machine:
         if not children:
             return 0
         found = int(children[0])
-        return found if b"ctypes" in Path(f"/proc/{found}/cmdline").read_bytes() else 0
+        # Before it, the shell that still lays out the folders has the same pid.
+        is_there = Path(f"/proc/{found}/cmdline").read_bytes().startswith(f"{_PYTHON}\0".encode())
+        return found if is_there else 0
 
     def cut_power(self) -> None:
         """End everything on the machine at once; what was on disk stays."""

@@ -12,29 +12,43 @@ import pytest
 
 from tests.parts.installed import missing
 from tests.parts.processes import Programs
-from tests.relay.relaying import Console, Device, Relay, device_for, install_relay
+from tests.relay.relaying import EMBEDDED, KINDS, MANAGED, Console, Device, Relay, device_for, install_relay
 
 _RANGES = itertools.count(21_000 + os.getpid() % 100 * 80, 8)
 """First ports of the ranges: eight for each relay, and apart from those of a run beside this one."""
 
 
-def installed_relay(programs: Programs, folder: Path) -> Relay:
-    """Install a relay with ports of its own and start its sshd and its daemon; unpaired."""
-    first = next(_RANGES)
-    made = install_relay(programs, folder, range(first, first + 8))
-    made.start_sshd()
-    made.start_daemon()
-    return made
+PARTS = {MANAGED: ("root", "sshd", "ssh", "useradd"), EMBEDDED: ("ssh",)}
+"""What has to be there for a relay of each kind and its devices."""
 
 
-@pytest.fixture
-def relay(programs: Programs, scratch: Path) -> Relay:
-    """An installed relay whose sshd and daemon run; unpaired."""
-    for part in ("root", "sshd", "ssh", "useradd"):
+def skip_without_parts(kind: str) -> None:
+    """Skip the test where something is missing for a relay of this kind."""
+    for part in PARTS[kind]:
         reason = missing(part)
         if reason is not None:
             pytest.skip(reason)
-    return installed_relay(programs, scratch / "relay")
+
+
+def installed_relay(programs: Programs, folder: Path, kind: str) -> Relay:
+    """Install a relay with ports of its own and start what belongs to it; unpaired."""
+    first = next(_RANGES)
+    made = install_relay(programs, folder, range(first, first + 8), kind)
+    made.start()
+    return made
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of relay in turn: what a test promises holds for both unless it says otherwise."""
+    skip_without_parts(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def relay(programs: Programs, scratch: Path, kind: str) -> Relay:
+    """An installed relay that runs; unpaired."""
+    return installed_relay(programs, scratch / "relay", kind)
 
 
 @pytest.fixture

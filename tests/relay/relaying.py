@@ -1,4 +1,4 @@
-"""A real managed relay on loopback, the console that it is paired with, and devices that dial it with the ssh client."""
+"""A real relay on loopback, managed or embedded, the console that it is paired with, and devices that dial it with the ssh client."""
 
 import base64
 import json
@@ -37,6 +37,7 @@ from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs, run
 from tests.parts.waiting import wait_until
 
 TUNNEL_USER = "doorward-tunnel"
+MANAGED, EMBEDDED = KINDS = ("managed", "embedded")
 PROGRAM = Path(__file__).parents[2] / ".venv" / "bin" / "doorward-relay"
 
 
@@ -85,8 +86,9 @@ class SshCa:
 
 @dataclass(slots=True)
 class Relay:
-    """One installed relay; ``daemon`` and ``sshd`` run apart, as under systemd."""
+    """One installed relay; ``daemon`` and ``sshd`` run apart, as under systemd. An embedded one is its daemon alone."""
 
+    kind: str
     programs: Programs
     folder: Path
     ssh_port: int
@@ -100,6 +102,11 @@ class Relay:
     def config_file(self) -> Path:
         return self.folder / "relay.toml"
 
+    def start(self) -> None:
+        if self.kind == MANAGED:
+            self.start_sshd()
+        self.start_daemon()
+
     def start_sshd(self) -> Program:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "state/sshd/sshd_config"
@@ -109,9 +116,16 @@ class Relay:
         return self.sshd
 
     def start_daemon(self, *arguments: str) -> Program:
-        self.daemon = self.programs.start(PROGRAM, "run", "--config", self.config_file, *arguments, name="relay")
+        verb = "run" if self.kind == MANAGED else "serve"
+        self.daemon = self.programs.start(PROGRAM, verb, "--config", self.config_file, *arguments, name="relay")
         self.daemon.wait_for_port(self.control_port)
+        if self.kind == EMBEDDED:
+            self.daemon.wait_for_port(self.ssh_port)
         return self.daemon
+
+    def admits(self, session: str) -> bool:
+        """Whether a managed relay's sshd would let a session in; an embedded one has no file that says so."""
+        return self.kind == MANAGED and session in (self.folder / "run/principals").read_text()
 
     def command(self, *arguments: str) -> tuple[int, str, str]:
         ran = run([PROGRAM, *arguments, "--config", self.config_file])
@@ -121,7 +135,7 @@ class Relay:
         return f"[127.0.0.1]:{self.ssh_port} {self.line.ssh_host_key}\n"
 
 
-def install_relay(programs: Programs, folder: Path, ports: range) -> Relay:
+def install_relay(programs: Programs, folder: Path, ports: range, kind: str = MANAGED) -> Relay:
     """Install a relay into ``folder`` with the real command."""
     folder.mkdir(mode=0o711, exist_ok=True)
     ssh_port, control_port = free_port(), free_port()
@@ -131,11 +145,12 @@ def install_relay(programs: Programs, folder: Path, ports: range) -> Relay:
             PROGRAM, "install", "--config", config, "--host", "127.0.0.1", "--listen", "127.0.0.1",
             "--ssh-port", str(ssh_port), "--control-port", str(control_port), "--ports", f"{ports[0]}-{ports[-1]}",
             "--state-dir", folder / "state", "--run-dir", folder / "run", "--tunnel-user", TUNNEL_USER, "--yes",
+            *(["--embedded"] if kind == EMBEDDED else []),
         ]
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr.decode()
     line = pairing_from_text(ran.stdout.decode().strip().splitlines()[-1])
-    return Relay(programs, folder, ssh_port, control_port, ports, line)
+    return Relay(kind, programs, folder, ssh_port, control_port, ports, line)
 
 
 @dataclass(slots=True)

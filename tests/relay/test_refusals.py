@@ -1,4 +1,4 @@
-"""The table of refusals against the managed relay: real sshd, real ssh client."""
+"""The table of refusals against every kind of relay, with the real ssh client."""
 
 import json
 import socket
@@ -12,13 +12,28 @@ import pytest
 from cryptography.hazmat.primitives.serialization import SSHCertificateType
 
 from tests.parts.files import scratch_folder
-from tests.parts.installed import missing, require
+from tests.parts.installed import require
 from tests.parts.ports import free_port
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
 from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, THROUGH_A_CONNECTION, Case
-from tests.relay.conftest import Door, installed_relay
-from tests.relay.relaying import TUNNEL_USER, Console, Device, Relay, SshCa, device_for, listeners_on, new_id
+from tests.relay.conftest import Door, installed_relay, skip_without_parts
+from tests.relay.relaying import (
+    EMBEDDED,
+    KINDS,
+    MANAGED,
+    TUNNEL_USER,
+    Console,
+    Device,
+    Relay,
+    SshCa,
+    device_for,
+    listeners_on,
+    new_id,
+)
+
+SOCKETS = {MANAGED: "hello.sock", EMBEDDED: "status.sock"}
+"""A unix socket on which each kind of relay listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +61,22 @@ class Stage:
     def arguments(self, case: Case, local: int = 0) -> list[str]:
         """Fill in the case's words; options stand before the target, a command behind it."""
         words: dict[str, object] = {f"p{n}": self.relay.ports[n] for n in range(4)}
-        words |= {"secret": self.secret.port, "local": local, "socket": self.relay.folder / "run/hello.sock"}
+        words |= {
+            "secret": self.secret.port,
+            "local": local,
+            "socket": self.relay.folder / "run" / SOCKETS[self.relay.kind],
+        }
         return [one.format(**words, folder=self.folder) for one in case.asks]
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    for part in ("root", "sshd", "ssh", "useradd"):
-        reason = missing(part)
-        if reason is not None:
-            pytest.skip(reason)
+@pytest.fixture(scope="module", params=KINDS)
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    skip_without_parts(request.param)
     with scratch_folder() as folder:
         programs = Programs(folder)
         secret = Door("secret")
         try:
-            relay = installed_relay(programs, folder / "relay")
+            relay = installed_relay(programs, folder / "relay", request.param)
             console = Console(relay, folder)
             console.pair()
             live = console.granted(relay.ports[0])

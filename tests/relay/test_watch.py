@@ -22,8 +22,8 @@ TABLE_6 = """\
    0: 00000000000000000000000000000000:4E20 00000000000000000000000000000000:0000 0A 0:0 00:0 0 990 0 21 1 0
    1: 0000000000000000FFFF00000100007F:4E20 0000000000000000FFFF00000B00000A:9C42 01 0:0 00:0 0 990 0 22 1 0
 """
-LISTENER = Listener("0.0.0.0", 20_000, 990, 11)
-TUNNEL = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12, (LISTENER,))
+LISTENER = Listener("0.0.0.0", 20_000, is_devices=True, number=11)
+TUNNEL = Tunnel((100, 5), "10.0.0.11", 40_000, 12, (LISTENER,))
 
 
 def _view(*tunnels: Tunnel, visitors: tuple[Visitor, ...] = ()) -> View:
@@ -79,7 +79,7 @@ def test_a_tunnel_when_it_comes_and_goes_then_each_is_told_once_and_the_door_is_
 def test_a_tunnel_when_a_newer_one_took_its_port_within_one_look_then_the_going_is_told_first() -> None:
     """Whoever reads the history ends with what is: the newer tunnel is up, and its door is probed anew."""
     ledger = after(grant())
-    newer = replace(TUNNEL, pid=200, started=9)
+    newer = replace(TUNNEL, key=(200, 9))
     up = look(Known(is_shut=False), _view(TUNNEL), ledger, now=NOW)
     both = look(up.known, _view(newer), ledger, now=NOW + 1000)
     assert _verbs(both) == ["tunnel.down", "tunnel.up"]
@@ -107,7 +107,7 @@ def test_a_public_listener_when_loopback_is_granted_then_it_is_surplus() -> None
 
 def test_a_connection_when_it_holds_nothing_for_long_then_it_is_ended() -> None:
     """Whoever logged in and asks for nothing cannot wait for a better day."""
-    idle = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12)
+    idle = Tunnel((100, 5), "10.0.0.11", 40_000, 12)
     first = look(Known(is_shut=True), _view(idle), Ledger(), now=NOW)
     early = look(first.known, _view(idle), Ledger(), now=NOW + IDLE_MS - 1)
     late = look(early.known, _view(idle), Ledger(), now=NOW + IDLE_MS)
@@ -140,8 +140,8 @@ def test_all_doors_when_the_last_is_shut_then_that_is_told_once() -> None:
 def test_an_ending_session_when_a_connection_once_held_its_port_then_that_connection_goes_too() -> None:
     """Cancelling the forward does not save a connection from its session's end."""
     up = look(Known(), _view(TUNNEL), after(grant()), now=NOW)
-    empty = Tunnel(100, 99, 5, "10.0.0.11", 40_000, 12)
-    other = Tunnel(200, 99, 6, "10.0.0.12", 40_000, 14)
+    empty = Tunnel((100, 5), "10.0.0.11", 40_000, 12)
+    other = Tunnel((200, 6), "10.0.0.12", 40_000, 14)
     gone = watch.former_holders(up.known, _view(empty, other), grant().session)
     assert gone == (empty,)
 

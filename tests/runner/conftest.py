@@ -52,9 +52,16 @@ def closer(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def _site(users: Users, closer: str) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=["sshd", "embedded"])
+def door(request: pytest.FixtureRequest) -> str:
+    """Each kind of door."""
+    kind: str = request.param
+    return kind
+
+
+def _site(users: Users, closer: str, door: str) -> Iterator[Site]:
     with scratch_folder() as folder:
-        site = Site(folder, users.login, users.agent, closer)
+        site = Site(folder, users.login, users.agent, closer, door)
         sudoers = Path("/etc/sudoers.d") / f"doorward-{secrets.token_hex(4)}"
         rule = f"{users.agent} ALL=(root) NOPASSWD: {RUNNER} --config {site.config}\n"
         write_whole(sudoers, rule, 0o440)
@@ -68,19 +75,31 @@ def _site(users: Users, closer: str) -> Iterator[Site]:
 
 @pytest.fixture
 def site(users: Users) -> Iterator[Site]:
-    """A joined runner with the closer that it chooses itself."""
-    yield from _site(users, "auto")
+    """A joined runner with the closer and the door that it chooses itself."""
+    yield from _site(users, "auto", "auto")
 
 
 @pytest.fixture
-def rootless_site(users: Users) -> Iterator[Site]:
+def door_site(users: Users, door: str) -> Iterator[Site]:
+    """A joined runner, once with each door."""
+    yield from _site(users, "auto", door)
+
+
+@pytest.fixture
+def embedded_site(users: Users) -> Iterator[Site]:
+    """A joined runner with the embedded door."""
+    yield from _site(users, "auto", "embedded")
+
+
+@pytest.fixture
+def rootless_site(users: Users, door: str) -> Iterator[Site]:
     """A joined runner without root, in a folder with spaces in its name below /tmp, where others may write."""
     top = Path(tempfile.mkdtemp(prefix="doorward-test-", dir="/tmp"))
     folder = top / "a folder, with 'spaces' & co"
     folder.mkdir()
     for path in (top, folder):
         shutil.chown(path, users.login, users.login)
-    site = Site(folder, users.login, users.login, "subreaper", is_rootless=True)
+    site = Site(folder, users.login, users.login, "subreaper", door, is_rootless=True)
     try:
         site.settle()
         yield site
@@ -90,12 +109,12 @@ def rootless_site(users: Users) -> Iterator[Site]:
 
 
 @pytest.fixture
-def closing_site(users: Users, closer: str) -> Iterator[Site]:
-    """A joined runner, once with each closer."""
-    yield from _site(users, closer)
+def closing_site(users: Users, closer: str, door: str) -> Iterator[Site]:
+    """A joined runner, once with each closer and each door."""
+    yield from _site(users, closer, door)
 
 
 @pytest.fixture(scope="module")
 def lasting_site(users: Users) -> Iterator[Site]:
     """A joined runner for a whole module of tests that leave nothing open."""
-    yield from _site(users, "auto")
+    yield from _site(users, "auto", "auto")

@@ -37,6 +37,7 @@ class Site:
     login_user: str
     agent_user: str
     closer: str
+    door: str = "auto"
     is_rootless: bool = False
     signer: SigningKey = GRANT_KEY
     revision: int = 0
@@ -67,6 +68,7 @@ class Site:
             "agent_user": self.agent_user,
             "longest_session_s": 86_400,
             "closer": self.closer,
+            "door": self.door,
             "rootless": self.is_rootless,
         } | changes
         write_whole(self.config, "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))

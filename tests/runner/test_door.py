@@ -18,8 +18,9 @@ from tests.runner.site import BANNER, Site, is_running
 
 
 @pytest.mark.feature("E3", "E4")
-def test_door_when_opened_then_login_user_gets_a_shell_with_the_key(site: Site) -> None:
+def test_door_when_opened_then_login_user_gets_a_shell_with_the_key(door_site: Site) -> None:
     """One order, and the engineer's key opens one account, on loopback, under the session's banner."""
+    site = door_site
     answer = site.open()
     assert answer == answer | {"state": "open", "closer": "cgroup", "ended": None, "session": site.sessions[0]}
     ran = site.ssh(answer["port"], "id -un; echo $DOORWARD_DOOR")
@@ -31,8 +32,9 @@ def test_door_when_opened_then_login_user_gets_a_shell_with_the_key(site: Site) 
 
 
 @pytest.mark.threat("login-other-user")
-def test_door_when_open_then_other_users_and_other_keys_are_refused(site: Site) -> None:
+def test_door_when_open_then_other_users_and_other_keys_are_refused(door_site: Site) -> None:
     """No other account, no other key, no password."""
+    site = door_site
     answer = site.open()
     make_ssh_key(site.folder / "stranger")
     for key, user in ((site.folder / "stranger", site.login_user), (site.key, "root"), (site.key, site.agent_user)):
@@ -43,8 +45,9 @@ def test_door_when_open_then_other_users_and_other_keys_are_refused(site: Site) 
 
 
 @pytest.mark.feature("E4")
-def test_door_when_scp_and_sftp_are_used_then_files_go_through(site: Site) -> None:
+def test_door_when_scp_and_sftp_are_used_then_files_go_through(door_site: Site) -> None:
     """Engineers' everyday programs work unchanged."""
+    site = door_site
     answer = site.open()
     there = f"/home/{site.login_user}/carried"
     local = write_whole(site.folder / "carried", os.urandom(100_000))
@@ -57,8 +60,9 @@ def test_door_when_scp_and_sftp_are_used_then_files_go_through(site: Site) -> No
     assert (site.folder / "back").read_bytes() == local.read_bytes()
 
 
-def test_door_when_forwarding_is_asked_then_every_kind_is_refused(site: Site, programs: Programs) -> None:
+def test_door_when_forwarding_is_asked_then_every_kind_is_refused(door_site: Site, programs: Programs) -> None:
     """A door is a way in and no way through: no -L, -R, -D, -W, stream-local, agent, X11 or tunnel."""
+    site = door_site
     answer = site.open()
     port = answer["port"]
     agent = site.ssh(port, "echo ${SSH_AUTH_SOCK:-none} ${DISPLAY:-none}", "-A", "-X", "-o", "ForwardX11Trusted=yes")
@@ -92,13 +96,15 @@ def test_door_when_forwarding_is_asked_then_every_kind_is_refused(site: Site, pr
 
 
 @pytest.mark.threat("agent-reads-session")
-def test_door_when_engineer_works_then_agents_user_sees_nothing_of_it(site: Site) -> None:
+def test_door_when_engineer_works_then_agents_user_sees_nothing_of_it(door_site: Site) -> None:
     """Memory, descriptors and environment of the session are another user's; the door's host key is root's."""
+    site = door_site
     answer = site.open()
     pids = site.leave_behind(answer["port"])
     folder = site.run_dir / f"door-{answer['session']}"
     hidden = [f"/proc/{pid}/{name}" for pid in pids for name in ("environ", "mem", "maps")]
-    hidden += [str(site.state_dir / "door_host_key"), str(folder / "sshd_config"), str(folder / "door.json")]
+    config = "sshd_config" if site.door == "sshd" else "embedded.json"
+    hidden += [str(site.state_dir / "door_host_key"), str(folder / config), str(folder / "door.json")]
     for path in hidden:
         assert run(["/usr/bin/head", "-c", "1", path], user=site.agent_user).returncode != 0, path
         assert Path(path).exists()
@@ -109,8 +115,9 @@ def test_door_when_engineer_works_then_agents_user_sees_nothing_of_it(site: Site
         assert run(["/usr/bin/tee", folder / name], stdin=b"x", user=site.agent_user).returncode != 0
 
 
-def test_door_when_user_has_an_rc_file_then_it_is_not_run(site: Site) -> None:
+def test_door_when_user_has_an_rc_file_then_it_is_not_run(door_site: Site) -> None:
     """PermitUserRC and PermitUserEnvironment are off: nothing that an engineer left behind runs at the next log-in."""
+    site = door_site
     answer = site.open()
     site.ssh(answer["port"], "mkdir -p .ssh; echo 'touch ~/ran' > .ssh/rc; echo LEFT=1 > .ssh/environment; rm -f ran")
     ran = site.ssh(answer["port"], "ls; echo ${LEFT:-unset}; rm -rf .ssh")
@@ -120,8 +127,9 @@ def test_door_when_user_has_an_rc_file_then_it_is_not_run(site: Site) -> None:
 
 @pytest.mark.feature("B3")
 @pytest.mark.threat("relay-poses")
-def test_door_when_host_key_is_certified_then_ssh_accepts_it_by_its_authority(site: Site) -> None:
+def test_door_when_host_key_is_certified_then_ssh_accepts_it_by_its_authority(door_site: Site) -> None:
     """The known_hosts line that the console prints is enough: the door proves that it is this device's."""
+    site = door_site
     authority = site.folder / "host_ca"
     make_ssh_key(authority)
     public = write_whole(site.folder / "door.pub", site.as_root("prepare").stdout.decode().split('"')[3] + "\n")
@@ -141,8 +149,9 @@ def test_door_when_host_key_is_certified_then_ssh_accepts_it_by_its_authority(si
         assert ran.returncode == status, ran.stderr.decode()
 
 
-def test_door_when_order_is_signed_again_then_the_same_door_is_named(site: Site) -> None:
+def test_door_when_order_is_signed_again_then_the_same_door_is_named(door_site: Site) -> None:
     """Equal revision and digest: what is there is left alone, on its port, whatever port the agent picks."""
+    site = door_site
     first = site.open()
     again = site.order(site.envelope(site.body(first["session"]), revision=site.revision))
     assert again == first
@@ -162,8 +171,9 @@ def test_door_when_its_sshd_died_then_the_same_order_opens_it_again(site: Site) 
     assert (site.state_dir / "promise.json").read_text() == promised
 
 
-def test_door_when_another_session_is_ordered_then_the_old_one_is_shut_first(site: Site) -> None:
+def test_door_when_another_session_is_ordered_then_the_old_one_is_shut_first(door_site: Site) -> None:
     """One door at a time; the session that had to go is named, and written down."""
+    site = door_site
     first = site.open()
     pids = site.leave_behind(first["port"])
     second = site.open()

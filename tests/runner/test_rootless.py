@@ -17,12 +17,12 @@ def test_door_when_rootless_then_its_user_logs_in_and_the_answer_says_whose_it_i
     """No root anywhere, a folder below /tmp with spaces in its name, and the answer marks that the agent's user is shared."""
     site = rootless_site
     answer = site.open()
-    assert (answer["door"], answer["shares_user"], answer["closer"]) == ("sshd", True, "subreaper")
+    assert (answer["door"], answer["shares_user"], answer["closer"]) == (site.door, True, "subreaper")
     ran = site.ssh(answer["port"], 'id -un; echo "$DOORWARD_DOOR"')
     folder = site.run_dir / f"door-{answer['session']}"
     assert ran.stdout.decode().splitlines() == [site.login_user, str(folder)], ran.stderr.decode()
     status = site.ask({"verb": "status"})
-    assert (status["session"], status["door"], status["shares_user"]) == (answer["session"], "sshd", True)
+    assert (status["session"], status["door"], status["shares_user"]) == (answer["session"], site.door, True)
 
 
 @pytest.mark.threat("login-outlives")

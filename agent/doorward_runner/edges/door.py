@@ -1,4 +1,4 @@
-"""The door: a folder of files in ``run_dir``, a private sshd on 127.0.0.1, and the proof that it answers.
+"""The door: a folder of files in ``run_dir``, an SSH server on 127.0.0.1, and the proof that it answers.
 
 One folder ``door-<session>`` at most; while it is there, something may be open. It is written before anything starts, so
 that whoever comes after a killed runner finds what to end. How the processes are started and ended is the closers'.
@@ -19,8 +19,8 @@ from doorward_runner.edges import files
 from doorward_runner.errors import Refused
 from doorward_runner.sshd_config import DoorSettings, sshd_config_from
 
-BANNER_WAIT_S: Final = 5.0
-"""A loaded small device takes one second to start sshd."""
+BANNER_WAIT_S: Final = 10.0
+"""A loaded small device takes one second to start sshd, and several to start a Python with its libraries."""
 _PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
 """Debian's sshd is built to want this folder, which its own unit makes; ours makes it where that does not run."""
 
@@ -46,7 +46,7 @@ class Door:
 
     @property
     def config(self) -> Path:
-        return self.folder / "sshd_config"
+        return self.folder / "sshd_config"  # of a private sshd alone
 
     @property
     def authorized_keys(self) -> Path:
@@ -76,29 +76,22 @@ def _door_in(folder: Path) -> Door:
 
 def described(door: Door) -> dict[str, Any]:
     """Say what the agent is told of an open door (protocol.md §10)."""
-    return {
-        "session": door.session,
-        "port": door.port,
-        "closer": door.closer,
-        "door": door.kind,
-        "shares_user": door.shares_user,
-    }
+    found = {"session": door.session, "port": door.port, "closer": door.closer}
+    return {**found, "door": door.kind, "shares_user": door.shares_user}
 
 
-def lay_out(door: Door, settings: DoorSettings, keys: tuple[str, ...], ends_s: float) -> None:
-    """Write a door's files."""
+def lay_out(door: Door, keys: tuple[str, ...], ends_s: float) -> None:
+    """Write the files of a door of either kind."""
     door.folder.mkdir(mode=0o755)
     door.folder.chmod(0o755)
-    document = {
-        "port": door.port,
-        "closer": door.closer,
-        "banner": door.banner,
-        "door": door.kind,
-        "shares_user": door.shares_user,
-    }
+    document = {**described(door), "banner": door.banner}
     files.write(door.folder / "door.json", json.dumps(document) + "\n", mode=0o600)
     write_end(door.folder, ends_s)
     write_keys(door, keys)
+
+
+def write_config(door: Door, settings: DoorSettings) -> None:
+    """Write what a private sshd reads."""
     files.write(door.config, sshd_config_from(settings), mode=0o600)
 
 
@@ -174,7 +167,7 @@ def wait_for_banner(door: Door) -> None:
         if answers(door):
             return
         time.sleep(0.003)  # sshd is up within 15 ms; each look costs 0.1 ms
-    raise Refused("door.not-started", "sshd shows no banner; it says why in the system's log")
+    raise Refused("door.not-started", f"{door.kind} shows no banner; sshd says why in the system's log")
 
 
 def answers(door: Door) -> bool:

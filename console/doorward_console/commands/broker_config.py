@@ -5,6 +5,7 @@ client id. Source: mosquitto.conf(5); docs/protocol.md §2.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the folder; gives 1 when there is a configuration in it already."""
     config: Config = settings.CONFIG
     folder: Path = arguments.folder.absolute()
-    owner = owner_named(arguments.user or "mosquitto") or Owner()
+    # Mosquitto that root starts becomes its own user; one that anybody else starts stays that user.
+    owner = (owner_named(arguments.user or "mosquitto") if os.geteuid() == 0 else None) or Owner()
     if (folder / "mosquitto.conf").exists():
         sys.stderr.write(f"{folder}/mosquitto.conf is there already. Remove it first, or name another folder.\n")
         return 1

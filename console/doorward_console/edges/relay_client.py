@@ -29,6 +29,10 @@ _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME: a pinned certificate is the right one whatever year it is."""
 
 
+_HUNG_UP: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+"""What httpx raises when a connection that was made ends without an answer."""
+
+
 class RelayAway(Exception):
     """The relay cannot be talked to; ``code`` says why."""
 
@@ -101,6 +105,7 @@ class Paired:
     low_port: int
     high_port: int
     clock_at: int
+    kind: str
 
 
 class RelayClient:
@@ -166,8 +171,17 @@ class RelayClient:
             return fields.text(self._call("GET", "/version", None), "version", longest=40)
 
     def pair(self, document: Mapping[str, Any]) -> Paired:
-        """Present the token and what the relay is to pin."""
-        answer = self._call("POST", "/v1/pair", document)
+        """Present the token and what the relay is to pin.
+
+        From its pairing on a relay answers nobody but its own console: it shows its certificate, asks for that console's,
+        and hangs up (``relay.already-paired``).
+        """
+        try:
+            answer = self._call("POST", "/v1/pair", document)
+        except RelayAway as away:
+            if isinstance(away.__cause__, _HUNG_UP):
+                raise RelayAway("relay.already-paired") from away
+            raise
         with _read():
             return _paired(answer)
 
@@ -267,4 +281,5 @@ def _paired(answer: Mapping[str, Any]) -> Paired:
         low_port=fields.integer(span, "low", least=1, most=65_535),
         high_port=fields.integer(span, "high", least=1, most=65_535),
         clock_at=fields.integer(answer, "clock_at"),
+        kind=fields.text(answer, "kind", longest=20) if "kind" in answer else "managed",  # relays before 0.2 do not say
     )

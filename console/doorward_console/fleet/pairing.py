@@ -75,10 +75,21 @@ def _greet(project: Project, line: PairingLine, name: str) -> _Found:
     client = RelayClient(place, None)
     try:
         said = client.pair(_document(project, relay, line.token))
+    except (RelayAway, RelayRefused) as error:
+        raise _already_ours(project, place, error) or error from None
     finally:
         client.close()
     _check(line, said)
     return _Found(relay, name, place, said)
+
+
+def _already_ours(project: Project, place: RelayPlace, error: RelayAway | RelayRefused) -> Declined | None:
+    """Name the relay of this project whose line was pasted a second time; None where that is not what happened."""
+    ours = Relay.objects.filter(project=project, tls_certificate=place.certificate, removed_at__isnull=True).first()
+    if error.code != "relay.already-paired" or ours is None:
+        return None
+    sentence = f"This relay is {ours.name}, which is paired with this project already."
+    return Declined(error.code, sentence, "There is nothing more to do for it.")
 
 
 def _document(project: Project, relay: str, token: str) -> dict[str, Any]:
@@ -114,6 +125,7 @@ def _store(project: Project, found: _Found, user: User, from_address: str) -> Re
                 id=found.relay,
                 project=project,
                 name=found.name,
+                kind=_kind(said.kind),
                 host=place.host,
                 ssh_port=said.ssh_port,
                 tunnel_user=said.tunnel_user,
@@ -135,6 +147,11 @@ def _store(project: Project, found: _Found, user: User, from_address: str) -> Re
     except IntegrityError:
         raise _name_taken(found.name) from None
     return relay
+
+
+def _kind(said: str) -> str:
+    """Read what a relay calls itself: whatever else it may be, one that can be paired is managed."""
+    return str(Relay.Kind.EMBEDDED if said == Relay.Kind.EMBEDDED else Relay.Kind.MANAGED)
 
 
 def _facts(relay: Relay, user: User, from_address: str) -> dict[str, Any]:

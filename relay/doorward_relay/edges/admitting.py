@@ -20,7 +20,7 @@ _SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 
 
 class Admitting:
-    """The files of one sshd."""
+    """The files of one sshd (``contracts.Admission``)."""
 
     def __init__(self, config: RelayConfig) -> None:
         """Look up the tunnel user; raises ConfigError when there is none."""
@@ -31,7 +31,7 @@ class Admitting:
                 [f"tunnel_user: {config.tunnel_user} does not exist; run doorward-relay install"]
             ) from None
         self._config = config
-        self._has_hello = self._is_listed = True
+        self._has_hello, self._is_listed = False, True
         self._hello = f"{_python()} -I -S {config.hello_program} --socket {config.hello_socket}"
 
     @property
@@ -49,6 +49,8 @@ class Admitting:
 
     def admit(self, grants: Iterable[Grant]) -> None:
         """Let sshd admit these grants' devices and nobody else; on a full disk rather nobody than one too many."""
+        if not self._has_hello:
+            self.place_hello()
         path, wanted = self._config.principals_file, principals_text(grants, self._hello)
         was_listed, self._is_listed = self._is_listed, _is_written(path, wanted)
         if not self._is_listed and admits_more(_text_of(path), wanted):

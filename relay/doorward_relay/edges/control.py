@@ -22,7 +22,7 @@ import doorward_relay
 from doorward_relay.chain import ReceiptRefused
 from doorward_relay.config import ConfigError
 from doorward_relay.contracts import StoreUnavailable
-from doorward_relay.edges import keys, sshd
+from doorward_relay.edges import keys
 from doorward_relay.pairing import PairingOffer, Pinned, judge_token, request_from_document
 from doorward_relay.requests import RequestRefused, end_request, envelope_bytes, reconcile_request, session_id
 from doorward_relay.runtime import Runtime
@@ -145,6 +145,7 @@ class Control:
         config = self._runtime.config
         return {
             "relay": pinned.relay,
+            "kind": config.kind,
             "record_key": self._runtime.public_key,
             "version": doorward_relay.__version__,
             "ssh_host_keys": [keys.host_key_line(config.host_key_file)],
@@ -193,7 +194,7 @@ class Control:
         return web.json_response({})
 
     async def _readyz(self, _: web.Request) -> web.StreamResponse:
-        is_up, is_kept = sshd.is_serving(self._runtime.config), not self._runtime.keeping.waiting
+        is_up, is_kept = self._runtime.is_serving, not self._runtime.keeping.waiting
         answer = {"ok": is_up and is_kept, "sshd": is_up, "ledger": is_kept}
         return web.json_response(answer, status=200 if is_up and is_kept else 503)
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from doorward_relay.contracts import PAUSE_S
 from doorward_relay.edges import kernel
 from doorward_relay.edges.sock_diag import byte_counts, listening_of
 from doorward_relay.view import Listener, Socket, Tunnel, View, listening_on, view_from, visitors_on
 
-PAUSE_S: Final = 0.02
 _WALK_S: Final = 2.0
 
 
 class Doorkeeper:
-    """Looks at one sshd's connections and ends them."""
+    """Looks at one sshd's connections and ends them (``contracts.Connections``)."""
 
     def __init__(self, *, ssh_port: int, tunnel_uid: int) -> None:
         """Nothing is read yet."""
@@ -50,26 +50,35 @@ class Doorkeeper:
     def end(self, tunnels: Iterable[Tunnel]) -> None:
         """Kill connections that are still the same ones."""
         for one in tunnels:
-            kernel.end(one.pid, one.started)
+            kernel.end(*one.key)
 
     def listening(self, ports: Iterable[int]) -> tuple[Listener, ...]:
         """Give whoever listens on any of ``ports``, ours or not."""
-        return listening_on(kernel.sockets(), ports)
+        return listening_on(kernel.sockets(), ports, self._tunnel_uid)
 
-    def is_tunnels(self, listener: Listener) -> bool:
-        """Tell whether a listener is of the tunnel user."""
-        return listener.uid == self._tunnel_uid
+    def names_of(self, listeners: Iterable[Listener]) -> tuple[str, ...]:
+        """Name the processes that hold listeners, for people."""
+        return kernel.holders_of(one.number for one in listeners)
+
+    def caller_of(self, pid: int) -> Tunnel | None:
+        """Find the connection through which a process runs."""
+        tunnels = {one.key[0]: one for one in self.look().tunnels}
+        return next((tunnels[up] for up in kernel.ancestors_of(pid) if up in tunnels), None)
+
+    def is_serving(self) -> bool:
+        """Tell whether anything listens where our sshd should."""
+        return bool(listening_on(kernel.sockets(), (self._ssh_port,)))
 
     async def free(self, ports: tuple[int, ...], caller: Tunnel, limit_s: float) -> bool:
         """End every connection but ``caller`` that holds any of ``ports``; tell whether they are the caller's alone then."""
         deadline = time.monotonic() + limit_s
         while True:
             view = self.look()
-            others = [one for one in view.holders_of(ports) if one.pid != caller.pid]
+            others = [one for one in view.holders_of(ports) if one.key != caller.key]
             self.end(others)
-            own = {each.inode for one in view.tunnels if one.pid == caller.pid for each in one.listeners}
-            left = [one for one in self.listening(ports) if one.inode not in own]
-            is_foreign = any(not self.is_tunnels(one) for one in left)
+            own = {each.number for one in view.tunnels if one.key == caller.key for each in one.listeners}
+            left = [one for one in self.listening(ports) if one.number not in own]
+            is_foreign = any(not one.is_devices for one in left)
             if not left or is_foreign or time.monotonic() > deadline:
                 return not left
             await asyncio.sleep(PAUSE_S)

@@ -36,6 +36,14 @@ def byte_counts() -> dict[int, Count]:
     return {inode: count for inode, count in counts if count is not None}
 
 
+def count_of(connected: socket.socket) -> Count | None:
+    """Give the counts of a connection of our own, or None where the kernel does not tell."""
+    try:
+        return _count_from_info(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+    except OSError:
+        return None
+
+
 def listening_of(uid: int) -> frozenset[int] | None:
     """Give the inodes of a user's listening sockets, or None where the kernel does not tell."""
     messages = _dump(LISTEN, 0)
@@ -85,7 +93,12 @@ def _count(message: bytes) -> Count | None:
     while at + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, at)
         info = message[at + _ATTRIBUTE.size : at + length]
-        if kind == _INET_DIAG_INFO and len(info) >= _BYTES_AT + _BYTES.size:
-            return Count(*_BYTES.unpack_from(info, _BYTES_AT))
+        if kind == _INET_DIAG_INFO:
+            return _count_from_info(info)
         at += max((length + 3) & ~3, _ATTRIBUTE.size)
     return None
+
+
+def _count_from_info(info: bytes) -> Count | None:
+    enough = len(info) >= _BYTES_AT + _BYTES.size
+    return Count(*_BYTES.unpack_from(info, _BYTES_AT)) if enough else None

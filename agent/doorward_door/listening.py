@@ -1,0 +1,67 @@
+"""The listener: one socket on 127.0.0.1, and one thread that admits connections, and ends those that take too long.
+
+Whoever has not proved a key is a stranger: few at a time, 20 s each. All come from 127.0.0.1 (probes, engineers, strangers), so
+there is no limit by source.
+"""
+
+import select
+import socket
+import threading
+from typing import Final
+
+from paramiko import Ed25519Key
+
+from doorward_door.processes import Leftovers
+from doorward_door.serving import DoorServer
+from doorward_door.settings import DoorSettings
+from doorward_door.transport import DEAD_AFTER_S, DoorTransport
+
+LOGIN_GRACE_S: Final = 20.0
+"""As the private sshd: a slow link needs ten."""
+MOST_STRANGERS: Final = 16
+"""Each costs a thread and, in the key exchange, 2 ms of a small device's CPU; a few hundred would keep engineers out."""
+MOST_CONNECTIONS: Final = 48
+_LOOK_EVERY_S: Final = 1.0
+
+
+class Listener:
+    """Serves until the session's end."""
+
+    def __init__(self, settings: DoorSettings, keys: tuple[Ed25519Key, ...]) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._leftovers = Leftovers()
+        self._connections: list[DoorTransport] = []
+
+    def serve(self) -> None:
+        """Listen; returns when the end that the folder names is reached."""
+        with socket.create_server(("127.0.0.1", self._settings.port), backlog=128) as listening:
+            listening.setblocking(False)
+            while not self._settings.is_end_reached():
+                if select.select([listening], [], [], _LOOK_EVERY_S)[0]:
+                    self._admit(listening)
+                self._look_around()
+
+    def _admit(self, listening: socket.socket) -> None:
+        try:
+            stream, _ = listening.accept()
+        except OSError:  # gone again, or no descriptor left: the next one may have better luck
+            return
+        strangers = sum(not connection.is_authenticated() for connection in self._connections)
+        if strangers >= MOST_STRANGERS or len(self._connections) >= MOST_CONNECTIONS:
+            stream.close()
+            return
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = DoorTransport(stream, self._keys, self._settings.banner)
+        server = DoorServer(self._settings, connection, self._leftovers)
+        self._connections.append(connection)
+        connection.serve(server, server.let_flow, threading.Event())
+
+    def _look_around(self) -> None:
+        """Forget who is gone, hang up on whoever takes too long or is dead, and reap what has ended."""
+        self._connections = [connection for connection in self._connections if connection.is_alive()]
+        for connection in self._connections:
+            is_late = not connection.is_authenticated() and connection.age_s > LOGIN_GRACE_S
+            if is_late or connection.silent_s > DEAD_AFTER_S:
+                connection.hang_up()
+        self._leftovers.reap()
