@@ -101,11 +101,20 @@ def _carriers(folder: Path) -> set[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
-            if wanted in words and started_at(int(entry.name)) is not None:
-                found.add(int(entry.name))
+        if (
+            any(wanted in _read(entry / name) for name in ("cmdline", "environ"))
+            and started_at(int(entry.name)) is not None
+        ):
+            found.add(int(entry.name))
     return found
+
+
+def _read(path: Path) -> bytes:
+    """Read what may be read: the environment of a process that lets nobody look into it (the embedded door) may not."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def started_at(pid: int) -> int | None:

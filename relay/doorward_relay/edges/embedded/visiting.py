@@ -90,10 +90,17 @@ class Visit(asyncio.Protocol):
         address, port = transport.get_extra_info("peername")[:2]
         self.visitor = Visitor(self._way.port, str(address), int(port), self._number)
         self.hold("opening")
+        asyncio.get_running_loop().call_soon(self._hold_anew)
         if self._way.came(self):
             self._opening = asyncio.get_running_loop().create_task(self._open(), name=f"visit {self._number}")
         else:
             transport.abort()
+
+    def _hold_anew(self) -> None:
+        """Pause once more: Pythons before 3.11.4 begin to read after ``connection_made`` whatever it paused."""
+        if self._transport is not None and self._held_by:
+            self._transport.resume_reading()
+            self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the visitor says."""

@@ -1,0 +1,205 @@
+"""``make demo`` and ``make smoke`` for an ordinary user: from nothing to a log-in and back, and nothing is left behind."""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from demo.console import Console
+
+from tests.house.machine import CHECKOUT
+from tests.parts.files import scratch_folder
+from tests.parts.installed import missing
+from tests.parts.ordinary import as_ordinary
+from tests.parts.processes import PLAIN_ENVIRONMENT, run
+from tests.parts.waiting import wait_until
+from tests.trial_smoke import left_behind
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.real("root", "useradd")]
+"""Root only to make the ordinary user."""
+
+READY_S = 90
+
+
+@dataclass(slots=True)
+class Newcomer:
+    """Somebody with an account, an empty home, and a checkout to try."""
+
+    name: str
+    folder: Path
+    started: list["pexpect.spawn[Any]"] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "with some spaces"), "TERM": "xterm"}
+        return {**PLAIN_ENVIRONMENT, **home, "PYTHONPATH": str(CHECKOUT / "examples")}
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "with some spaces"
+
+    def demo(self, *words: str) -> "pexpect.spawn[Any]":
+        """Start the demo in a terminal of its own."""
+        argv = [*as_ordinary(self.name), sys.executable, "-m", "demo", *words]
+        made = pexpect.spawn(argv[0], argv[1:], env=self.environment, timeout=READY_S, dimensions=(50, 400))
+        self.started.append(made)
+        return made
+
+    def run(self, *argv: str | Path, limit_s: float = 120) -> subprocess.CompletedProcess[bytes]:
+        return run([*as_ordinary(self.name), *argv], env=self.environment, limit_s=limit_s)
+
+    def left(self) -> list[str]:
+        """Name what is left of any demo: folders, and processes that name them."""
+        return [*map(str, self.temporary.iterdir()), *left_behind(self.temporary)[1:]]
+
+
+@pytest.fixture
+def newcomer() -> Iterator[Newcomer]:
+    """A newcomer, with an account that goes with the test."""
+    name = f"dwagent{secrets.token_hex(3)}"
+    with scratch_folder() as folder:
+        made = Newcomer(name, folder)
+        added = run(
+            ["/usr/sbin/useradd", "--no-create-home", "--home-dir", str(folder / "home"), "--shell", "/bin/sh", name]
+        )
+        assert added.returncode == 0, added.stderr.decode()
+        try:
+            for place in (folder / "home", made.temporary):
+                place.mkdir(mode=0o700)
+                os.chown(place, int(run(["/usr/bin/id", "-u", name]).stdout), -1)
+            yield made
+        finally:
+            for one in made.started:
+                one.close(force=True)
+            run(["/usr/sbin/userdel", "--force", name])
+
+
+@pytest.mark.feature("T5", "B14")
+@pytest.mark.parametrize("kind", ["embedded", "real"])
+def test_smoke_when_run_by_an_ordinary_user_then_the_whole_way_works(newcomer: Newcomer, kind: str) -> None:
+    """No root, nothing installed by hand or everything, a folder with spaces in its name: the same way, the same last line."""
+    if kind == "real" and (reasons := [reason for part in ("mosquitto", "sshd", "ssh") if (reason := missing(part))]):
+        pytest.skip("; ".join(reasons))
+    ran = newcomer.run(sys.executable, CHECKOUT / "tests" / "smoke.py", kind, limit_s=150)
+    assert ran.returncode == 0, ran.stderr.decode()[-6000:]
+    result = json.loads(ran.stdout.splitlines()[-1])
+    assert result["login"] == f"{newcomer.name}@{os.uname().nodename}"
+    assert result["verified"]["holds"] is True
+    assert ("embedded" in result["parts"]["broker"]) == (kind == "embedded")
+    assert newcomer.left() == []
+    assert [*(newcomer.folder / "home").iterdir()] == []
+
+
+@pytest.mark.feature("E4")
+@pytest.mark.real("ssh")
+def test_demo_when_followed_as_printed_then_one_logs_in_and_ctrl_c_leaves_nothing(newcomer: Newcomer) -> None:
+    """Address, owner, password and ssh line are used as they stand on the terminal; then Ctrl-C."""
+    terminal = newcomer.demo("--parts", "embedded")
+    terminal.expect("Ctrl-C ends everything")
+    said = re.sub(r"\x1b\[[0-9;]*[mK]", "", (terminal.before or b"").decode())
+    found = {
+        name: re.search(rf"^  {name} +(.+?)\s*$", said, re.MULTILINE)
+        for name in ("console", "owner", "password", "log in")
+    }
+    words = {name: match.group(1) for name, match in found.items() if match is not None}
+    assert set(words) == set(found), said
+    root = next(newcomer.temporary.glob("doorward-demo-*/console/root-ca.pem"))
+    console = Console(words["console"].split()[0], root)
+    console.sign_in(words["owner"], words["password"])
+    device = console.get(f"/projects/{console.project}/devices")[0]["id"]
+    console.open_door(device, reason="ticket 4711")
+    terminal.expect("ON: Start Remote M.")
+    terminal.expect("the door is .*OPEN")
+    line = words["log in"].replace("ssh ", "ssh -o BatchMode=yes ", 1)
+    wait_until(
+        lambda: newcomer.run("/bin/sh", "-c", f"{line} id -un").stdout.decode().strip() == newcomer.name,
+        20,
+        "the log-in",
+    )
+    second = newcomer.run(sys.executable, "-c", CLEAN_UP)
+    assert second.stdout == b"[]\n", "a demo that starts beside this one leaves it alone"
+    console.close()
+    terminal.sendintr()
+    terminal.expect("nothing is left")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert newcomer.left() == []
+
+
+CLEAN_UP = "import sys; from demo.scratch import clean_up; import tempfile, pathlib; print(clean_up(pathlib.Path(tempfile.gettempdir())))"
+"""What a demo does first."""
+
+
+@pytest.mark.parametrize(
+    "moment", ["console: database", "console: signer", "device: door", "Ctrl-C ends everything", "OPEN"]
+)
+def test_demo_when_killed_at_any_moment_then_the_next_start_cleans_up(newcomer: Newcomer, moment: str) -> None:
+    """SIGKILL gives no chance to tidy up; whoever comes next ends what is left, the door too, and takes the folder away."""
+    terminal = newcomer.demo("--parts", "embedded")
+    if moment == "OPEN":
+        terminal.expect("Ctrl-C ends everything")
+        password = re.search(rb"password +(\S+)", terminal.before or b"")
+        assert password is not None
+        root = next(newcomer.temporary.glob("doorward-demo-*/console/root-ca.pem"))
+        address = re.search(rb"https://localhost:\d+", terminal.before or b"")
+        assert address is not None
+        console = Console(address.group().decode(), root)
+        console.sign_in("you@example.com", password.group(1).decode())
+        console.open_door(console.get(f"/projects/{console.project}/devices")[0]["id"])
+        console.close()
+    terminal.expect(moment)
+    os.kill(the_demo(newcomer), signal.SIGKILL)
+    terminal.expect(pexpect.EOF)
+    cleaned = newcomer.run(sys.executable, "-c", CLEAN_UP)
+    assert cleaned.stdout.count(b"doorward-demo-") == 1, cleaned.stderr.decode()
+    assert newcomer.left() == []
+
+
+def the_demo(newcomer: Newcomer) -> int:
+    """Find the demo's own process, below the shell that made its surroundings."""
+    uid = int(run(["/usr/bin/id", "-u", newcomer.name]).stdout)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and entry.stat().st_uid == uid:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if words[1:3] == [b"-m", b"demo"]:
+                found.append(int(entry.name))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_demo_when_run_by_root_then_it_says_why_not() -> None:
+    """Its door opens the account of whoever runs it."""
+    ran = run([sys.executable, "-m", "demo"], env={**PLAIN_ENVIRONMENT, "PYTHONPATH": str(CHECKOUT / "examples")})
+    assert (ran.returncode, ran.stdout) == (os.EX_NOPERM, b"")
+    assert b"ordinary user" in ran.stderr
+
+
+def test_demo_when_a_real_part_is_missing_then_it_says_what_to_install(newcomer: Newcomer) -> None:
+    """The sentence names the package and the other way."""
+    words = [sys.executable, "-c", WITHOUT_MOSQUITTO]
+    ran = newcomer.run(*words)
+    assert ran.returncode == os.EX_UNAVAILABLE, ran.stderr.decode()
+    assert b"apt install mosquitto" in ran.stderr
+    assert newcomer.left() == []
+
+
+WITHOUT_MOSQUITTO = """
+import shutil, sys
+from demo import parts
+which = shutil.which
+parts.found = lambda name: None if name == "mosquitto" else __import__("pathlib").Path("/bin/true")
+from demo.__main__ import main
+sys.exit(main(["--parts", "real"]))
+"""
+"""A machine where it is not installed; everything else is."""
