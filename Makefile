@@ -1,6 +1,6 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
 PARTS ?=
-.PHONY: demo install check test pythons parts smoke docs clean
+.PHONY: demo install check test pythons parts smoke docs screenshots clean
 PYTHON ?= python3
 # With an empty environment there is no PATH to inherit.
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -51,5 +51,9 @@ docs: install  ## Vectors and the generated parts of docs/
 	$(V)/python -m tests.protocol.make_vectors
 	$(V)/python -m tests.documents.generate
 
+screenshots: install parts  ## Pictures of every page in .screenshots/, and those of docs/screenshots/ anew
+	DOORWARD_SCREENSHOTS='$(CURDIR)/.screenshots' $(V)/pytest -q tests/browser/test_gallery.py
+	cd docs/screenshots && for picture in *.png; do cp "../../.screenshots/$$picture" .; done
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

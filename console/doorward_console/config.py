@@ -3,6 +3,7 @@
 Every fault is reported at once; unknown keys are errors. Secrets are paths, never values.
 """
 
+import base64
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -51,6 +52,7 @@ class Config:
         worker_name: this replica's name at the broker; ``worker-`` and letters.
         worker_certificate: PEM chain of this replica for the broker.
         worker_certificate_key: its private key.
+        licence_issuers: public keys (base64) whose licences count; web and signer both look at them.
     """
 
     address: str = "https://localhost:8000"
@@ -71,6 +73,7 @@ class Config:
     worker_name: str = "worker-1"
     worker_certificate: Path = Path("/etc/doorward/worker-mqtt.pem")
     worker_certificate_key: Path = Path("/etc/doorward/worker-mqtt.key")
+    licence_issuers: tuple[str, ...] = ()
 
 
 def config_from_file(path: Path) -> Config:
@@ -93,14 +96,23 @@ def config_from_table(path: Path, table: Mapping[str, Any]) -> Config:
         if name in table:
             fault = _fault(name, expected, table[name])
             faults += [fault] if fault else []
-            values[name] = Path(table[name]) if expected is Path and not fault else table[name]
+            values[name] = table[name] if fault else _value(expected, table[name])
     faults += _cross_faults(values) if not faults else []
     if faults:
         raise ConfigError(path, faults)
     return Config(**values)
 
 
+def _value(expected: Any, value: Any) -> Any:
+    if expected is Path:
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _fault(name: str, expected: Any, value: Any) -> str | None:
+    if name == "licence_issuers":
+        is_so = isinstance(value, list) and all(_is_public_key(one) for one in value)
+        return None if is_so else f"{name} is not a list of public keys, as doorward-console licence-issuer prints them"
     if expected is Path:
         return None if isinstance(value, str) and value.startswith("/") else f"{name} is not an absolute path"
     if isinstance(value, bool) is not (expected is bool) or not isinstance(value, expected):
@@ -108,6 +120,14 @@ def _fault(name: str, expected: Any, value: Any) -> str | None:
     if name.endswith("_port") and not 0 < value < 65_536:
         return f"{name} is not a TCP port"
     return None
+
+
+def _is_public_key(text: Any) -> bool:
+    """Tell whether ``text`` is base64 of 32 bytes; what is asked for help alone loads no signature library."""
+    try:
+        return isinstance(text, str) and len(base64.b64decode(text, validate=True)) == 32  # RFC 8032
+    except ValueError:
+        return False
 
 
 def _cross_faults(values: Mapping[str, Any]) -> list[str]:

@@ -57,9 +57,13 @@ def run() -> None:
 
 
 def signer_from_settings() -> Signer:
-    """Read key and ceilings as configured."""
+    """Read key, ceilings and issuers as configured."""
     config = settings.CONFIG
-    return Signer(SignerKeys(wrapping_key_from_file(config.signer_key)), ceilings_from_file(config.ceilings))
+    return Signer(
+        SignerKeys(wrapping_key_from_file(config.signer_key)),
+        ceilings_from_file(config.ceilings),
+        config.licence_issuers,
+    )
 
 
 def look(signer: Signer) -> None:

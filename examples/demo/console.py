@@ -45,17 +45,22 @@ class Console:
     Attributes:
         root: the root CA's certificate.
         through: what makes each request; another one where the console stands in another network.
+        host: where the address's name leads to, where no resolver knows it.
     """
 
     address: str
     root: Path
     through: Callable[[Callable[[], httpx.Response]], httpx.Response] = directly
+    host: str = ""
     project: str = field(init=False)
     _client: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
         trusted = ssl.create_default_context(cafile=str(self.root))
-        self._client = httpx.Client(base_url=self.address, verify=trusted, timeout=40)
+        self._client = httpx.Client(base_url=self._dialled(), verify=trusted, timeout=40)
+
+    def _dialled(self) -> str:
+        return str(httpx.URL(self.address).copy_with(host=self.host)) if self.host else self.address
 
     def sign_in(self, email: str, password: str) -> None:
         """Sign in as at the browser, with a password of one's own from then on, and take the person's first project."""
@@ -75,12 +80,13 @@ class Console:
         _expect(answer.status_code == 302, f"the form said {answer.status_code}: {answer.text[:2000]}")
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = {"Referer": self.address}
+        named = httpx.URL(self.address)
+        headers = {"Referer": self.address, "Host": named.netloc.decode()}
         if token := self._client.cookies.get("csrftoken"):
             headers["X-CSRFToken"] = token
 
         def ask() -> httpx.Response:
-            return self._client.request(method, path, headers=headers, **more)
+            return self._client.request(method, path, headers=headers, extensions={"sni_hostname": named.host}, **more)
 
         return self.through(ask)
 

@@ -38,6 +38,7 @@ _ROWS: Final = (
     Verb("device.joined", "console", "The device joined"),
     Verb("device.blocked", "console", "The device was blocked"),
     Verb("device.unblocked", "console", "The device was unblocked"),
+    Verb("licence.added", "console", "A licence was added for the device"),
     Verb("relay.paired", "console", "The relay was paired"),
     Verb("relay.added", "console", "The plain relay was added"),
     Verb("relay.changed", "console", "The relay was changed"),

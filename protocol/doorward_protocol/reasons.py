@@ -107,6 +107,14 @@ _ROWS: Final = (
     Reason("signer.not-joined", "owner", "The device has not joined yet.", "Copy the join string to the device: doorward-agent join '…'"),
     Reason("signer.unavailable", "administrator", "The signer does not answer.", "Start it: doorward-console signer"),
     Reason("signer.too-old", "owner", "The request waited for more than two minutes until the signer could look at it.", "Turn maintenance on again."),
+    # The project's licence policy
+    Reason("licence.missing", "owner", "This project requires licences, and the device has none.", "Get a licence file for the device's id from its issuer, and add it on the device's page."),
+    Reason("licence.expired", "owner", "The device's licence has ended.", "Get a new licence file from its issuer, and add it on the device's page."),
+    Reason("licence.other-device", "owner", "The licence is for another device.", "Add it on that device's page, or get one for this device's id."),
+    Reason("licence.unknown-issuer", "administrator", "The licence is signed by an issuer that this console does not know.", "Get one from the right issuer, or add the issuer's public key to licence_issuers in the console's configuration."),
+    Reason("licence.bad-signature", "owner", "The licence was changed after it was signed.", "Get the file from its issuer again, and add it as it is."),
+    Reason("licence.not-a-licence", "owner", "The file is not a licence that this version can read.", "Choose the file that the issuer gave you."),
+    Reason("licence.agent-too-old", "device maker", "The device's agent is older than the project or the licence allows.", "Update the agent on the device: pip install --upgrade 'doorward[agent]'"),
     # What was asked for cannot be asked for
     Reason("ask.no-reason", "owner", "This project wants a reason for each opening.", "Write down why somebody has to log in, and turn on again."),
     Reason("ask.bad-duration", "owner", "The duration is not between a second and 31 days.", "Choose another duration."),

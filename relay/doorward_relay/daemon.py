@@ -65,9 +65,9 @@ async def serve(config: RelayConfig) -> None:
     _be_alone(config, 0o700)
     store = Store(config.database_file)
     server = Server(config, clock)
-    runtime = Runtime(config, store, keys.record_key(config.record_key_file), Front(server.admitted, server), clock)
+    runtime = Runtime(config, store, keys.record_key(config.record_key_file), Front(server, server), clock)
     if runtime.pinned is not None:
-        server.admitted.trust(runtime.pinned.tunnel_ca)
+        server.trust(runtime.pinned.tunnel_ca)
     status = await serve_status(config.status_socket, server)
     try:
         await _work(runtime, (server.keep(runtime.hello),))

@@ -1,61 +1,33 @@
 """A real agent process between a real broker, a real sshd as relay, and a scripted runner and console."""
 
 import json
+import queue
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doorward_protocol.ids import RelayId
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from doorward_agent.config import Config
+from doorward_agent.edges.tunnel import TunnelEdge
+from doorward_agent.events import Event
+from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor, RelayRoute
 
-from tests.agent.scripted import ScriptedConsole, ScriptedRunner, Seat, TunnelCa, new_id, ssh_line
+from tests.agent.scripted import ScriptedConsole, ScriptedRunner, Seat, TunnelCa, new_id, private_pem, ssh_line
+from tests.agent.tunnels import RELAY_OPTIONS, Bench, Relay
 from tests.parts.files import write_whole
 from tests.parts.installed import require
 from tests.parts.mosquitto import Broker
 from tests.parts.ports import free_port
 from tests.parts.processes import Program, Programs
-from tests.parts.sshd import Sshd, start_sshd
-
-TUNNELS = ("ssh", "paramiko")
-"""Who can dial a relay."""
-
-RELAY_OPTIONS = (
-    "PermitRootLogin yes",
-    "AllowTcpForwarding remote",
-    "GatewayPorts clientspecified",
-    "TrustedUserCAKeys {folder}/tunnel-ca.pub",
-    "AuthorizedPrincipalsFile {folder}/principals",
-    "StrictModes no",
-)
-
-
-@dataclass(slots=True)
-class Relay:
-    """A plain sshd that admits the sessions in its principals file."""
-
-    sshd: Sshd
-    ca: TunnelCa
-    id: RelayId = field(default_factory=lambda: RelayId(new_id("r")))
-
-    def admit(self, session: str, port: int, command: str = "/bin/false") -> None:
-        options = f'restrict,port-forwarding,command="{command}",permitopen="127.0.0.1:1",permitlisten="{port}"'
-        write_whole(self.sshd.folder / "principals", f"{options} {session}\n")
-
-    def route(self, certificate: str, **changes: Any) -> RelayRoute:
-        values: dict[str, Any] = {
-            "relay": self.id,
-            "kind": "managed",
-            "host": "127.0.0.1",
-            "port": self.sshd.port,
-            "user": "root",
-            "host_keys": (self.sshd.host_key,),
-            "certificate": certificate,
-        }
-        return RelayRoute(**{**values, **changes})
+from tests.parts.sshd import start_sshd
 
 
 @dataclass(slots=True)
@@ -75,9 +47,9 @@ class Scene:
     def config(self) -> Path:
         return self.folder / "agent.toml"
 
-    def start_agent(self) -> Program:
+    def start_agent(self, *options: str) -> Program:
         self.agent = self.programs.start(
-            sys.executable, "-m", "doorward_agent", "--config", self.config, "run", name="agent"
+            sys.executable, *options, "-m", "doorward_agent", "--config", self.config, "run", name="agent"
         )
         return self.agent
 
@@ -130,6 +102,8 @@ def relay(programs: Programs, scratch: Path) -> Relay:
     ca = TunnelCa()
     write_whole(folder / "tunnel-ca.pub", f"{ssh_line(ca.key)}\n")
     write_whole(folder / "principals", "")
+    write_whole(folder / "host_key_rsa", private_pem(rsa.generate_private_key(65_537, 2048)), 0o600)
+    write_whole(folder / "host_key_ecdsa", private_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
     options = [option.format(folder=folder) for option in RELAY_OPTIONS]
     return Relay(start_sshd(programs, folder, [], options), ca)
 
@@ -166,3 +140,28 @@ def running(scene: Scene) -> Scene:
     """A joined device whose agent has asked."""
     scene.start()
     return scene
+
+
+@pytest.fixture
+def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
+    """A tunnel edge, its relay, and a door that the test answers for."""
+    key = Ed25519PrivateKey.generate()
+    (scratch / "state").mkdir()
+    write_whole(scratch / "state" / "tunnel_key", private_pem(key), 0o600)
+    (scratch / "run").mkdir()
+    came: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    config = Config(state_dir=scratch / "state", tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
+    edge = TunnelEdge(config, scratch / "run", came.put)
+    door = socket.create_server(("127.0.0.1", 0))
+    made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)
+    relay.admit(made.session, made.port)
+    yield made
+    edge.stop()
+    door.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[ExitStack]:
+    """Close what a test opened."""
+    with ExitStack() as stack:
+        yield stack

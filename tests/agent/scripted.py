@@ -18,6 +18,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType, load_ssh_public_key
 from doorward_agent.edges.paramiko_dialer import CHILD
@@ -48,18 +49,19 @@ from tests.parts.mosquitto import Broker
 from tests.parts.waiting import wait_until
 
 HOUR_S = 3600
+SshKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def new_id(kind: str) -> str:
     return id_from_bytes(kind, secrets.token_bytes(10))
 
 
-def ssh_line(key: Ed25519PrivateKey) -> str:
+def ssh_line(key: SshKey) -> str:
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return public.decode()
 
 
-def private_pem(key: Ed25519PrivateKey) -> bytes:
+def private_pem(key: SshKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
@@ -366,10 +368,10 @@ def port_of_door(port: int) -> bytes:
 
 def tunnel_children(pid: int) -> list[int]:
     """Find the processes whose parent is ``pid`` and that hold a tunnel, whichever dialer started them."""
-    return [child for child in _children(pid) if _program(child) == "ssh" or CHILD in _words(child)]
+    return [child for child in children(pid) if _program(child) == "ssh" or CHILD in _words(child)]
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         yield from (int(word) for word in (task / "children").read_text().split())
 

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from doorward_protocol.revisions import Revision
 
-from tests.agent.conftest import TUNNELS, Scene
+from tests.agent.conftest import Scene
 from tests.agent.scripted import now_ms, port_of_door, tunnel_children
+from tests.agent.tunnels import TUNNELS
 from tests.parts.certificates import key_pem
 from tests.parts.files import write_whole
 from tests.parts.ports import is_listening

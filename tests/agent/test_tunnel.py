@@ -5,60 +5,27 @@ import queue
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from doorward_agent import events
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
-from doorward_agent.edges import children
+from doorward_agent.edges import children, ssh_command
 from doorward_agent.edges.tunnel import TunnelEdge
 from doorward_agent.events import Event
 from doorward_protocol.ids import SessionId
-from doorward_protocol.orders import Forward, RelayRoute
 
-from tests.agent.conftest import TUNNELS, Relay
-from tests.agent.scripted import new_id, port_of_door, private_pem, ssh_line, tunnel_children
+from tests.agent.scripted import new_id, port_of_door, ssh_line, tunnel_children
+from tests.agent.tunnels import TUNNELS, Bench, Relay
 from tests.parts.files import write_whole
+from tests.parts.installed import require
 from tests.parts.ports import free_port, is_listening
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-
-
-@dataclass(slots=True)
-class Bench:
-    """A tunnel edge, its events, and a door that answers."""
-
-    edge: TunnelEdge
-    events: "queue.SimpleQueue[Event]"
-    relay: Relay
-    key: Ed25519PrivateKey
-    session: SessionId
-    port: int
-    door: socket.socket
-    folder: Path
-
-    @property
-    def door_port(self) -> int:
-        return int(self.door.getsockname()[1])
-
-    def certificate(self) -> str:
-        return self.relay.ca.certificate(self.key, self.session)
-
-    def dial(self, attempt: int = 1, route: RelayRoute | None = None, bind: str = "localhost") -> None:
-        chosen = route or self.relay.route(self.certificate())
-        self.edge.open(Dial(attempt, self.session, chosen, (Forward("ssh", "ssh", bind, self.port),)))
-
-    def next(self) -> Event:
-        return self.events.get(timeout=20)
-
-    def open(self, attempt: int = 1) -> None:
-        self.dial(attempt)
-        self.edge.forward(attempt, self.door_port)
-        assert self.next() == events.TunnelOpened(attempt)
 
 
 def taken(port: int) -> socket.socket:
@@ -70,23 +37,6 @@ def taken(port: int) -> socket.socket:
 def tunnel(request: pytest.FixtureRequest) -> str:
     """Who dials: every test of the edge runs over both."""
     return str(request.param)
-
-
-@pytest.fixture
-def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
-    key = Ed25519PrivateKey.generate()
-    (scratch / "state").mkdir()
-    write_whole(scratch / "state" / "tunnel_key", private_pem(key), 0o600)
-    (scratch / "run").mkdir()
-    came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    config = Config(state_dir=scratch / "state", tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
-    edge = TunnelEdge(config, scratch / "run", came.put)
-    door = socket.create_server(("127.0.0.1", 0))
-    made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)
-    relay.admit(made.session, made.port)
-    yield made
-    edge.stop()
-    door.close()
 
 
 def test_tunnel_when_admitted_then_forward_reaches_the_door_and_end_frees_it(bench: Bench) -> None:
@@ -119,14 +69,49 @@ def test_tunnel_when_host_key_is_another_then_relay_sees_no_authentication(bench
     assert f"principal {bench.session}" not in log
 
 
+@pytest.mark.threat("relay-host-key")
+@pytest.mark.parametrize("tunnel", ["ssh"])
+@pytest.mark.parametrize(
+    ("gone", "is_refused"),
+    [
+        ((), True),
+        (("ExitOnForwardFailure=no",), True),
+        (("StrictHostKeyChecking=no",), True),
+        (("ExitOnForwardFailure=no", "StrictHostKeyChecking=no"), False),
+    ],
+)
+def test_dial_when_host_key_is_another_then_each_of_two_options_alone_refuses_it(
+    bench: Bench, programs: Programs, gone: tuple[str, ...], *, is_refused: bool
+) -> None:
+    """ssh leaves before it authenticates by the pin alone, and by not going on without its forwards alone."""
+    route = bench.relay.route(bench.certificate(), host_keys=(ssh_line(Ed25519PrivateKey.generate()),))
+    write_whole(bench.folder / ssh_command.KNOWN_HOSTS, ssh_command.known_hosts_text(route))
+    write_whole(bench.folder / ssh_command.CERTIFICATE, f"{route.certificate}\n")
+    config = Config(state_dir=bench.folder / "state", ssh_program=require("ssh"), tunnel_limit_s=2)
+    ssh, *rest = ssh_command.dial_command(config, route)
+    first = [word for option in gone for word in ("-o", option)]  # of each option the first counts
+    client = programs.start(ssh, *first, *rest, name="dial", cwd=bench.folder)
+    is_in = (bench.folder / ssh_command.CONTROL).exists
+    wait_until(lambda: is_in() or not client.is_running)
+    assert is_in() is not is_refused
+    assert ("Accepted" in bench.relay.sshd.program.log_text()) is not is_refused
+
+
 def test_tunnel_when_relay_has_no_key_of_the_pinned_kind_then_it_is_a_wrong_host_key(bench: Bench) -> None:
     """A relay that cannot show a key of the pinned kind is not the pinned relay."""
-    pinned = (
-        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMj"
-        "NuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
-    )
+    pinned = ssh_line(ec.generate_private_key(ec.SECP384R1()))
     bench.dial(route=bench.relay.route(bench.certificate(), host_keys=(pinned,)))
     assert bench.next() == events.TunnelFailed(1, "tunnel.host-key")
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+def test_tunnel_when_relay_has_several_host_keys_then_the_pinned_one_is_asked_for(bench: Bench, kind: str) -> None:
+    """A relay that would rather show another of its keys is asked for the kind that was pinned."""
+    private = load_ssh_private_key((bench.relay.sshd.folder / f"host_key_{kind}").read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    bench.dial(route=bench.relay.route(bench.certificate(), host_keys=(ssh_line(private),)))
+    bench.edge.forward(1, bench.door_port)
+    assert bench.next() == events.TunnelOpened(1)
 
 
 def test_tunnel_when_relay_does_not_know_the_session_then_not_admitted(bench: Bench) -> None:
@@ -222,6 +207,18 @@ def test_tunnel_when_ssh_is_missing_then_its_code_says_so(relay: Relay, scratch:
     edge = TunnelEdge(Config(state_dir=scratch, tunnel="ssh", ssh_program=scratch / "no-ssh"), scratch, came.put)
     edge.open(Dial(1, SessionId(new_id("s")), relay.route("c"), ()))
     assert came.get(timeout=5) == events.TunnelFailed(1, "tunnel.no-ssh")
+    edge.stop()
+
+
+def test_tunnel_when_an_agent_left_one_then_the_next_ends_it_before_it_dials(bench: Bench) -> None:
+    """What a crashed agent left holds the relay's port no longer than until the next agent starts."""
+    bench.open()
+    (left,) = tunnel_children(os.getpid())
+    came: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    edge = TunnelEdge(Config(state_dir=bench.folder / "state"), bench.folder / "run", came.put)
+    assert bench.next() == events.TunnelFailed(1, "tunnel.lost")
+    wait_until(lambda: not is_listening(bench.port))
+    assert left not in tunnel_children(os.getpid())
     edge.stop()
 
 

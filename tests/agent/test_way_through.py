@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.agent.conftest import TUNNELS, Scene
+from tests.agent.conftest import Scene
 from tests.agent.scripted import port_of_door, tunnel_children
+from tests.agent.tunnels import TUNNELS
 from tests.parts.waiting import wait_until
 
 

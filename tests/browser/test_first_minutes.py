@@ -133,7 +133,7 @@ def pair_again(house: House) -> str:
     return said.splitlines()[-1]
 
 
-@pytest.mark.feature("E1", "E3", "E4", "E6", "T8")
+@pytest.mark.feature("E1", "E3", "E4", "E6")
 def test_owner_when_following_the_list_from_an_empty_project_then_the_first_door_opens(
     house: House, owner: Page, tmp_path: Path
 ) -> None:

@@ -6,8 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from doorward_console.edges.doorbell import Bell, Chime, ring
+
+from tests.parts.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -56,6 +58,23 @@ def test_bell_when_on_postgres_then_notify_carries_the_ring(on_postgres: str) ->
             assert not bell.heard()
         assert bell.wait(5)
         assert not bell.heard()
+    finally:
+        bell.close()
+
+
+@pytest.mark.real("postgres")
+def test_bell_when_its_connection_was_lost_then_it_looks_at_once_and_hears_the_next_ring(on_postgres: str) -> None:
+    """A listener whose database went away listens again by itself, and takes the gap for a ring."""
+    bell = Bell("worker")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN doorward_worker'"
+            )
+            assert cursor.rowcount == 1
+        wait_until(lambda: bell.wait(1), 5, "the loss to be noticed")
+        ring("worker")
+        assert bell.wait(5)
     finally:
         bell.close()
 

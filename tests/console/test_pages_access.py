@@ -23,6 +23,7 @@ RIGHTS: dict[str, tuple[str, Right]] = {
     "devices": ("POST", Right.MANAGE_DEVICES),
     "device-way": ("POST", Right.MANAGE_DEVICES),
     "device-join": ("POST", Right.MANAGE_DEVICES),
+    "device-licence": ("POST", Right.MANAGE_DEVICES),
     "device-name": ("POST", Right.MANAGE_DEVICES),
     "device-block": ("POST", Right.MANAGE_DEVICES),
     "device-unblock": ("POST", Right.MANAGE_DEVICES),
@@ -79,16 +80,26 @@ def test_address_for_a_member_of_another_project_does_not_exist(house: House, na
     [
         name
         for name in OF_PROJECT
-        if ("device" in name and name != "devices") or name in {"door", "door-on", "door-off"}
+        if ("device" in name and name != "devices") or name.startswith("door") or name in {"relay", "relay-remove"}
     ],
 )
 def test_device_of_another_project_below_ones_own_does_not_exist(house: House, name: str) -> None:
-    """A device cannot be reached through a project that one is a member of but it is not in."""
+    """No device, door or relay can be reached through a project that one is in but it is not."""
     other = make_house("elsewhere")
     url = address(name, house).replace(house.project.id, other.project.id)
     answers = {ask(client_of(other.owner), method, url).status_code for method in ("GET", "POST")}
     assert answers <= {404, 405}
     assert 404 in answers
+
+
+@pytest.mark.threat("other-project")
+@pytest.mark.parametrize("role", ["remove", "viewer"])
+def test_member_of_another_project_below_ones_own_does_not_exist(house: House, role: str) -> None:
+    """An owner changes the members of their own project alone, whatever number the address names."""
+    other, members = make_house("elsewhere"), set(Member.objects.values_list("pk", "role"))
+    url = address("member", house).replace(house.project.id, other.project.id)
+    assert ask(client_of(other.owner), "POST", url, role=role).status_code == 404
+    assert set(Member.objects.values_list("pk", "role")) >= members
 
 
 @pytest.mark.feature("E5")

@@ -151,6 +151,19 @@ def test_pair_when_done_then_only_public_parts_went_over_and_the_relay_is_pinned
 
 
 @pytest.mark.parametrize(
+    ("said", "kept"), [(None, "managed"), ("managed", "managed"), ("embedded", "embedded"), ("plain", "managed")]
+)
+def test_pair_when_the_relay_says_its_kind_then_it_is_kept(
+    ready: House, scripted: ScriptedRelay, said: str | None, kept: str
+) -> None:
+    """An embedded relay is known as one; one from before relays said so is managed, and nobody talks himself plain."""
+    scripted.kind = said
+    row = pair(ready.project, scripted.line, "r1", ready.owner, HERE)
+    row.refresh_from_db()
+    assert row.kind == kept
+
+
+@pytest.mark.parametrize(
     ("line", "code"),
     [
         ("not a line", "relay.not-a-line"),

@@ -9,6 +9,6 @@ from tests.house.network import Network
 __all__ = ["Console", "Declined", "console_of"]
 
 
-def console_of(address: str, root: Path, network: Network | None) -> Console:
-    """Give somebody's view of the console at ``address``, who has yet to sign in."""
-    return Console(address, root) if network is None else Console(address, root, network.call)
+def console_of(address: str, root: Path, network: Network | None, host: str = "") -> Console:
+    """Give somebody's view of the console at ``address``, who has yet to sign in; ``host`` is where that name leads to."""
+    return Console(address, root, host=host) if network is None else Console(address, root, network.call, host)

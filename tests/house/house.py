@@ -30,6 +30,7 @@ runner = "sudo"
 runner_command = ["/usr/bin/sudo", "-n", "{programs}/doorward-runner"]
 runner_prepare_command = ["{programs}/doorward-runner", "prepare"]
 runner_pin_command = ["{programs}/doorward-runner", "pin"]
+tunnel = "{tunnel}"
 """
 
 
@@ -85,12 +86,13 @@ class Device:
 
 @dataclass(slots=True)
 class House:
-    """A house in ``folder``; ``network`` is None on the host's loopback."""
+    """A house in ``folder``; ``network`` is None on the host's loopback, ``tunnel`` is who dials on its devices."""
 
     folder: Path
     programs: Programs
     network: Network | None = None
     separate: bool = False
+    tunnel: str = "auto"
     ports: Ports = field(default_factory=some_ports)
     parts: dict[str, Inside] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
@@ -206,7 +208,7 @@ class House:
         machine.must("/usr/sbin/useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", LOGIN_USER)
         etc = machine.folder / "etc"
         (etc / "doorward").mkdir(exist_ok=True)
-        write_whole(etc / "doorward" / "agent.toml", AGENT_TOML.format(programs=PROGRAMS))
+        write_whole(etc / "doorward" / "agent.toml", AGENT_TOML.format(programs=PROGRAMS, tunnel=self.tunnel))
         write_whole(etc / "doorward" / "runner.toml", f'login_user = "{LOGIN_USER}"\nagent_user = "{AGENT_USER}"\n')
         rule = f'{AGENT_USER} ALL=(root) NOPASSWD: {PROGRAMS}/doorward-runner ""\n'
         write_whole(etc / "sudoers.d" / "doorward", rule, 0o440)

@@ -12,8 +12,11 @@ want mosquitto mosquitto
 want sshd openssh-server
 want ssh openssh-client
 want rsync rsync
+want dbclient dropbear-bin
+want plink putty-tools
 want chromium chromium
 want sudo sudo
+want curl curl
 want nft nftables
 want ip iproute2
 want systemd-analyze systemd

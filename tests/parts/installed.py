@@ -34,8 +34,13 @@ PARTS: Final[Mapping[str, Part]] = {
     "postgres": Part("postgres", "postgresql"),
     "sudo": Part("sudo", "sudo"),
     "useradd": Part("useradd", "passwd"),
+    "setpriv": Part("setpriv", "util-linux"),
+    "curl": Part("curl", "curl"),
     "nft": Part("nft", "nftables"),
     "ip": Part("ip", "iproute2"),
+    "dbclient": Part("dbclient", "dropbear-bin"),
+    "plink": Part("plink", "putty-tools"),
+    "puttygen": Part("puttygen", "putty-tools"),
     "unshare": Part("unshare", "util-linux"),
     "systemd-analyze": Part("systemd-analyze", "systemd"),
 }

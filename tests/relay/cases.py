@@ -102,6 +102,12 @@ NOT_RUN: Final = (
 )  # fmt: skip
 """Whatever it wants to run, hello runs instead: one JSON line and nothing of what was asked."""
 
+ONLY_WITH_GRANTS: Final = frozenset({
+    "certificate-of-an-ended-session", "certificate-of-a-session-never-granted",
+    "wildcard-where-loopback-is-granted", "v4-wildcard-where-loopback-is-granted", "another-loopback-address",
+})  # fmt: skip
+"""What a plain relay cannot refuse: its one line knows the project and its ports, no sessions and no addresses."""
+
 THROUGH_A_CONNECTION: Final = (
     Case("local-forward", ("-L", "127.0.0.1:{local}:127.0.0.1:{secret}"), login=True),
     Case("dynamic-forward", ("-D", "127.0.0.1:{local}"), login=True),

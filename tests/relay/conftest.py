@@ -13,6 +13,7 @@ import pytest
 from tests.parts.installed import missing
 from tests.parts.processes import Programs
 from tests.relay.relaying import EMBEDDED, KINDS, MANAGED, Console, Device, Relay, device_for, install_relay
+from tests.relay.serving import Service, Serving
 
 _RANGES = itertools.count(21_000 + os.getpid() % 100 * 80, 8)
 """First ports of the ranges: eight for each relay, and apart from those of a run beside this one."""
@@ -104,6 +105,20 @@ def door() -> Iterator[Callable[..., Door]]:
 
     def start(banner: str, slow_s: float = 0) -> Door:
         made.append(Door(banner, slow_s))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.shut()
+
+
+@pytest.fixture
+def service() -> Iterator[Serving]:
+    """Start what shall stand behind a tunnel."""
+    made: list[Service] = []
+
+    def start(serve: Callable[[socket.socket], None]) -> Service:
+        made.append(Service(serve))
         return made[-1]
 
     yield start

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -38,6 +39,10 @@ from tests.parts.waiting import wait_until
 
 TUNNEL_USER = "doorward-tunnel"
 MANAGED, EMBEDDED = KINDS = ("managed", "embedded")
+of_managed = pytest.mark.parametrize("kind", [MANAGED], indirect=True)
+"""For what can happen beside an OpenSSH alone: its own life, its files, its helper."""
+of_embedded = pytest.mark.parametrize("kind", [EMBEDDED], indirect=True)
+"""For what one process promises beyond that."""
 PROGRAM = Path(__file__).parents[2] / ".venv" / "bin" / "doorward-relay"
 
 

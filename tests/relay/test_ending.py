@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.processes import Programs
+from tests.parts.processes import Programs, run
 from tests.parts.waiting import wait_until
 from tests.relay.conftest import Door
-from tests.relay.relaying import Console, Device, Relay, listeners_on
+from tests.relay.relaying import TUNNEL_USER, Console, Device, Relay, listeners_on, of_managed
 
 Dial = Callable[[str], Device]
 MakeDoor = Callable[[str], Door]
@@ -96,6 +96,7 @@ def test_a_session_when_it_ended_then_a_connection_that_held_nothing_cannot_take
     wait_until(lambda: idle.ask("check") != 0, 20, "the end of the one that did not ask")
 
 
+@of_managed
 @pytest.mark.feature("B1")
 @pytest.mark.threat("tunnel-other-port")
 def test_a_listener_when_no_grant_covers_it_then_it_is_found_ended_and_recorded(
@@ -129,6 +130,7 @@ def test_a_session_when_the_console_lists_it_no_more_then_reconcile_ends_it(
     assert console.get("/v1/records").json()["live"] == [newer.session]
 
 
+@of_managed
 def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
     relay: Relay, console: Console, dial: Dial
 ) -> None:
@@ -140,6 +142,21 @@ def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
         asking.sendall(f"{session}\n".encode())
         assert json.loads(asking.makefile().readline())["code"] == "relay.grant-ended"
     assert device.ask("check") == 0
+
+
+@pytest.mark.threat("device-foreign-ports")
+def test_a_hello_when_the_tunnel_users_process_has_no_connection_then_it_moves_nothing(
+    relay: Relay, console: Console, dial: Dial
+) -> None:
+    """The right user is not enough either: who asks must descend from a connection of a device to this sshd."""
+    session, device = _open(relay, console, dial)
+    there = relay.folder / "run"
+    said = run(
+        ["/usr/bin/python3", there / "hello.py", "--socket", there / "hello.sock", session], user=TUNNEL_USER
+    ).stdout
+    assert json.loads(said)["code"] == "relay.grant-ended"
+    assert device.ask("check") == 0
+    assert listeners_on(relay.ports[0])
 
 
 def test_a_grant_when_its_session_was_ended_before_it_came_then_it_is_refused(relay: Relay, console: Console) -> None:
@@ -180,6 +197,7 @@ def test_a_grant_when_a_stranger_signed_it_then_it_is_refused_and_counted(relay:
     assert console.verbs().count("grant.refused") == 1
 
 
+@of_managed
 @pytest.mark.threat("dead-daemon")
 def test_the_daemon_when_it_is_killed_then_what_was_granted_still_ends_and_nothing_new_is_admitted(
     relay: Relay, console: Console, dial: Dial
@@ -199,6 +217,7 @@ def test_the_daemon_when_it_is_killed_then_what_was_granted_still_ends_and_nothi
     assert "Permission denied" in late.stderr.decode()
 
 
+@of_managed
 @pytest.mark.parametrize("how", ["killed", "ended"])
 def test_the_daemon_when_it_is_started_again_then_live_tunnels_are_kept_and_can_be_ended(
     relay: Relay, console: Console, dial: Dial, door: MakeDoor, how: str
@@ -218,6 +237,7 @@ def test_the_daemon_when_it_is_started_again_then_live_tunnels_are_kept_and_can_
     assert listeners_on(relay.ports[0]) == []
 
 
+@of_managed
 def test_sshd_when_its_master_died_then_its_sessions_can_still_be_ended(
     relay: Relay, console: Console, dial: Dial
 ) -> None:

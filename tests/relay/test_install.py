@@ -130,17 +130,18 @@ def test_our_sshd_when_it_is_asked_then_the_tunnel_ca_counts_for_the_tunnel_user
 ) -> None:
     """Outside the Match block the CA would make a certificate for principal root into root."""
     relay = install_relay(programs, scratch / "relay", range(21_000, 21_008))
+    nothing = {
+        "trustedusercakeys": "none", "authorizedkeysfile": "none", "allowtcpforwarding": "no", "gatewayports": "no",
+        "allowstreamlocalforwarding": "no", "allowagentforwarding": "no", "x11forwarding": "no", "permittunnel": "no",
+        "permittty": "no", "permituserrc": "no", "permituserenvironment": "no", "permitrootlogin": "no",
+        "passwordauthentication": "no", "kbdinteractiveauthentication": "no",
+    }  # fmt: skip
     said = {}
     for user in ("root", "nobody", TUNNEL_USER):
         place = f"user={user},host=h,addr=203.0.113.9"
         ran = run([require("sshd"), "-T", "-f", relay.folder / "state/sshd/sshd_config", "-C", place])
         lines = ran.stdout.decode().splitlines()
-        wanted = ("trustedusercakeys", "allowtcpforwarding", "permittty", "authorizedkeysfile", "gatewayports")
-        said[user] = {key: value for key, _, value in (line.partition(" ") for line in lines) if key in wanted}
-    nothing = {
-        "trustedusercakeys": "none", "allowtcpforwarding": "no", "permittty": "no", "authorizedkeysfile": "none",
-        "gatewayports": "no",
-    }  # fmt: skip
+        said[user] = {key: value for key, _, value in (line.partition(" ") for line in lines) if key in nothing}
     assert said["root"] == said["nobody"] == nothing
     assert said[TUNNEL_USER] == nothing | {
         "trustedusercakeys": f"{relay.folder}/state/sshd/tunnel_ca.pub",

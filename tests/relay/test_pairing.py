@@ -1,8 +1,11 @@
 """Pairing: one console, one token, one hour; afterwards one client certificate."""
 
 import dataclasses
+import json
 import ssl
+from pathlib import Path
 
+import doorward_relay
 import httpx
 import pytest
 from doorward_protocol.joining import pairing_from_text, token_digest
@@ -10,6 +13,8 @@ from doorward_relay.edges.store import Store
 from doorward_relay.pairing import OFFER_MS, WRONG_TRIES, PairingOffer, judge_token
 
 from tests.parts.certificates import make_root
+from tests.parts.installed import require
+from tests.parts.processes import run
 from tests.parts.waiting import wait_until
 from tests.relay.relaying import MANAGED, Console, Relay, now_ms
 
@@ -124,3 +129,22 @@ def _is_open(console: Console) -> bool:
             return http.get("/healthz").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@pytest.mark.feature("T14")
+@pytest.mark.real("curl")
+def test_a_version_when_it_is_asked_for_with_curl_then_it_is_told_unpaired_and_paired(
+    relay: Relay, scratch: Path
+) -> None:
+    """A quick check needs no more than curl; once the relay is paired, TLS asks for the console's certificate first."""
+    address = f"https://127.0.0.1:{relay.control_port}/version"
+    asking: list[str | Path] = [require("curl"), "-s", "-k", "--max-time", "10"]
+    wanted = {"version": doorward_relay.__version__, "protocol": [1]}
+    assert json.loads(run([*asking, address]).stdout) == wanted
+
+    console = Console(relay, scratch)
+    console.pair()
+    certificate, key = console.client.write(scratch, "worker")
+    assert json.loads(run([*asking, "--cert", certificate, "--key", key, address]).stdout) == wanted
+    stranger = run([*asking, address])
+    assert (stranger.stdout, stranger.returncode == 0) == (b"", False)

@@ -11,10 +11,10 @@ from tests.parts.installed import require
 from tests.parts.processes import run
 from tests.runner.programs import UNITS
 
-SERVICES = ("doorward-agent", "doorward-runner@", "doorward-runner-nonce", "doorward-runner-clear")
+SERVICES = ("doorward-console@", "doorward-agent", "doorward-runner@", "doorward-runner-nonce", "doorward-runner-clear")
 NAMES = (
     "doorward-agent.service", "doorward-runner.socket", "doorward-runner@.service", "doorward-runner-clear.service",
-    "doorward-runner-nonce.service", "doorward-runner-nonce.timer",
+    "doorward-runner-nonce.service", "doorward-runner-nonce.timer", "doorward-console@.service",
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def tree(scratch: Path) -> Path:
     shutil.copytree("/usr/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
     (root / "lib").symlink_to("usr/lib")
     (root / "bin").symlink_to("usr/bin")
-    for program in ("doorward-agent", "doorward-runner", "sh"):
+    for program in ("doorward-agent", "doorward-runner", "doorward-console", "sh"):
         write_whole(root / "usr/bin" / program, "", 0o755)
     for name in NAMES:
         write_whole(root / "usr/lib/systemd/system" / name, (UNITS / name).read_text())
@@ -35,7 +35,7 @@ def tree(scratch: Path) -> Path:
 
 def _verify(tree: Path) -> str:
     """Give everything that systemd says about our units; its exit status is 0 even for keys that it does not know."""
-    names = [name.replace("@.", "@1.") for name in NAMES]
+    names = [name.replace("@.", "@web.") for name in NAMES]
     ran = run([require("systemd-analyze"), f"--root={tree}", "--man=no", "verify", *names])
     return (ran.stdout + ran.stderr).decode()
 

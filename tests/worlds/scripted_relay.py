@@ -45,6 +45,7 @@ class ScriptedRelay:
     refuses: dict[str, str] = field(default_factory=dict)
     paired: Mapping[str, Any] | None = None
     clock_skew_ms: int = 0
+    kind: str | None = None
     host_key: str = HOST_KEY
     port: int = 0
     news: threading.Condition = field(default_factory=threading.Condition)
@@ -180,7 +181,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _pair(self, relay: ScriptedRelay, body: Any) -> Any:
         relay.paired, relay.name = body, f"relay:{body['relay']}"
-        return {
+        kind = {} if relay.kind is None else {"kind": relay.kind}
+        return kind | {
             "relay": body["relay"], "record_key": relay.key.public, "version": "0.1.0", "ssh_host_keys": [relay.host_key],
             "ssh_port": 2222, "tunnel_user": "doorward-tunnel", "ports": [22000, 22999], "clock_at": self._now(),
         }  # fmt: skip

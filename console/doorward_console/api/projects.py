@@ -131,6 +131,8 @@ def _project(member: Member) -> dict[str, Any]:
         "default_duration_s": project.default_duration_s,
         "needs_reason": project.needs_reason,
         "login_user": project.login_user,
+        "licence_policy": project.licence_policy,
+        "least_agent": project.least_agent,
     }
 
 

@@ -32,6 +32,8 @@ class ProjectOut(Schema):
     default_duration_s: int
     needs_reason: bool
     login_user: str
+    licence_policy: Literal["none", "required"]
+    least_agent: str
 
 
 class ProjectIn(Schema):
@@ -41,6 +43,8 @@ class ProjectIn(Schema):
     default_duration_s: int | None = None
     needs_reason: bool | None = None
     login_user: str | None = None
+    licence_policy: Literal["none", "required"] | None = None
+    least_agent: str | None = Field(None, description="Counts where licences are required; empty for any.")
 
 
 class StepOut(Schema):
@@ -165,6 +169,20 @@ class JoinOut(Schema):
 
     join: str
     expires_at: datetime | None
+
+
+class LicenceIn(Schema):
+    """A licence file's whole text, as its issuer gave it."""
+
+    licence: str
+
+
+class LicenceOut(Schema):
+    """The licence that lasts longest, and what the project's policy still misses for this device."""
+
+    valid_until: datetime | None
+    least_agent: str
+    missing: ReasonOut | None
 
 
 class SettingsIn(Schema):

@@ -85,6 +85,17 @@ def _restored(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", help="the project's id or name; all projects when not given")
 
 
+def _licence_issuer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="where the private key goes; never overwritten")
+
+
+def _licence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="the issuer's private key")
+    parser.add_argument("--device", required=True, metavar="ID", help="the device's id, as its page shows it")
+    parser.add_argument("--until", required=True, metavar="DAY", help="its first moment in UTC is the licence's end")
+    parser.add_argument("--least-agent", default="", metavar="VERSION", help="the oldest agent that it is good for")
+
+
 COMMANDS: Final[dict[str, Command]] = {
     "init": Command(
         "doorward_console.commands.init",
@@ -142,6 +153,20 @@ COMMANDS: Final[dict[str, Command]] = {
         "Write a project's history as signed lines for verify-history",
         "doorward-console export-history --project plant --output plant.jsonl",
         _export_history,
+    ),
+    "licence-issuer": Command(
+        "doorward_console.commands.licence_issuer",
+        "Make the key with which licences are signed, and print what the console has to know",
+        "doorward-console licence-issuer issuer.key",
+        _licence_issuer,
+        needs_django=False,
+    ),
+    "licence": Command(
+        "doorward_console.commands.licence",
+        "Sign a licence file for a device",
+        "doorward-console licence --key issuer.key --device d-abcdefgh23456789 --until 2027-12-31 > press-1.licence",
+        _licence,
+        needs_django=False,
     ),
     "restored": Command(
         "doorward_console.commands.restored",

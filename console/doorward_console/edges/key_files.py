@@ -14,7 +14,7 @@ _FOREIGN: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 class BadKeyFile(Exception):
-    """A wrapping key's file is not there, not ours alone, or not a key; the operator mends it. Exit code 78."""
+    """A key's file is not there, not ours alone, or not a key; the operator mends it. Exit code 78."""
 
     def __init__(self, path: Path, fault: str) -> None:
         super().__init__(f"{path}: {fault}. Make it with doorward-console init, or mend its owner and mode (0400).")
@@ -32,6 +32,11 @@ class Owner:
 
 def wrapping_key_from_file(path: Path) -> WrappingKey:
     """Read a wrapping key; raises BadKeyFile, also when others could read the file."""
+    return WrappingKey(secret_from_file(path))
+
+
+def secret_from_file(path: Path) -> bytes:
+    """Read 32 secret bytes; raises BadKeyFile, also when others could read the file."""
     try:
         with path.open("rb") as source:
             mode = os.fstat(source.fileno()).st_mode
@@ -42,7 +47,7 @@ def wrapping_key_from_file(path: Path) -> WrappingKey:
         raise BadKeyFile(path, f"others can read it (mode {stat.S_IMODE(mode):04o})")
     if len(raw) != KEY_BYTES:
         raise BadKeyFile(path, f"does not hold {KEY_BYTES} bytes")
-    return WrappingKey(raw)
+    return raw
 
 
 def write_new(path: Path, content: bytes, mode: int, owner: Owner | None = None) -> None:

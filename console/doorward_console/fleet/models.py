@@ -126,6 +126,20 @@ class RelayLine(models.Model):
         return f"relay line of {self.project_id}"
 
 
+class Licence(models.Model):
+    """A licence file of a device; the columns beside it are for showing, and the envelope alone is believed."""
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="licences")
+    envelope = models.BinaryField()
+    valid_until = models.DateTimeField()
+    least_agent = models.CharField(max_length=40, blank=True)
+    added_at = models.DateTimeField(default=timezone.now)
+    added_by_name = models.CharField(max_length=320, blank=True)
+
+    def __str__(self) -> str:
+        return f"licence of {self.device_id}"
+
+
 class JoinToken(models.Model):
     """A one-time token for one device; only its SHA-256 is kept."""
 

@@ -19,7 +19,7 @@ def way_of(session: Session) -> Way:
     )
 
 
-def blocker_of(device: Device, *, has_pair: bool) -> Reason | None:
+def blocker_of(device: Device, *, has_pair: bool, licence_code: str | None = None) -> Reason | None:
     """Say why turning on would surely be refused; None when the signer may agree."""
     if device.state == Device.State.BLOCKED:
         return reason_of("signer.blocked")
@@ -27,4 +27,5 @@ def blocker_of(device: Device, *, has_pair: bool) -> Reason | None:
         return reason_of("signer.not-joined")
     if device.relay_id is None or device.relay_port is None:
         return reason_of("signer.no-relay")
-    return None if has_pair else reason_of("signer.no-keys")
+    code = licence_code if has_pair else "signer.no-keys"
+    return reason_of(code) if code else None

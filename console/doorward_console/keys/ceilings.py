@@ -43,6 +43,8 @@ def _faults(table: dict[str, Any]) -> list[str]:
         value = table.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             faults.append(f"{name} is not a whole number above 0")
+    if not isinstance(table.get("needs_licence", False), bool):
+        faults.append("needs_licence is neither true nor false")
     roles = table.get("may_open_roles", [])
     if not isinstance(roles, list) or not all(role in KNOWN_ROLES for role in roles):
         faults.append("may_open_roles is not a list of " + ", ".join(KNOWN_ROLES))
@@ -63,4 +65,7 @@ most_open_sessions = {ceilings.most_open_sessions}
 
 # Roles whose requests the signer signs; never more than the table of rights allows.
 may_open_roles = [{roles}]
+
+# Whether every device needs a licence, also where its project's owner asks for none.
+needs_licence = {str(ceilings.needs_licence).lower()}
 """

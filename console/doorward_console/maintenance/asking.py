@@ -18,6 +18,7 @@ from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_fro
 from doorward_protocol.reasons import reason_of
 
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
@@ -74,13 +75,15 @@ def turn_on(
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``ask.no-reason`` or ``ask.bad-duration``.
+        NotAsked: ``ask.no-reason``, ``ask.bad-duration``, or what the project's licence policy misses, ``licence.…``.
     """
     asker = _entitled(device, user, from_address, Right.TOGGLE)
     wanted_s = device.project.default_duration_s if duration_s is None else duration_s
     _check_duration(wanted_s)
     if device.project.needs_reason and not reason.strip():
         raise NotAsked("ask.no-reason")
+    if live_session(device) is None and (missing := what_is_missing(device, device.project)):
+        raise NotAsked(missing)
     with _held(device):
         return _on(device, asker, wanted_s, reason.strip()[:1000])
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from doorward_protocol.revisions import Revision
 
+from doorward_console.fleet.licences import Licence, is_older
 from doorward_console.people.rights import Right, may
 
 CLOCKS_DIFFER: Final = timedelta(seconds=10)
@@ -25,11 +26,33 @@ class Ceilings:
         longest_session_s: from the first request to the end, extensions included; 8 hours.
         most_open_sessions: in the whole installation at once.
         may_open_roles: whose requests count, below what the table of rights allows.
+        needs_licence: every device needs a licence, also where its project's policy asks for none.
     """
 
     longest_session_s: int = 28_800
     most_open_sessions: int = 100
     may_open_roles: tuple[str, ...] = ("owner", "admin")
+    needs_licence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceFacts:
+    """What is the case with a device's licence.
+
+    Attributes:
+        is_needed: by the project's policy.
+        licence: the one that lasts longest of those that an issuer signed for this device.
+        code: without one, why the device's newest licence does not count.
+        agent_version: as the device says, which is not signed.
+        least_agent: the project's; empty where any will do.
+    """
+
+    is_needed: bool = False
+    device: str = ""
+    licence: Licence | None = None
+    code: str = "licence.missing"
+    agent_version: str = ""
+    least_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +76,7 @@ class OnFacts:
     port_is_taken: bool
     has_engineer_pair: bool
     live_sessions: int
+    licence: LicenceFacts = LicenceFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +91,26 @@ class ExtendFacts:
     has_relay: bool
     requested_at: datetime
     ends_at: datetime
+    licence: LicenceFacts = LicenceFacts()
+
+
+def refusal_of_licence(facts: LicenceFacts, ceilings: Ceilings, now: datetime) -> str | None:
+    """Say why a device may not be maintained under the policy, or None; the newest licence's own fault is named first."""
+    if not (facts.is_needed or ceilings.needs_licence):
+        return None
+    licence = facts.licence
+    if licence is None:
+        return facts.code
+    answers = (
+        ("licence.other-device", licence.device != facts.device),
+        ("licence.expired", licence.valid_until <= now),
+        ("licence.agent-too-old", _is_too_old_an_agent(facts, licence)),
+    )
+    return next((code for code, is_so in answers if is_so), None)
+
+
+def _is_too_old_an_agent(facts: LicenceFacts, licence: Licence) -> bool:
+    return any(least and is_older(facts.agent_version, least) for least in (licence.least_agent, facts.least_agent))
 
 
 def refusal_of_on(facts: OnFacts, ceilings: Ceilings, now: datetime) -> str | None:
@@ -83,7 +127,8 @@ def refusal_of_on(facts: OnFacts, ceilings: Ceilings, now: datetime) -> str | No
         ("signer.port-taken", facts.port_is_taken),
         ("signer.too-many", facts.live_sessions >= ceilings.most_open_sessions),
     )
-    return next((code for code, is_so in answers if is_so), None)
+    code = next((code for code, is_so in answers if is_so), None)
+    return code or refusal_of_licence(facts.licence, ceilings, now)
 
 
 def refusal_of_extension(facts: ExtendFacts, ceilings: Ceilings, now: datetime) -> str | None:
@@ -97,7 +142,8 @@ def refusal_of_extension(facts: ExtendFacts, ceilings: Ceilings, now: datetime) 
         ("signer.no-relay", not facts.has_relay),
         ("signer.too-long", ends_at - facts.requested_at > timedelta(seconds=ceilings.longest_session_s)),
     )
-    return next((code for code, is_so in answers if is_so), None)
+    code = next((code for code, is_so in answers if is_so), None)
+    return code or refusal_of_licence(facts.licence, ceilings, now)
 
 
 def refusal_of_settings(role: str | None, *, is_blocked: bool) -> str | None:

@@ -10,7 +10,7 @@ Rows are locked in one order everywhere: device, relay, then the rest.
 import base64
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from doorward_protocol.orders import (
 )
 
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.licensing import licence_facts
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
@@ -55,10 +56,11 @@ _OPENING = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The keys and the ceilings with which rows are decided."""
+    """The keys and the ceilings with which rows are decided, and the public keys of licences' issuers."""
 
     keys: SignerKeys
     ceilings: Ceilings
+    issuers: tuple[str, ...] = ()
 
 
 @transaction.atomic
@@ -91,7 +93,7 @@ def _turn_on(signer: Signer, intent: Intent, device: Device) -> None:
     relay: Relay | None = (
         Relay.objects.select_for_update(no_key=True).filter(id=device.relay_id, removed_at__isnull=True).first()
     )
-    facts = _on_facts(intent, device, relay)
+    facts = replace(_on_facts(intent, device, relay), licence=licence_facts(device, intent.project, signer.issuers))
     code = refusal_of_on(facts, signer.ceilings, now)
     if code is not None or relay is None:
         _refuse(intent, code or "signer.no-relay")
@@ -223,6 +225,7 @@ def _extend(signer: Signer, intent: Intent, device: Device) -> None:
         has_relay=session.relay.removed_at is None,
         requested_at=session.requested_at,
         ends_at=session.ends_at,
+        licence=licence_facts(device, intent.project, signer.issuers),
     )
     code = refusal_of_extension(facts, signer.ceilings, now)
     if code is not None:

@@ -30,6 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DEVICE}/door/extend/", door.extend, name="door-extend"),
     path(f"{_DEVICE}/way/", devices.way, name="device-way"),
     path(f"{_DEVICE}/join/", devices.join, name="device-join"),
+    path(f"{_DEVICE}/licence/", devices.licence, name="device-licence"),
     path(f"{_DEVICE}/name/", devices.name, name="device-name"),
     path(f"{_DEVICE}/block/", devices.block, name="device-block"),
     path(f"{_DEVICE}/unblock/", devices.unblock, name="device-unblock"),

@@ -44,12 +44,18 @@ class User(AbstractBaseUser, PermissionsMixin):
 class Project(models.Model):
     """The unit of ownership: people, devices, keys, history."""
 
+    class LicencePolicy(models.TextChoices):
+        NONE = "none"
+        REQUIRED = "required"
+
     id = models.CharField(primary_key=True, max_length=18, default=new_project_id, editable=False)
     name = models.CharField(max_length=100)
     epoch = models.PositiveIntegerField(default=0)
     default_duration_s = models.PositiveIntegerField(default=7200)
     needs_reason = models.BooleanField(default=False)
     login_user = models.CharField(max_length=32, default="remote-admin")
+    licence_policy = models.CharField(max_length=10, choices=LicencePolicy.choices, default=LicencePolicy.NONE)
+    least_agent = models.CharField(max_length=40, blank=True)  # counts where licences are required
     created_at = models.DateTimeField(default=timezone.now)
 
     members: "models.ManyToManyField[User, Member]" = models.ManyToManyField(

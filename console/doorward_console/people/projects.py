@@ -1,13 +1,14 @@
 """A project's own rules: its name, the default duration, whether a reason is needed, the login name."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from django.db import transaction
 
 from doorward_console.declined import Declined
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.licences import is_version
 from doorward_console.history.writing import note
 from doorward_console.people.members import Who
 from doorward_console.people.models import Project
@@ -26,27 +27,30 @@ class Rules:
     default_duration_s: int
     needs_reason: bool
     login_user: str
+    licence_policy: str = Project.LicencePolicy.NONE
+    least_agent: str = ""
 
 
 def rules_of(project: Project) -> Rules:
     """Give the project's rules as they are."""
-    return Rules(project.name, project.default_duration_s, project.needs_reason, project.login_user)
+    names = [one.name for one in fields(Rules)]
+    return Rules(**{name: getattr(project, name) for name in names})
 
 
 def set_rules(project: Project, rules: Rules, who: Who) -> None:
     """Change the project's rules; raises Declined for what cannot be one."""
     _check(rules)
     with transaction.atomic():
-        project.name = rules.name
-        project.default_duration_s = rules.default_duration_s
-        project.needs_reason = rules.needs_reason
-        project.login_user = rules.login_user
-        project.save(update_fields=["name", "default_duration_s", "needs_reason", "login_user"])
+        for one in fields(Rules):
+            setattr(project, one.name, getattr(rules, one.name))
+        project.save(update_fields=[one.name for one in fields(Rules)])
         said = {
             "name": rules.name,
             "duration_s": rules.default_duration_s,
             "needs_reason": rules.needs_reason,
             "login_user": rules.login_user,
+            "licence_policy": rules.licence_policy,
+            "least_agent": rules.least_agent,
         }
         note(project, "project.changed", data={**who.named(), **said})
         ring("web")
@@ -62,4 +66,14 @@ def _check(rules: Rules) -> None:
             "project.login-user",
             f"{rules.login_user[:40]!r} is no Linux user name.",
             "Use small letters, digits, - and _, at most 32.",
+        )
+    _check_licences(rules)
+
+
+def _check_licences(rules: Rules) -> None:
+    if rules.licence_policy not in Project.LicencePolicy.values:
+        raise Declined("project.licence-policy", "Licences are required, or there are none.", "Choose one of both.")
+    if rules.least_agent and not is_version(rules.least_agent):
+        raise Declined(
+            "project.least-agent", f"{rules.least_agent[:40]!r} is no version.", "Enter such as 0.10.0, or nothing."
         )

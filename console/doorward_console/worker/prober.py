@@ -58,6 +58,7 @@ class Prober:
         self._stopping = threading.Event()
         self._news = threading.Condition()
         self._wanted: dict[str, ToProbe] = {}
+        self._is_told = False
         self._looks: queue.Queue[ToProbe | None] = queue.Queue(MOST_WAITING)
         self._found: list[Look] = []
         self._watched: dict[str, _Watched] = {}
@@ -66,7 +67,7 @@ class Prober:
     def follow(self, wanted: Sequence[ToProbe]) -> None:
         """Watch exactly these doors."""
         with self._news:
-            self._wanted = {one.session: one for one in wanted}
+            self._wanted, self._is_told = {one.session: one for one in wanted}, True
             self._news.notify()
         if wanted and not self._threads:
             self._start()
@@ -75,6 +76,7 @@ class Prober:
         """End the threads; looks under way are left to their limit."""
         self._stopping.set()
         with self._news:
+            self._is_told = True
             self._news.notify()
         for _ in self._threads[1:]:
             if not self._looks.full():
@@ -103,9 +105,10 @@ class Prober:
     def _keep_calendar(self) -> None:
         while not self._stopping.is_set():
             with self._news:
-                if not self._found:
+                if not self._found and not self._is_told:
                     self._news.wait(self._idle_s())
-                wanted, found, self._found = self._wanted, self._found, []
+                wanted, found = self._wanted, self._found
+                self._found, self._is_told = [], False
             now = time.monotonic()
             self._take(wanted, now)
             for session, code, began in found:

@@ -5,13 +5,17 @@ from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from doorward_protocol.envelope import MAX_BYTES
+from doorward_protocol.reasons import reason_of
 
 from doorward_console.declined import Declined
 from doorward_console.fleet import changing
+from doorward_console.fleet.licensing import add_licence, newest_licence, what_is_missing
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.fleet.queries import Filter, free_port_of, live_join_token, relays_of, row_of, rows_of
 from doorward_console.history.queries import Filter as HistoryFilter
@@ -97,6 +101,7 @@ def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **
         "entries": [entry_of(line) for line in found[:12]],
         "token": live_join_token(one) if one.state == Device.State.ADDED else None,
         "known": known,
+        **_licence_context(place, one),
         **more,
     }
     return render(request, "pages/device.html", context, status=status)
@@ -108,6 +113,26 @@ def _way_form(one: Device, relays: Sequence[Relay]) -> dict[str, Any]:
         port = free_port_of(relays[0])
         return {"relay": relays[0].id, "port": port, "bind": one.bind, "is_suggested": True}
     return {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind}
+
+
+def _licence_context(place: Place, one: Device) -> dict[str, Any]:
+    code = what_is_missing(one, place.project)
+    return {"licence": newest_licence(one), "licence_missing": reason_of(code) if code else None}
+
+
+@login_required
+@require_POST
+def licence(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
+    """Add a licence file; a refusal shows the form again with its sentence."""
+    place = place_of(request, project_id, Right.MANAGE_DEVICES)
+    one = device_at(place, device_id)
+    file = request.FILES.get("licence")
+    try:
+        add_licence(one, file.read(MAX_BYTES + 1) if isinstance(file, UploadedFile) else b"", place.who)
+    except Declined as declined:
+        return _page(request, place, one, 400, licence_problem=declined)
+    messages.success(request, "The licence was added.")
+    return redirect("device", place.project.id, one.id)
 
 
 @login_required

@@ -6,8 +6,9 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
-from doorward_protocol.reasons import reason_of
+from doorward_protocol.reasons import Reason, reason_of
 
+from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Row, row_of
 from doorward_console.fleet.ssh_lines import bare_ssh_line, known_hosts_line, ssh_line
@@ -31,7 +32,7 @@ def card_context(place: Place, row: Row, problem: str = "") -> dict[str, Any]:
         "door": door,
         "problem": problem,
         "durations": sorted({*DURATIONS_S, place.project.default_duration_s}),
-        "blocker": None if door.is_live else blocker_of(device, has_pair=live_pair(place.project) is not None),
+        "blocker": None if door.is_live else _blocker(place, device),
     }
     way = way_of(door.session) if door.word == "open" and door.session and place.can["log_in"] else None
     if way is not None:
@@ -43,6 +44,11 @@ def card_context(place: Place, row: Row, problem: str = "") -> dict[str, Any]:
             "known_hosts": known_hosts_line(device.id, host_ca) if host_ca else "",
         }
     return context
+
+
+def _blocker(place: Place, device: Device) -> Reason | None:
+    has_pair = live_pair(place.project) is not None
+    return blocker_of(device, has_pair=has_pair, licence_code=what_is_missing(device, place.project))
 
 
 @login_required

@@ -10,6 +10,7 @@ from doorward_console.declined import Declined
 from doorward_console.fleet.queries import rows_of
 from doorward_console.pages.access import place_of, user_of
 from doorward_console.pages.views.door import DURATIONS_S
+from doorward_console.people.models import Project
 from doorward_console.people.projects import Rules, set_rules
 from doorward_console.people.queries import memberships_of
 from doorward_console.people.rights import Right
@@ -62,4 +63,8 @@ def _rules(request: HttpRequest) -> Rules:
         default_duration_s=int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0,
         needs_reason=request.POST.get("needs_reason") == "on",
         login_user=request.POST.get("login_user", "").strip(),
+        licence_policy=Project.LicencePolicy.REQUIRED
+        if request.POST.get("licences") == "on"
+        else Project.LicencePolicy.NONE,
+        least_agent=request.POST.get("least_agent", "").strip(),
     )

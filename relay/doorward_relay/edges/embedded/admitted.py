@@ -15,7 +15,7 @@ SESSION: Final = "doorward-session"
 
 
 class Admitted(asyncssh.SSHAuthorizedKeys):
-    """The table (``contracts.Admission``): one CA, and the sessions that are live."""
+    """The table: one CA, and the sessions that are live."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Nobody is admitted yet; ``clock`` gives ms."""
@@ -23,10 +23,6 @@ class Admitted(asyncssh.SSHAuthorizedKeys):
         self._clock = clock
         self._ca: asyncssh.SSHKey | None = None
         self._grants: dict[str, Grant] = {}
-
-    @property
-    def is_settled(self) -> bool:
-        return True
 
     def admit(self, grants: Iterable[Grant]) -> None:
         """Admit these grants' devices and nobody else."""

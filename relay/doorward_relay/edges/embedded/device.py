@@ -7,6 +7,7 @@ socket, no tun device, no password. The hello is the one thing that a session gi
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
@@ -99,6 +100,7 @@ class Device(asyncssh.SSHServer):
         self._table = table
         self.number = table.next_number()
         self.session = SessionId("")
+        self.since = time.monotonic()
         self.forwards: list[Forward] = []
         self.visits: dict[int, Visit] = {}
         self._connection: asyncssh.SSHServerConnection | None = None
@@ -116,8 +118,8 @@ class Device(asyncssh.SSHServer):
 
     @property
     def count(self) -> Count:
-        """Bytes so far, as the kernel counts them."""
-        if self._transport is not None and not self._transport.is_closing():
+        """Bytes so far, as the kernel counts them; of a socket that is closed, what was read last."""
+        if self._transport is not None:
             self._last = count_of(self._transport.get_extra_info("socket")) or self._last
         return self._last
 

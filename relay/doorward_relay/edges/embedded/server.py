@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import asyncssh
+from doorward_protocol.grants import Grant
 from doorward_protocol.ids import SessionId
 
 from doorward_relay.config import ConfigError, RelayConfig
@@ -27,6 +28,8 @@ from doorward_relay.view import Count, Listener, Tunnel, View, Visitor, listenin
 LOGIN_S: Final = 20
 MOST_STRANGERS: Final = 1_000
 """Connections at a time that have not logged in; as OpenSSH's MaxStartups in the managed relay."""
+ENOUGH_S: Final = 5.0
+"""In which a device has logged in, also over a poor line."""
 _CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 """The client's order decides in ssh, and OpenSSH's client asks for ChaCha20 first, which costs 40 % more here: not offered."""
 _MACS: Final = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
@@ -36,7 +39,7 @@ SayHello = Callable[[Tunnel | None, SessionId], Coroutine[Any, Any, str]]
 
 
 class Server:
-    """Devices' connections (``contracts.Connections``) and what they are accepted by."""
+    """Devices' connections (``contracts.Connections``) and who may have one (``contracts.Admission``)."""
 
     def __init__(self, config: RelayConfig, clock: Callable[[], int]) -> None:
         """Nobody is listened for before ``keep``."""
@@ -83,6 +86,24 @@ class Server:
     def is_serving(self) -> bool:
         """Tell whether devices are listened for."""
         return bool(self._servers)
+
+    # Admitting
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what was last said is in force: it always is, there is no file to be written."""
+        return True
+
+    def trust(self, tunnel_ca: str | None) -> None:
+        """Accept certificates of this CA, or of none."""
+        self.admitted.trust(tunnel_ca)
+
+    def admit(self, grants: Iterable[Grant]) -> None:
+        """Let these grants' devices log in and nobody else; who came for another session is cut, whatever he holds."""
+        self.admitted.admit(grants)
+        for device in tuple(self._devices.values()):
+            if self.admitted.grant_of(device.session) is None:
+                device.end()
 
     # Looking
 
@@ -152,9 +173,17 @@ class Server:
         return next(self._numbers)
 
     def arrived(self, device: Device) -> bool:
-        """Take note of a stranger; False: there are too many."""
+        """Take note of a stranger; False: there are too many.
+
+        Then one who had time enough to log in makes room; where nobody had, it is a fleet after an outage, and those who
+        began first are let finish.
+        """
         if len(self._strangers) >= MOST_STRANGERS:
-            return False
+            oldest = next(iter(self._strangers.values()))
+            if time.monotonic() - oldest.since < ENOUGH_S:
+                return False
+            self._strangers.pop(oldest.number)
+            oldest.end()
         self._strangers[device.number] = device
         return True
 

@@ -1,0 +1,86 @@
+"""What is paramiko's alone: its child's traps, its limits, and that an agent knows nothing of it."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from doorward_agent.config import Config
+from doorward_agent.contracts import Dial
+from doorward_agent.edges import children
+from doorward_agent.edges.carrying import MAX_VISITORS
+from doorward_agent.edges.paramiko_dialer import ParamikoConnection, ParamikoDialer
+
+from tests.agent.conftest import Scene
+from tests.agent.test_carrying import send, visit
+from tests.agent.tunnels import Bench
+from tests.parts.waiting import wait_until
+
+
+@pytest.fixture
+def tunnel() -> str:
+    return "paramiko"
+
+
+@pytest.fixture
+def connection(bench: Bench) -> Iterator[ParamikoConnection]:
+    """A child that the relay has admitted, without the edge around it."""
+    dialer = ParamikoDialer(Config(state_dir=bench.folder / "state"), bench.folder)
+    made = dialer.dial(Dial(1, bench.session, bench.relay.route(bench.certificate()), ()))
+    wait_until(made.is_admitted)
+    yield made
+    children.end(made.process)
+    made.close()
+
+
+def test_child_when_its_input_ends_then_it_ends(connection: ParamikoConnection) -> None:
+    """An agent that is gone is noticed even where no death signal comes."""
+    connection.input.close()
+    assert connection.process.wait(5) == 0
+
+
+def test_child_when_it_is_looked_at_then_its_arguments_hold_no_secret(
+    bench: Bench, connection: ParamikoConnection
+) -> None:
+    """What everybody on the device may read says nothing of relay, certificate or key."""
+    words = Path(f"/proc/{connection.process.pid}/cmdline").read_text()
+    assert bench.certificate().split(" ")[1] not in words
+    assert "tunnel_key" not in words
+
+
+def test_visitors_when_there_are_too_many_then_one_more_is_turned_away(bench: Bench, ends: ExitStack) -> None:
+    """The number of visitors is bounded, and a place that is free again is given again."""
+    bench.open()
+    pairs = [visit(bench, ends) for _ in range(MAX_VISITORS)]
+    with socket.create_connection(("127.0.0.1", bench.port), 5) as surplus:
+        surplus.settimeout(5)
+        assert surplus.recv(1) == b""
+    send(pairs[-1].visitor, pairs[-1].door)
+    pairs[0].visitor.close()
+    pairs[0].door.close()
+
+    def is_taken_again() -> bool:
+        with socket.create_connection(("127.0.0.1", bench.port), 5) as one:
+            one.settimeout(0.2)
+            try:
+                return one.recv(1) != b""
+            except TimeoutError:
+                return True
+
+    wait_until(is_taken_again)
+
+
+@pytest.mark.parametrize("choice", ["auto", "paramiko"])
+def test_agent_when_it_dials_with_paramiko_then_it_imports_nothing_of_it(scene: Scene, choice: str) -> None:
+    """The library is in the child alone: neither an idle agent nor one with an open door has loaded it."""
+    with scene.config.open("a") as file:
+        file.write(f'ssh_program = "{scene.folder}/none"\n')
+    scene.config.write_text(scene.config.read_text().replace('tunnel = "paramiko"', f'tunnel = "{choice}"'))
+    scene.start_agent("-X", "importtime")
+    scene.console.next_ask()
+    assert "doorward_agent.edges.tunnel" in scene.log()
+    assert re.findall(r"paramiko|nacl|bcrypt", scene.log()) == []
+    scene.open()
+    assert re.findall(r"(?:\w+\.)*\w*(?:paramiko|nacl)\w*", scene.log()) == ["doorward_agent.edges.paramiko_dialer"]

@@ -1,0 +1,13 @@
+"""What the gallery takes pictures of, and what each file is called; documents may show these and no others."""
+
+from typing import Final
+
+PAGES: Final = (
+    "sign-in", "first", "first-relay", "projects", "devices", "devices-filtered", "device-shut", "device-open",
+    "device-opening", "device-failed", "device-added", "relays", "relay", "keys", "keys-made", "history", "history-all",
+    "members", "settings", "tokens", "error", "password", "api", "dialog",
+)  # fmt: skip
+PLACES: Final = {"desk": (1280, 860), "phone": (390, 844)}
+THEMES: Final = ("light", "dark")
+
+FILES: Final = frozenset(f"{page}-{place}-{theme}.png" for page in PAGES for place in PLACES for theme in THEMES)

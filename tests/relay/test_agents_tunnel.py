@@ -1,0 +1,108 @@
+"""The agent's own tunnel against a real managed relay, whoever dials."""
+
+import os
+import queue
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from doorward_agent import events
+from doorward_agent.config import Config
+from doorward_agent.contracts import Dial
+from doorward_agent.edges.tunnel import TunnelEdge
+from doorward_agent.events import Event
+from doorward_protocol.grants import Grant
+from doorward_protocol.orders import Forward, RelayRoute
+
+from tests.agent.scripted import tunnel_children
+from tests.agent.tunnels import TUNNELS
+from tests.parts.files import write_whole
+from tests.parts.waiting import wait_until
+from tests.relay.conftest import Door
+from tests.relay.relaying import TUNNEL_USER, Console, Device, Relay
+
+pytestmark = pytest.mark.parametrize("tunnel", TUNNELS)
+
+
+class Agent:
+    """A tunnel edge with the key of a device; each has folders of its own, as two agents have."""
+
+    def __init__(self, relay: Relay, tunnel: str, folder: Path) -> None:
+        folder.mkdir()
+        write_whole(folder / "tunnel_key", (folder.parent / "device_key").read_bytes(), 0o600)
+        self.relay = relay
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.edge = TunnelEdge(Config(state_dir=folder, tunnel=tunnel), folder, self.events.put)
+
+    def open(self, console: Console, grant: Grant, device: Device, door_port: int) -> Event:
+        """Dial for a grant and ask for its ports; gives how it went."""
+        route = RelayRoute(
+            console.relay_id, "managed", "127.0.0.1", self.relay.ssh_port, TUNNEL_USER,
+            (self.relay.line.ssh_host_key,), device.certificate,
+        )  # fmt: skip
+        forwards = tuple(Forward(one.name, "ssh", one.bind, one.port) for one in grant.forwards)
+        self.edge.open(Dial(1, grant.session, route, forwards))
+        self.edge.forward(1, door_port)
+        return self.events.get(timeout=30)
+
+
+@pytest.mark.feature("B5", "E9")
+def test_agent_when_an_old_tunnel_is_frozen_then_the_new_one_gets_its_port(
+    relay: Relay,
+    console: Console,
+    dial: Callable[[str], Device],
+    door: Callable[..., Door],
+    scratch: Path,
+    tunnel: str,
+) -> None:
+    """Newest wins: a refused forward says hello, the relay frees the port, and the same connection gets it."""
+    grant = console.granted(relay.ports[0])
+    device, behind = dial(grant.session), door(grant.banner)
+    old, new = (Agent(relay, tunnel, scratch / name) for name in ("old", "new"))
+    assert old.open(console, grant, device, 9) == events.TunnelOpened(1)
+    (frozen,) = tunnel_children(os.getpid())
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        assert new.open(console, grant, device, behind.port) == events.TunnelOpened(1)
+        console.wait_for_verb("tunnel.replaced", grant.session)
+        console.wait_for_verb("door.answered", grant.session)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+        old.edge.stop()
+        new.edge.stop()
+
+
+def test_agent_when_its_grant_has_ended_then_the_tunnel_is_lost_and_the_next_is_not_admitted(
+    relay: Relay,
+    console: Console,
+    dial: Callable[[str], Device],
+    door: Callable[..., Door],
+    scratch: Path,
+    tunnel: str,
+) -> None:
+    """The relay's end of a session ends the tunnel, and its certificate opens nothing any more."""
+    grant = console.granted(relay.ports[0])
+    device, behind = dial(grant.session), door(grant.banner)
+    agent = Agent(relay, tunnel, scratch / "agent")
+    assert agent.open(console, grant, device, behind.port) == events.TunnelOpened(1)
+    console.wait_for_verb("door.answered", grant.session)
+    assert console.end(grant.session).json()["ports_free"] is True
+    assert agent.events.get(timeout=10) == events.TunnelFailed(1, "tunnel.lost")
+    assert agent.open(console, grant, device, behind.port) == events.TunnelFailed(1, "tunnel.not-admitted")
+    wait_until(lambda: tunnel_children(os.getpid()) == [])
+    agent.edge.stop()
+
+
+def test_agent_when_a_port_is_not_granted_then_the_relays_own_reason_comes_along(
+    relay: Relay, console: Console, dial: Callable[[str], Device], scratch: Path, tunnel: str
+) -> None:
+    """Another device's port is refused, and why is what the relay says."""
+    grant, other = console.granted(relay.ports[0]), console.grant(relay.ports[1])
+    device = dial(grant.session)
+    agent = Agent(relay, tunnel, scratch / "agent")
+    found = agent.open(console, other, device, 9)
+    assert isinstance(found, events.TunnelFailed)
+    assert found.code == "tunnel.port-refused"
+    assert found.relay_code is not None
+    agent.edge.stop()
