@@ -212,7 +212,8 @@ def _chosen_door(config: RunnerConfig) -> str:
     lacks = embedded.missing()
     if config.door == "embedded" and lacks is not None:
         raise Refused("door.no-sshd", lacks)
-    if config.door == "embedded" or (config.door == "auto" and lacks is None and not config.sshd.is_file()):
+    has_sshd = config.sshd.is_file() and (not config.rootless or door.may_give_terminals())
+    if config.door == "embedded" or (config.door == "auto" and lacks is None and not has_sshd):
         return "embedded"
     door.check_sshd(config.sshd)
     return "sshd"

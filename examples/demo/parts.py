@@ -66,4 +66,10 @@ def chosen(kind: str) -> Parts:
                 f"not installed: {', '.join(lacking)}. Install: apt install {packages}; or use PARTS=embedded."
             )
         return Parts(mosquitto, sshd, sshd, ssh, ssh)
-    return Parts(mosquitto, None, sshd, ssh, ssh)
+    return Parts(mosquitto, None, sshd if may_give_terminals() else None, ssh, ssh)
+
+
+def may_give_terminals() -> bool:
+    """Tell whether an ordinary user's sshd can: it cannot change whose a terminal is, so ``/dev/pts`` has to be tty's."""
+    mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return any(words[1] == "/dev/pts" and "gid=5" in words[3].split(",") for words in mounts)

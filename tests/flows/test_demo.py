@@ -3,84 +3,30 @@
 import json
 import os
 import re
-import secrets
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
 from demo.console import Console
 
+from tests.flows.newcomer import Newcomer, newcomer_with_account
 from tests.house.machine import CHECKOUT
-from tests.parts.files import scratch_folder
 from tests.parts.installed import missing
-from tests.parts.ordinary import as_ordinary
 from tests.parts.processes import PLAIN_ENVIRONMENT, run
 from tests.parts.waiting import wait_until
-from tests.trial_smoke import left_behind
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.real("root", "useradd")]
 """Root only to make the ordinary user."""
-
-READY_S = 90
-
-
-@dataclass(slots=True)
-class Newcomer:
-    """Somebody with an account, an empty home, and a checkout to try."""
-
-    name: str
-    folder: Path
-    started: list["pexpect.spawn[Any]"] = field(default_factory=list)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        home = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "with some spaces"), "TERM": "xterm"}
-        return {**PLAIN_ENVIRONMENT, **home, "PYTHONPATH": str(CHECKOUT / "examples")}
-
-    @property
-    def temporary(self) -> Path:
-        return self.folder / "with some spaces"
-
-    def demo(self, *words: str) -> "pexpect.spawn[Any]":
-        """Start the demo in a terminal of its own."""
-        argv = [*as_ordinary(self.name), sys.executable, "-m", "demo", *words]
-        made = pexpect.spawn(argv[0], argv[1:], env=self.environment, timeout=READY_S, dimensions=(50, 400))
-        self.started.append(made)
-        return made
-
-    def run(self, *argv: str | Path, limit_s: float = 120) -> subprocess.CompletedProcess[bytes]:
-        return run([*as_ordinary(self.name), *argv], env=self.environment, limit_s=limit_s)
-
-    def left(self) -> list[str]:
-        """Name what is left of any demo: folders, and processes that name them."""
-        return [*map(str, self.temporary.iterdir()), *left_behind(self.temporary)[1:]]
 
 
 @pytest.fixture
 def newcomer() -> Iterator[Newcomer]:
     """A newcomer, with an account that goes with the test."""
-    name = f"dwagent{secrets.token_hex(3)}"
-    with scratch_folder() as folder:
-        made = Newcomer(name, folder)
-        added = run(
-            ["/usr/sbin/useradd", "--no-create-home", "--home-dir", str(folder / "home"), "--shell", "/bin/sh", name]
-        )
-        assert added.returncode == 0, added.stderr.decode()
-        try:
-            for place in (folder / "home", made.temporary):
-                place.mkdir(mode=0o700)
-                os.chown(place, int(run(["/usr/bin/id", "-u", name]).stdout), -1)
-            yield made
-        finally:
-            for one in made.started:
-                one.close(force=True)
-            run(["/usr/sbin/userdel", "--force", name])
+    with newcomer_with_account() as made:
+        yield made
 
 
 @pytest.mark.feature("T5", "B14")

@@ -132,6 +132,15 @@ def knows_penalties(sshd: Path) -> bool:
     return b"persourcepenalties" in sshd.read_bytes()
 
 
+def may_give_terminals() -> bool:
+    """Tell whether an sshd without root can give terminals: it cannot change whose they are, so they have to be tty's.
+
+    ``/dev/pts`` is mounted with ``gid=5`` on most systems and not in all containers; elsewhere each log-in with a terminal ends.
+    """
+    mounts = (line.split() for line in (files.read(Path("/proc/self/mounts")) or "").splitlines())
+    return any(words[1] == "/dev/pts" and "gid=5" in words[3].split(",") for words in mounts if len(words) > 3)
+
+
 def check_port(port: int) -> None:
     """Refuse with ``door.port-busy`` where something else listens."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -1,0 +1,76 @@
+"""An ordinary user of this machine, for as long as a test: an account, an empty home, and a checkout to try."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+from tests.house.machine import CHECKOUT
+from tests.parts.files import scratch_folder
+from tests.parts.ordinary import as_ordinary
+from tests.parts.processes import PLAIN_ENVIRONMENT, run
+from tests.trial_smoke import left_behind
+
+READY_S = 120
+
+
+@dataclass(slots=True)
+class Newcomer:
+    """Somebody who tries doorward."""
+
+    name: str
+    folder: Path
+    started: list["pexpect.spawn[Any]"] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = {"HOME": str(self.folder / "home"), "TMPDIR": str(self.temporary), "TERM": "xterm"}
+        return {**PLAIN_ENVIRONMENT, **home, "PYTHONPATH": f"{CHECKOUT / 'examples'}:{CHECKOUT}"}
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "with some spaces"
+
+    def demo(self, *words: str) -> "pexpect.spawn[Any]":
+        """Start the demo in a terminal of its own."""
+        argv = [*as_ordinary(self.name), sys.executable, "-m", "demo", *words]
+        made = pexpect.spawn(argv[0], argv[1:], env=self.environment, timeout=READY_S, dimensions=(50, 400))
+        self.started.append(made)
+        return made
+
+    def command(self, *argv: str | Path) -> list[str]:
+        return [str(word) for word in (*as_ordinary(self.name), *argv)]
+
+    def run(self, *argv: str | Path, limit_s: float = 150) -> subprocess.CompletedProcess[bytes]:
+        return run(self.command(*argv), env=self.environment, limit_s=limit_s)
+
+    def left(self) -> list[str]:
+        """Name what is left of any demo: folders, and processes that name them."""
+        return [*map(str, self.temporary.iterdir()), *left_behind(self.temporary)[1:]]
+
+
+@contextmanager
+def newcomer_with_account() -> Iterator[Newcomer]:
+    """Make the account, and take it away with everything of it."""
+    name = f"dwagent{secrets.token_hex(3)}"
+    with scratch_folder() as folder:
+        made = Newcomer(name, folder)
+        home = str(folder / "home")
+        added = run(["/usr/sbin/useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", name])
+        assert added.returncode == 0, added.stderr.decode()
+        try:
+            for place in (folder / "home", made.temporary):
+                place.mkdir(mode=0o700)
+                os.chown(place, int(run(["/usr/bin/id", "-u", name]).stdout), -1)
+            yield made
+        finally:
+            for one in made.started:
+                one.close(force=True)
+            run(["/usr/sbin/userdel", "--force", name])
