@@ -7,6 +7,7 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 from doorward_console.fleet.models import Device
+from doorward_console.history.models import Record
 from doorward_console.keys.models import Key
 from doorward_console.people.models import Member, User
 
@@ -127,6 +128,25 @@ def test_ssh_line_is_shown_while_open_to_those_who_may_log_in(house: House, role
     session.state = "closing"
     session.save()
     assert line not in ask(client_of(user), "GET", address("device", house)).content.decode()
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_open_door_when_the_log_in_shares_the_agents_user_then_page_and_history_say_so(
+    house: House, *, shares: bool
+) -> None:
+    """A device without root is marked in words: on its page while the door is open, and in the action history for good."""
+    session = open_session(house)
+    Record.objects.create(
+        project=house.project, author=f"device:{house.device.id}", n=1, digest="sha256:x", verb="door.opened",
+        session=session.id, device=house.device.id, data={"door": "embedded", "shares_user": shares}, envelope=b"",
+    )  # fmt: skip
+    client = client_of(house.owner)
+    page = ask(client, "GET", address("device", house)).content.decode()
+    history = ask(client, "GET", f"{address_of('history', house.project)}?action=all").content.decode()
+    sentence = "shares the agent"
+    assert (sentence in page) is shares
+    assert (sentence in history) is shares
+    assert "by the embedded server" in history
 
 
 def test_switch_shows_what_is_and_not_what_was_asked(house: House) -> None:

@@ -1,11 +1,16 @@
 """The runner without root: an ordinary user's own door, in a folder with spaces in its name, and said to be so."""
 
 import json
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.parts.ports import is_listening
+from tests.parts.ordinary import as_ordinary
+from tests.parts.ports import free_port, is_listening
+from tests.parts.processes import run
 from tests.runner.conftest import Users
+from tests.runner.programs import RUNNER
 from tests.runner.site import Site, is_shut
 
 pytestmark = pytest.mark.real("root")
@@ -88,3 +93,35 @@ def test_runner_when_rootless_then_refusals_are_the_same(rootless_site: Site) ->
     again = site.envelope(site.body(opened["session"]), revision=site.revision)
     assert site.order(again)["code"] == "order.session-ended"
     assert json.loads((site.state_dir / "promise.json").read_text())["revision"] == site.revision
+
+
+AS_AGENT: Final = """
+import dataclasses, json, queue, sys
+from pathlib import Path
+from doorward_agent.config import Config
+from doorward_agent.edges.runner import RunnerEdge
+heard = queue.Queue()
+edge = RunnerEdge(Config(runner="command", runner_command=(sys.argv[1], "--config", sys.argv[2])), heard.put)
+session = sys.argv[3]
+edge.open_door(session, sys.stdin.buffer.read(), int(sys.argv[4]))
+edge.report()
+edge.close_door(session)
+for _ in range(3):
+    said = heard.get(timeout=40)
+    print(json.dumps([type(said).__name__, dataclasses.asdict(said)]))
+"""
+
+
+def test_agent_when_its_runner_is_a_command_then_it_opens_sees_and_closes_a_door(rootless_site: Site) -> None:
+    """The mechanism of sudo without sudo, by an ordinary user, from a folder with spaces in its name; the mark comes along."""
+    site = rootless_site
+    site.ask({"verb": "status"})
+    session, port = site.new_session(), free_port()
+    order = json.dumps(site.envelope(site.body(session))).encode()
+    agent: list[str | Path] = [*as_ordinary(site.login_user), RUNNER.with_name("python"), "-c", AS_AGENT]
+    ran = run([*agent, RUNNER, site.config, session, str(port)], stdin=order)
+    assert ran.returncode == 0, ran.stderr.decode()
+    (_, opened), (_, seen), last = (json.loads(line) for line in ran.stdout.splitlines())
+    assert opened["facts"] == seen["facts"] == {"door": site.door, "shares_user": True}
+    assert (opened["port"], seen["session"], last) == (port, session, ["DoorClosed", {"session": session}])
+    assert site.left_over() == []

@@ -30,6 +30,12 @@ DEEDS: Final = tuple(
 GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "all": None}
 
 
+def shares_user(session: Session) -> bool:
+    """Tell whether the device said that whoever logs in at this session is the agent's own user there."""
+    said = Record.objects.filter(session=session.pk, device=session.device_id, verb="door.opened")
+    return bool(said.filter(data__shares_user=True).exists())
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "all", or one verb."""

@@ -15,6 +15,9 @@ from doorward_protocol.reasons import Reason, reason_of
 from doorward_console.history.queries import Line
 from doorward_console.maintenance.models import Session
 
+SHARES_USER = "whoever logs in shares the agent's user"
+"""Said of a device without root: an engineer there could forge what the agent reports."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -35,7 +38,7 @@ def title_of(verb: str) -> str:
 
 def details_of(data: Mapping[str, Any]) -> str:
     """Say what else a line knows: names, roles, ports, durations, codes."""
-    said = [_said(name, data[name]) for name in _DETAILS if data.get(name) not in (None, "")]
+    said = [_said(name, data[name]) for name in _DETAILS if data.get(name) not in (None, "", False)]
     return ", ".join(said)
 
 
@@ -51,12 +54,19 @@ _DETAILS = {
     "part": "{} order",
     "process": "process {}",
     "why": "{}",
+    "door": "by {}",
+    "shares_user": SHARES_USER,
     "again_after_ms": "after {} ms of silence",
     "after_ms": "after {} ms",
 }
 
 
+_DOORS = {"sshd": "OpenSSH", "embedded": "the embedded server"}
+
+
 def _said(name: str, value: Any) -> str:
+    if name == "door":
+        value = _DOORS.get(str(value), value)
     if name == "bind":
         value = "the relay's public address" if value == "*" else "the relay's loopback"
     return _DETAILS[name].format(value)
