@@ -196,9 +196,18 @@ def test_door_when_port_is_busy_then_the_same_order_opens_on_another(site: Site)
 
 def test_door_when_sshd_is_missing_then_its_code_is_answered(site: Site) -> None:
     """The device maker learns what to install."""
-    site.configure(sshd="/usr/sbin/absent")
+    site.configure(sshd="/usr/sbin/absent", door="sshd")
     site.ask({"verb": "status"})
     assert site.order(site.envelope(site.body(site.new_session())))["code"] == "door.no-sshd"
+
+
+@pytest.mark.feature("T5")
+def test_door_when_sshd_is_missing_and_any_door_will_do_then_the_embedded_one_opens(site: Site) -> None:
+    """A device without OpenSSH's server is reached all the same, and the answer says by what."""
+    site.configure(sshd="/usr/sbin/absent")
+    answer = site.open()
+    assert answer["door"] == "embedded"
+    assert site.ssh(answer["port"], "id -un").stdout.decode().split() == [site.login_user]
 
 
 def test_door_when_sshd_does_not_start_then_nothing_is_left(site: Site) -> None:
