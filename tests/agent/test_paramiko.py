@@ -2,18 +2,22 @@
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from doorward_agent import events
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
 from doorward_agent.edges import children
 from doorward_agent.edges.carrying import MAX_VISITORS
+from doorward_agent.edges.paramiko_child import MEMORY_BYTES
 from doorward_agent.edges.paramiko_dialer import ParamikoConnection, ParamikoDialer
 
 from tests.agent.conftest import Scene
+from tests.agent.scripted_relay import ScriptedRelay
 from tests.agent.test_carrying import send, visit
 from tests.agent.tunnels import Bench
 from tests.parts.waiting import wait_until
@@ -84,3 +88,25 @@ def test_agent_when_it_dials_with_paramiko_then_it_imports_nothing_of_it(scene: 
     assert re.findall(r"paramiko|nacl|bcrypt", scene.log()) == []
     scene.open()
     assert re.findall(r"(?:\w+\.)*\w*(?:paramiko|nacl)\w*", scene.log()) == ["doorward_agent.edges.paramiko_dialer"]
+
+
+def dial_scripted(bench: Bench, relay: ScriptedRelay) -> None:
+    bench.dial(route=bench.relay.route(bench.certificate(), port=relay.port, host_keys=(relay.host_key,)))
+    bench.edge.forward(1, bench.door_port)
+    assert bench.next() == events.TunnelOpened(1)
+
+
+def test_forward_when_somebody_visits_before_its_answer_then_the_door_hears_them(bench: Bench) -> None:
+    """Who is there as soon as the relay listens, as its own probe is, does not find the forward unprepared."""
+    with closing(ScriptedRelay(is_hasty=True)) as relay:
+        dial_scripted(bench, relay)
+        bench.door.settimeout(5)
+        bench.door.accept()[0].close()
+
+
+def test_relay_when_it_sends_more_than_the_window_then_the_tunnel_ends_and_not_the_device(bench: Bench) -> None:
+    """A relay that floods a device takes down its own tunnel, long before the device's memory is full."""
+    with closing(ScriptedRelay()) as relay:
+        dial_scripted(bench, relay)
+        threading.Thread(target=relay.flood, args=(2 * MEMORY_BYTES,), daemon=True).start()
+        assert bench.next() == events.TunnelFailed(1, "tunnel.lost")

@@ -21,8 +21,8 @@ FIRST_CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 FIRST_KEX: Final = "curve25519-sha256@libssh.org"
 """The post-quantum exchange costs a small device 100 ms; see ``ssh_command``."""
 REKEY_BYTES: Final = 1 << 36
-"""Left to the relay, whose own limit this is for AES. paramiko would begin at 512 MiB, and its transport thread, when it
-hears of a closed channel meanwhile, waits for the very exchange that it has to finish itself."""
+"""Renewing keys is left to the relay; OpenSSH's own limit for AES is this one. paramiko would begin after 512 MiB, and its
+transport thread, told of a closed channel meanwhile, waits for the very exchange that it has to finish, and gives up."""
 MISSED: Final = 3
 """So many signs of life in a row without an answer, and the relay counts as dead."""
 HELLO_LIMIT_S: Final = 8.0
