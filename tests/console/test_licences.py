@@ -170,6 +170,7 @@ def test_on_with_a_licence_and_an_agent_that_is_new_enough_then_it_opens(
     keep(house, licence_of(house, valid_until=YESTERDAY))
     keep(house, licence_of(house, least_agent=least))
     keep(house, licence_of(house, SOMEBODY))
+    keep(house, licence_of(house, device="d-aaaaaaaaaaaaaaaa", valid_until=TOMORROW + timedelta(days=9)))
     intent = decided(signer, turn_on(house.device, house.owner, HERE, 600))
     assert (intent.state, intent.code) == ("done", "")
 
