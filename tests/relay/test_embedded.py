@@ -5,6 +5,8 @@ import time
 
 import pytest
 from doorward_protocol.grants import GrantedForward
+from doorward_relay.edges import kernel
+from doorward_relay.view import ESTABLISHED
 
 from tests.parts.waiting import wait_until
 from tests.relay.relaying import Console, Relay, listeners_on, of_embedded
@@ -28,6 +30,21 @@ def test_an_end_when_somebody_is_inside_then_all_of_it_is_cut_within_a_second(
         wait_until(lambda: device.ask("check") != 0, 1, "the device's connection")
         assert time.monotonic() - began < 1
     assert listeners_on(relay.ports[0]) == []
+
+
+def test_an_end_when_an_engineer_reads_nothing_then_his_connection_goes_all_the_same(
+    relay: Relay, console: Console, dial: Dial, service: Serving
+) -> None:
+    """What is still under way to somebody who does not take it keeps no connection alive."""
+    granted, _, _ = opened(relay, console, dial, service(lambda one: one.sendall(b"z" * 16_000_000)).port)
+    with visit(relay.ports[0]) as engineer:
+        wait_until(lambda: engineer.recv(1, socket.MSG_PEEK), 5, "the first byte")
+        assert console.end(granted.session).json()["closed"] is True
+        wait_until(lambda: not _connected(relay.ports[0]), 1, "the end of the connection")
+
+
+def _connected(port: int) -> list[str]:
+    return [one.remote for one in kernel.sockets() if one.local_port == port and one.state == ESTABLISHED]
 
 
 @pytest.mark.feature("B4")
@@ -138,3 +155,14 @@ def test_a_forward_when_loopback_is_granted_then_it_listens_there_alone(
     assert "127.0.0.1" in listeners_on(relay.ports[0])
     assert set(listeners_on(relay.ports[1])) <= {"0.0.0.0", "::"}
     assert "0.0.0.0" in listeners_on(relay.ports[1])
+
+
+@pytest.mark.parametrize("asked", ["aes128-gcm@openssh.com,aes128-ctr", "chacha20-poly1305@openssh.com,aes256-ctr"])
+def test_a_cipher_when_the_client_likes_chacha_best_then_it_is_aes(
+    relay: Relay, console: Console, dial: Dial, asked: str
+) -> None:
+    """ChaCha20 costs this process 40 % more; the client's order decides among what is offered, and it is not."""
+    device = dial(console.granted(relay.ports[0]).session)
+    ran = device.attempt("-v", "-o", f"Ciphers={asked}", device.target, "hello")
+    cipher = next(one for one in asked.split(",") if one.startswith("aes"))
+    assert f"server->client cipher: {cipher}" in ran.stderr.decode()

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import asyncssh
 import pytest
 from doorward_protocol.grants import Grant
 from doorward_relay.edges.embedded.device import MOST_VISITORS
-from doorward_relay.edges.embedded.server import MOST_STRANGERS
+from doorward_relay.edges.embedded.server import LOGIN_S, MOST_STRANGERS
 
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
@@ -50,9 +51,27 @@ def test_a_device_when_it_stops_reading_then_others_go_on_and_memory_stays(
             got += len(neighbour.recv(65_536))
         assert time.monotonic() - began < 3
     assert pushed < 8 * 64 * MIB
-    assert _memory(relay) - before < 24 * MIB
+    assert _memory(relay) - before < 8 * MIB  # eight windows alone would be sixteen
     for one in pushing:
         one.close()
+
+
+def test_a_door_when_it_stops_reading_then_its_visitors_are_held_back_and_memory_stays(
+    relay: Relay, console: Console, dial: Dial, service: Serving
+) -> None:
+    """The device's connection is well, one service behind it is not: its window ends, and with it the reading."""
+    opened(relay, console, dial, service(lambda _: _never_read()).port)
+    before = _memory(relay)
+    pushing = [visit(relay.ports[0]) for _ in range(2)]
+    pushed = sum(_push(one, 64 * MIB) for one in pushing)
+    assert pushed < 2 * 24 * MIB
+    assert _memory(relay) - before < 8 * MIB
+    for one in pushing:
+        one.close()
+
+
+def _never_read() -> None:
+    threading.Event().wait(60)
 
 
 def _push(one: socket.socket, most: int) -> int:
@@ -123,13 +142,15 @@ def test_visitors_when_there_are_too_many_then_the_next_is_turned_away_and_one_w
 def test_strangers_when_they_only_connect_then_they_are_bounded_and_devices_still_come_in(
     relay: Relay, console: Console, dial: Dial
 ) -> None:
-    """Whoever connects and says nothing is cut for those who come after him, and at the latest after the grace."""
-    strangers = [visit(relay.ssh_port) for _ in range(MOST_STRANGERS)]
+    """Whoever connects and says nothing is cut for those who come after him, long before the grace has passed."""
+    strangers = [visit(relay.ssh_port) for _ in range(MOST_STRANGERS + 200)]
+    assert relay.daemon is not None
+    descriptors = f"/proc/{relay.daemon.pid}/fd"
+    wait_until(lambda: len(os.listdir(descriptors)) > MOST_STRANGERS, 5, "the strangers")  # noqa: PTH208 - names alone
+    wait_until(lambda: len(os.listdir(descriptors)) < MOST_STRANGERS + 50, 1, "the bound")  # noqa: PTH208
     granted = console.granted(relay.ports[0])
     device = dial(granted.session)
-    wait_until(lambda: device.attempt("-v", device.target, "hello").returncode == 0, 20, "a way in")
-    assert relay.daemon is not None
-    assert len(os.listdir(f"/proc/{relay.daemon.pid}/fd")) < MOST_STRANGERS + 100  # noqa: PTH208 - names alone
+    wait_until(lambda: device.attempt("-v", device.target, "hello").returncode == 0, LOGIN_S / 2, "a way in")
     for one in strangers:
         one.close()
 

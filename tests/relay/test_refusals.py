@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import SSHCertificateType
+from doorward_relay.watch import IDLE_MS
 
 from tests.parts.files import scratch_folder
 from tests.parts.installed import require
@@ -134,10 +136,12 @@ def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(sta
 @pytest.mark.parametrize("case", NOT_GRANTED, ids=lambda case: case.name)
 def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage: Stage, case: Case) -> None:
     """A live grant gives its own ports on its own addresses, and nothing else."""
+    began = time.monotonic()
     status, output, errors = _try(stage, case)
 
     assert "Authenticated to" in errors, errors
     assert status != 0, errors
+    assert time.monotonic() - began < IDLE_MS / 1000 - 2  # refused, and not ended later because it holds nothing
     assert "secret" not in output
     assert [port for port in stage.relay.ports if listeners_on(port)] == []
 
