@@ -45,6 +45,32 @@ def test_smoke_when_run_by_an_ordinary_user_then_the_whole_way_works(newcomer: N
     assert [*(newcomer.folder / "home").iterdir()] == []
 
 
+BARE = """
+for program in ssh sshd mosquitto scp sftp; do
+    for path in /usr/bin/$program /usr/sbin/$program; do [ ! -e $path ] || mount --bind /dev/null $path; done
+done
+echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+ip link set lo up
+exec "$@"
+"""
+"""Where OpenSSH and Mosquitto cannot be run and IPv6 is off, loopback included."""
+
+
+@pytest.mark.feature("T5")
+@pytest.mark.real("ip", "unshare")
+def test_smoke_when_the_machine_is_bare_then_embedded_parts_and_a_library_do_it(newcomer: Newcomer) -> None:
+    """No broker, no ssh client, no sshd, no IPv6: nobody has to say so, and the same way works."""
+    bare = ["/usr/bin/unshare", "--mount", "--net", "--propagation", "private", "/bin/sh", "-ec", BARE, "sh"]
+    command = newcomer.command(sys.executable, CHECKOUT / "tests" / "smoke.py")
+    ran = run([*bare, *command], env=newcomer.environment, limit_s=150)
+    assert ran.returncode == 0, ran.stderr.decode()[-6000:]
+    parts = json.loads(ran.stdout.splitlines()[-1])["parts"]
+    assert [parts[name] for name in ("broker", "relay", "door", "tunnel")] == [
+        "embedded (amqtt)", "embedded (asyncssh)", "embedded (paramiko)", "paramiko",
+    ]  # fmt: skip
+    assert newcomer.left() == []
+
+
 @pytest.mark.feature("E4")
 @pytest.mark.real("ssh")
 def test_demo_when_followed_as_printed_then_one_logs_in_and_ctrl_c_leaves_nothing(newcomer: Newcomer) -> None:
