@@ -31,8 +31,8 @@ MOST_STRANGERS: Final = 1_000
 ENOUGH_S: Final = 5.0
 """In which a device has logged in, also over a poor line."""
 _CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
-"""The client's order decides in ssh (RFC 4253, section 7.1): the agent asks for GCM first. ChaCha20, which OpenSSH's client
-asks for by itself, costs 40 % more here and is not offered; it comes to CTR then, and so do clients that know no GCM."""
+"""The client's order decides in ssh (RFC 4253, section 7.1): who asks for GCM first gets it. ChaCha20, which OpenSSH's
+client asks for by itself, costs 40 % more here and is not offered; that client comes to CTR then."""
 _MACS: Final = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 _LOG: Final = logging.getLogger("doorward.relay")
 
