@@ -107,6 +107,10 @@ class Relay:
     def config_file(self) -> Path:
         return self.folder / "relay.toml"
 
+    @property
+    def verb(self) -> str:
+        return "run" if self.kind == MANAGED else "serve"
+
     def start(self) -> None:
         if self.kind == MANAGED:
             self.start_sshd()
@@ -121,8 +125,7 @@ class Relay:
         return self.sshd
 
     def start_daemon(self, *arguments: str) -> Program:
-        verb = "run" if self.kind == MANAGED else "serve"
-        self.daemon = self.programs.start(PROGRAM, verb, "--config", self.config_file, *arguments, name="relay")
+        self.daemon = self.programs.start(PROGRAM, self.verb, "--config", self.config_file, *arguments, name="relay")
         self.daemon.wait_for_port(self.control_port)
         if self.kind == EMBEDDED:
             self.daemon.wait_for_port(self.ssh_port)

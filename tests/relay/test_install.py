@@ -204,7 +204,7 @@ def test_a_relay_when_it_runs_with_its_sshd_then_both_end_together_and_a_kill_le
 
 def test_a_second_daemon_when_one_runs_then_it_is_refused_and_the_first_goes_on(relay: Relay, console: Console) -> None:
     """Two daemons on one ledger would end each other's sessions."""
-    status, _, errors = relay.command("run")
+    status, _, errors = relay.command(relay.verb)
     assert status == 78
     assert "another doorward-relay runs" in errors
     assert console.get("/healthz").json() == {"ok": True}
