@@ -14,7 +14,7 @@ from tests.agent.conftest import Scene
 from tests.agent.scripted import new_id, now_ms, tunnel_children
 from tests.parts.waiting import wait_until
 
-pytestmark = pytest.mark.parametrize("broker_kind", ["mosquitto", "trial"])
+pytestmark = pytest.mark.parametrize(("broker_kind", "tunnel"), [("mosquitto", "ssh"), ("trial", "paramiko")])
 
 
 def document(scene: Scene, **changes: object) -> bytes:

@@ -114,7 +114,7 @@ def closing_site(users: Users, closer: str, door: str) -> Iterator[Site]:
     yield from _site(users, closer, door)
 
 
-@pytest.fixture(scope="module")
-def lasting_site(users: Users) -> Iterator[Site]:
-    """A joined runner for a whole module of tests that leave nothing open."""
-    yield from _site(users, "auto", "auto")
+@pytest.fixture(scope="module", params=["sshd", "embedded"])
+def lasting_site(users: Users, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A joined runner for a whole module of tests that leave nothing open; once with each door."""
+    yield from _site(users, "auto", request.param)
