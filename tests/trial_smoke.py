@@ -6,7 +6,6 @@ everything was as promised, and no process and no file is left.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from demo.parts import Lacking, chosen
 from demo.scratch import scratch_folder
 from demo.trial import HOST, OWNER, Trial, is_listening
 from demo.waiting import wait_until
+
+from tests.house.house import read_banner
 
 HISTORY: Final = [f"OFF: Stop Remote M. · {OWNER}", f"ON: Start Remote M. · {OWNER}"]
 
@@ -57,7 +58,7 @@ def go_through(trial: Trial) -> dict[str, Any]:
     say("turning maintenance on")
     started = time.monotonic()
     console.open_door(trial.device, reason="smoke test")
-    wait_until(lambda: banner(port), 30, "the door's banner through the relay")
+    wait_until(lambda: read_banner(HOST, port), 30, "the door's banner through the relay")
     door_open_ms = (time.monotonic() - started) * 1000
     door = console.wait_for_door(trial.device, "open")
     trial.keep_known_hosts(door)
@@ -84,17 +85,6 @@ def go_through(trial: Trial) -> dict[str, Any]:
         "history": history(trial),
         "verified": verified(trial),
     }
-
-
-def banner(port: int) -> str:
-    """Read a door's first line, or nothing where nobody answers or somebody else does."""
-    try:
-        with socket.create_connection((HOST, port), timeout=1) as link:
-            link.settimeout(1)
-            said = link.recv(255).decode(errors="replace")
-    except OSError:
-        return ""
-    return said if "doorward-" in said else ""
 
 
 def with_ssh(trial: Trial, command: str) -> str:

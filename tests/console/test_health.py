@@ -41,6 +41,7 @@ def read(url: str) -> tuple[int, bytes]:
         return refused.code, refused.read()
 
 
+@pytest.mark.feature("P12")
 @pytest.mark.feature("T14")
 def test_console_when_asked_with_a_plain_client_then_version_and_health_are_one_line(
     transactional_db: None, programs: Programs, scratch: Path

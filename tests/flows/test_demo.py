@@ -29,7 +29,7 @@ def newcomer() -> Iterator[Newcomer]:
         yield made
 
 
-@pytest.mark.feature("T5", "B14")
+@pytest.mark.feature("T5", "P5")
 @pytest.mark.parametrize("kind", ["embedded", "real"])
 def test_smoke_when_run_by_an_ordinary_user_then_the_whole_way_works(newcomer: Newcomer, kind: str) -> None:
     """No root, nothing installed by hand or everything, a folder with spaces in its name: the same way, the same last line."""

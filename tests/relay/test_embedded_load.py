@@ -155,6 +155,7 @@ def test_strangers_when_they_only_connect_then_they_are_bounded_and_devices_stil
         one.close()
 
 
+@pytest.mark.feature("B14")
 @pytest.mark.feature("B15")
 def test_two_hundred_devices_when_they_dial_at_once_then_all_are_up_in_one_process(
     programs: Programs, scratch: Path, kind: str
