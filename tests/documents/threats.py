@@ -50,6 +50,7 @@ ATTACKERS: Final = (
         Threat("device-foreign-topics", "read or write other devices' topics, or throw them off the broker"),
         Threat("device-foreign-ports", "take another session's port"),
         Threat("device-foreign-history", "write records in another's name"),
+        Threat("device-foreign-counters", "carry a restored console to an epoch in which other devices obey it no more"),
     )),
     Attacker("agent-uid", "The agent's user on a device", "cut that device off, forge its reports and, until the receipt, its records", (
         Threat("agent-unsigned", "make the runner do anything that the grant key did not sign"),

@@ -2,14 +2,15 @@
 
 Devices and relays refuse what is older than what they have seen; their counters are pairs (epoch, number), so a higher epoch
 makes the restored console's next order newer than all that it has forgotten. Only signed words raise it: the heads that
-devices and relays name, and the revisions that they say they hold when they refuse. Each step is small, as
-``revisions.MAX_EPOCH_STEP`` wants it. Called by ``doorward-console restored``.
+devices and relays name, and the revisions that they say they hold when they refuse. Whoever signs may lie, so that no
+step is longer than one that every device follows (``revisions.MAX_EPOCH_STEP``). Called by ``doorward-console restored``.
 """
 
 from django.db import transaction
 from django.db.models import Max, QuerySet
 from doorward_protocol.envelope import decode
 from doorward_protocol.records import record_from_payload
+from doorward_protocol.revisions import MAX_EPOCH_STEP
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Relay
@@ -43,13 +44,18 @@ def open_epoch(project_id: str, by: str) -> int:
 
 
 def highest_seen(project: Project) -> int:
-    """Name the highest epoch of which this console, its devices or its relays have signed."""
+    """Name the highest epoch of which this console, its devices or its relays have signed, as far as it is believed.
+
+    One whose next could be too far ahead for somebody who is still at this console's own is not: a single device's root
+    would carry the project to where no other device follows, for ever.
+    """
     latest = Record.objects.filter(project=project).exclude(author=author_of(project.pk))
     numbers = latest.values("author").annotate(last=Max("n"))
     named = [_epoch_named(project.pk, latest, one["author"], one["last"]) for one in numbers]
     refusals = latest.filter(verb="order.refused").values_list("data", flat=True)
     held = [data.get("held_epoch") for data in refusals.iterator()]
-    return max([project.epoch, *named, *(one for one in held if isinstance(one, int))])
+    claimed = [*named, *(one for one in held if isinstance(one, int))]
+    return max([project.epoch, *(one for one in claimed if one < project.epoch + MAX_EPOCH_STEP)])
 
 
 def _epoch_named(project: str, records: "QuerySet[Record]", author: str, n: int) -> int:
