@@ -147,6 +147,14 @@ def test_door_when_closing_then_session_is_written_down_as_ended_before_anything
     assert kinds.index(do.WriteRecord) < kinds.index(do.EndTunnel) < kinds.index(do.CloseDoor)
 
 
+@pytest.mark.parametrize("again", [MINE, None])
+def test_door_when_ordered_shut_twice_then_it_is_shut_once(again: SessionId | None) -> None:
+    """OFF while it is closing, for whatever session, ends nothing a second time and writes down nothing more."""
+    machine = machine_in(DoorState.OPEN)
+    machine.step(events.OrderedShut(MINE), NOW_MS, 0.5)
+    assert machine.step(events.OrderedShut(again), NOW_MS, 0.5) == ()
+
+
 def test_door_when_tunnel_is_lost_then_the_door_stays_and_the_next_relay_is_dialled() -> None:
     """Losing the tunnel dials the next relay after a wait; the runner is not called."""
     machine = DoorMachine()

@@ -99,13 +99,19 @@ def test_runner_when_behind_its_socket_then_the_agent_opens_sees_and_closes_a_do
     assert name == "DoorFailed", refused
 
 
-@pytest.mark.parametrize("mode", [None, 0o666], ids=["shipped", "for-everyone"])
+@pytest.mark.parametrize(
+    ("mode", "agent_user"),
+    [(None, None), (0o666, None), (0o666, "dw-nobody-is-called-so")],
+    ids=["shipped", "for-everyone", "for-everyone-without-an-agent"],
+)
 def test_runner_when_another_user_comes_to_its_socket_then_it_is_refused(
-    site: Site, runner_socket: Path, users: Users, mode: int | None
+    site: Site, runner_socket: Path, users: Users, mode: int | None, agent_user: str | None
 ) -> None:
     """The socket's mode keeps everybody but the agent out; were it open to all, the runner still asks the kernel who it is."""
     if mode is not None:
         runner_socket.chmod(mode)
+    if agent_user is not None:
+        site.configure(agent_user=agent_user)
     order = json.dumps(site.envelope(site.body(site.new_session()))).encode()
     port = free_port()
     name, refused = ask_as(users.login, runner_socket, "open", site.sessions[-1], port=port, order=order)
