@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from tests.house.house import LOGIN_USER, Device, House
 from tests.parts.files import write_whole
+from tests.parts.key_copies import copies_in, forms_of
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -55,25 +54,10 @@ def test_device_key_when_it_was_shown_then_it_is_nowhere_but_with_the_engineer(h
     house.console.open_door(device.id)
     house.console.wait_for_door(device.id, "open")
     assert house.log_in(device, "true")[0] == 0
-    needles = forms_of(house.key)
+    needles = forms_of(house.key.read_bytes())
     back_up_database(house)
     assert set(places_of(needles, files_of(house.folder))) == {str(house.key)}
     assert not [*places_of(needles, files_of_processes())]
-
-
-def forms_of(key: Path) -> list[bytes]:
-    """Give what a copy of the key must contain: its secret bytes, raw, as hex, and as the lines of its file."""
-    text = key.read_bytes()
-    loaded = load_ssh_private_key(text, None)
-    assert isinstance(loaded, Ed25519PrivateKey)
-    raw = loaded.private_bytes_raw()
-    lines = text.splitlines()[1:-1]
-    secret_line = lines[SECRET_AT // len(lines[0])]
-    return [raw, raw.hex().encode(), secret_line]
-
-
-SECRET_AT = 230
-"""Of the file's base64, among the characters that write its 161st to 192nd byte: the secret; OpenSSH's PROTOCOL.key."""
 
 
 def back_up_database(house: House) -> None:
@@ -109,5 +93,5 @@ def places_of(needles: list[bytes], paths: Iterator[Path]) -> Iterator[str]:
             content = path.read_bytes()
         except OSError:
             continue  # it ended or was removed meanwhile
-        if any(needle in content for needle in needles):
+        if copies_in(content, needles):
             yield str(path)
