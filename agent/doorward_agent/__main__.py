@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 EXAMPLES: Final = """\
 examples:
   doorward-agent join 'doorward-join-1 https://console.example.com …'   once, as root
+  doorward-agent join - < line                                          the same, where others could read it from ps
   doorward-agent run                                                    as the agent's user; systemd does this
   doorward-agent status --json                                          how door, link, runner and journal stand
 
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | status")
     commands.add_parser("run", help="work until told to stop")
     join = commands.add_parser("join", help="make this machine a device of a project")
-    join.add_argument("line", help="the join string, as copied from the device's page")
+    join.add_argument("line", help="the join string, as copied from the device's page; - reads it from standard input")
     join.add_argument("--again", action="store_true", help="although this machine has joined already")
     status = commands.add_parser("status", help="say how things stand")
     status.add_argument("--json", action="store_true", help="as one JSON object")

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 from doorward_protocol.fields import Malformed
 
@@ -16,12 +16,15 @@ from doorward_agent.edges.folders import made_runtime_dir, runtime_dir
 from doorward_agent.errors import ConfigError, JoinFailed, NotJoined
 from doorward_agent.identity import NAME, Identity, identity_from_document
 
+_LONGEST_LINE: Final = 4096
+
 
 def run_command(chosen: argparse.Namespace) -> int:
     """Do what the command line asks for."""
     config = config_from_file(chosen.config)
     if chosen.command == "join":
-        return _join(config, chosen.line, is_again=chosen.again)
+        line = sys.stdin.readline(_LONGEST_LINE).strip() if chosen.line == "-" else chosen.line
+        return _join(config, line, is_again=chosen.again)
     if chosen.command == "status":
         return _status(config, as_json=chosen.json)
     return _run(config)

@@ -18,8 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import httpx
+
 from demo.children import Failed
 from demo.parts import AUTO, CHOICES, Lacking, chosen
+from demo.room import ELSEWHERE, check_room
 from demo.scratch import scratch_folder
 from demo.telling import Telling
 from demo.trial import Trial
@@ -40,16 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return os.EX_NOPERM
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
-    telling = Telling(sys.stdout)
+    return _in_a_folder(asked, Telling(sys.stdout))
+
+
+def _in_a_folder(asked: argparse.Namespace, telling: Telling) -> int:
+    status = 1
     try:
         with scratch_folder(asked.folder) as folder:
-            return _run(Trial(folder, chosen(asked.parts), telling.step), telling)
+            check_room(folder)
+            status = _run(Trial(folder, chosen(asked.parts), telling.step), telling)
     except Lacking as lacking:
         sys.stderr.write(f"{lacking}\n")
-        return os.EX_UNAVAILABLE
+        status = os.EX_UNAVAILABLE
     except KeyboardInterrupt:
         telling.end("ended while starting; nothing is left")
-        return 0
+        status = 0
+    except Failed as failed:
+        telling.failed(str(failed))
+    except BrokenPipeError:  # nobody reads what we say: it is ended, and there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        telling.failed(f"{error.filename or 'The scratch folder'}: {error.strerror}. {ELSEWHERE}")
+    return status
 
 
 def _run(trial: Trial, telling: Telling) -> int:
@@ -62,6 +77,9 @@ def _run(trial: Trial, telling: Telling) -> int:
         return 0
     except Failed as failed:
         telling.failed(str(failed))
+        return 1
+    except (AssertionError, httpx.HTTPError) as error:  # the console does not answer, or not as it should
+        telling.failed(trial.children.who_ended() or f"The console: {error or type(error).__name__}")
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
@@ -82,9 +100,7 @@ def _watch(trial: Trial, telling: Telling) -> None:
             telling.line(line)
         known = max(known, len(lines))
         telling.door(door)
-        ended = trial.children.ended()
-        if ended is not None:
-            raise Failed(f"{ended.name} ended with {ended.process.returncode}:\n{ended.said()}")
+        trial.children.check()
         time.sleep(0.1)
 
 

@@ -74,6 +74,7 @@ class Children:
     def run(self, *argv: str | os.PathLike[str], stdin: bytes = b"", limit_s: float = 60) -> str:
         """Run a program to its end and give its output; raises Failed for any status but 0."""
         words = [os.fspath(word) for word in argv]
+        self.check()  # what is run speaks to what was started, and could not say why it gets no answer
         try:
             done = subprocess.run(
                 words, input=stdin, capture_output=True, cwd=self.folder, env=self.environment,
@@ -87,11 +88,10 @@ class Children:
         return done.stdout.decode(errors="replace")
 
     def wait(self, child: Child, is_so: Callable[[], object], what: str, limit_s: float = 30) -> None:
-        """Wait for what a program is to bring about; raises Failed where it ends before or it takes too long."""
+        """Wait for what a program is to bring about; raises Failed where any of them ends before or it takes too long."""
 
         def look() -> bool:
-            if child.process.poll() is not None:
-                raise Failed(f"{child.name} ended with {child.process.returncode}:\n{child.said()}")
+            self.check()
             return bool(is_so())
 
         try:
@@ -99,9 +99,15 @@ class Children:
         except InVain as vain:
             raise Failed(f"{vain}\n{child.said()}") from None
 
-    def ended(self) -> Child | None:
-        """Give a program that has ended by itself."""
-        return next((one for one in self._started if one.process.poll() is not None), None)
+    def check(self) -> None:
+        """Raise Failed where a program has ended by itself."""
+        if said := self.who_ended():
+            raise Failed(said)
+
+    def who_ended(self) -> str | None:
+        """Name a program that has ended by itself, with what it said."""
+        ended = next((one for one in self._started if one.process.poll() is not None), None)
+        return None if ended is None else f"{ended.name} ended with {ended.process.returncode}:\n{ended.said()}"
 
     def end_all(self) -> None:
         """End what was started, the last one first."""

@@ -129,6 +129,15 @@ def test_join_when_console_answers_then_keys_stay_and_pins_reach_the_runner(
     }
 
 
+def test_join_when_the_line_comes_on_standard_input_then_no_command_line_shows_its_token(
+    server: JoinServer, config: Path
+) -> None:
+    """Everybody on the machine can read command lines (proc(5)); ``-`` keeps the token off them."""
+    argv = [sys.executable, "-m", "doorward_agent", "--config", str(config), "join", "-"]
+    done = subprocess.run(argv, input=f"{server.line}\n", capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, server.came[0]["token"]) == (0, TOKEN), done.stderr
+
+
 def test_join_when_certificate_is_another_then_nothing_is_sent(server: JoinServer, config: Path) -> None:
     """A server with another certificate than the join string names gets no byte of the token."""
     line = server.line.rsplit(":", 1)[0] + ":" + "0" * 64

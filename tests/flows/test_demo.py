@@ -139,15 +139,20 @@ def test_demo_when_killed_at_any_moment_then_the_next_start_cleans_up(newcomer: 
 
 def the_demo(newcomer: Newcomer) -> int:
     """Find the demo's own process, below the shell that made its surroundings."""
+    (found,) = [pid for pid in processes_of(newcomer) if words_of(pid)[1:3] == [b"-m", b"demo"]]
+    return found
+
+
+def processes_of(newcomer: Newcomer) -> list[int]:
     uid = int(run(["/usr/bin/id", "-u", newcomer.name]).stdout)
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and entry.stat().st_uid == uid:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if words[1:3] == [b"-m", b"demo"]:
-                found.append(int(entry.name))
-    assert len(found) == 1, found
-    return found[0]
+    return [
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and entry.stat().st_uid == uid
+    ]
+
+
+def words_of(pid: int) -> list[bytes]:
+    """Give a command line, and a last empty word."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 def test_demo_when_run_by_root_then_it_says_why_not() -> None:
@@ -175,3 +180,46 @@ from demo.__main__ import main
 sys.exit(main(["--parts", "real"]))
 """
 """A machine where it is not installed; everything else is."""
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nowhere", "full"])
+def test_demo_when_it_cannot_have_its_folder_then_a_sentence_says_what_to_do(newcomer: Newcomer, folder: str) -> None:
+    """A full disk, a folder that is not there or may not be written to: whose move it is, and no trace."""
+    place = str(newcomer.temporary) if folder == "full" else folder
+    small = ["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-ec", SMALL, "sh", place]
+    command = newcomer.command(sys.executable, "-m", "demo", "--parts", "embedded", "--folder", place)
+    ran = run([*small, *command], env=newcomer.environment, limit_s=60)
+    assert (ran.returncode, b"Traceback" in ran.stderr) == (1, False), ran.stderr.decode()
+    assert place.encode() in ran.stderr
+    assert b"make demo TMPDIR=" in ran.stderr
+
+
+SMALL = """
+place=$1; shift
+case $place in /proc|/nowhere) ;; *) mount -t tmpfs -o size=2m,mode=777 tmpfs "$place" ;; esac
+exec "$@"
+"""
+
+
+def test_demo_when_nobody_reads_what_it_says_then_it_ends_quietly(newcomer: Newcomer) -> None:
+    """``make demo | head``: no trace, and nothing is left."""
+    piped = 'set -o pipefail 2>/dev/null; "$@" | head -1'
+    ran = newcomer.run("/bin/bash", "-c", piped, "bash", sys.executable, "-m", "demo", "--parts", "embedded")
+    assert (ran.returncode, ran.stderr) == (1, b"")
+    assert newcomer.left() == []
+
+
+def test_demo_when_one_of_its_programs_is_killed_then_it_says_which(newcomer: Newcomer) -> None:
+    """Whatever ends by itself is named, also where the console is what ended and cannot be asked."""
+    terminal = newcomer.demo("--parts", "embedded")
+    terminal.expect("the door is")
+    folder = next(newcomer.temporary.glob("doorward-demo-*"))
+    web = next(
+        pid for pid in processes_of(newcomer) if b"doorward_console" in words_of(pid) and words_of(pid)[-2] == b"web"
+    )
+    assert folder.is_dir()
+    os.kill(web, signal.SIGKILL)
+    terminal.expect("web ended with -9")
+    assert b"Traceback" not in (terminal.before or b"")
+    terminal.expect(pexpect.EOF)
+    assert newcomer.left() == []
