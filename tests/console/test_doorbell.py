@@ -3,11 +3,13 @@
 import asyncio
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from doorward_console.edges.doorbell import Bell, Chime, ring
+from doorward_console.edges.doorbell import Bell, Chime, is_listening, ring
 
 from tests.parts.waiting import wait_until
 
@@ -25,6 +27,24 @@ def test_bell_when_rung_after_commit_then_heard_once(run_dir: Path) -> None:
         assert not bell.heard()
     finally:
         bell.close()
+
+
+@pytest.mark.feature("T5")
+@pytest.mark.django_db(transaction=True)
+def test_bell_when_its_folder_has_a_long_name_then_it_is_heard_all_the_same(tmp_path: Path, settings: Any) -> None:
+    """A unix socket's name has 107 bytes; a trial below somebody's TMPDIR may need more."""
+    deep = tmp_path / ("deep" * 40)
+    deep.mkdir()
+    settings.CONFIG = replace(settings.CONFIG, run_dir=deep)
+    bells = [Bell("signer"), Bell("web")]
+    try:
+        assert is_listening("signer")
+        ring("signer", "web")
+        assert all(bell.wait(5) for bell in bells)
+    finally:
+        for bell in bells:
+            bell.close()
+    assert [*deep.iterdir()] == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,6 +17,8 @@ import psycopg
 from django.conf import settings
 from django.db import connection, connections, transaction
 
+from doorward_console.edges.short_names import short_name
+
 Whom = Literal["signer", "worker", "web"]
 
 _AGAIN_S: Final = 2.0
@@ -44,8 +46,8 @@ def _send(whom: Whom) -> None:
     """Put a datagram into each listener's socket; a full one has been rung already."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         for path in _sockets(whom):
-            with suppress(OSError):
-                sender.sendto(b"", str(path))
+            with suppress(OSError), short_name(path) as name:
+                sender.sendto(b"", name)
 
 
 def is_listening(whom: Whom) -> bool | None:
@@ -61,7 +63,8 @@ def is_listening(whom: Whom) -> bool | None:
 def _is_heard(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         try:
-            sender.connect(str(path))
+            with short_name(path) as name:
+                sender.connect(name)
         except OSError:
             return False
         return True
@@ -108,7 +111,8 @@ class _Datagrams:
         self._path = folder / (f"web-{os.getpid()}" if whom == "web" else whom)
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(self._path))
+        with short_name(self._path) as name:
+            self._socket.bind(name)
         self._path.chmod(_MODE)
 
     def fileno(self) -> int:
