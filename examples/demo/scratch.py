@@ -71,14 +71,28 @@ def mark(folder: Path, pid: int) -> None:
 
 
 def end_marked(folder: Path) -> None:
-    """Kill what was written down and still runs, and all that carries the folder in its command line or environment."""
+    """Kill what was written down and still runs, all that carries the folder's name, and whatever those started."""
     ends_at = time.monotonic() + _END_S
-    while (left := _marked(folder) | _carriers(folder)) and time.monotonic() < ends_at:
+    while (left := _next_to_end(folder)) and time.monotonic() < ends_at:
         for pid in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         _reap()
         time.sleep(0.02)
+
+
+def _next_to_end(folder: Path) -> set[int]:
+    """Name programs' offspring before the programs: an engineer's stray is out of sight once its door's closer is dead."""
+    programs = _marked(folder) | _carriers(folder)
+    return _offspring(programs) or programs
+
+
+def _offspring(programs: set[int]) -> set[int]:
+    parents = {pid: stat[1] for pid in _pids() if (stat := _stat(pid)) is not None}
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in programs | found} - programs - found:
+        found |= more
+    return found - {os.getpid()}
 
 
 def _marked(folder: Path) -> set[int]:
@@ -97,33 +111,40 @@ def _marked(folder: Path) -> set[int]:
 
 def _carriers(folder: Path) -> set[int]:
     """Find this user's processes that name the folder: a door's, whose runner has gone."""
-    wanted, found = os.fsencode(folder), set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-            continue
-        if (
-            any(wanted in _read(entry / name) for name in ("cmdline", "environ"))
-            and started_at(int(entry.name)) is not None
-        ):
-            found.add(int(entry.name))
-    return found
+    return {pid for pid in _pids() if pid != os.getpid() and _names(pid, folder) and started_at(pid) is not None}
 
 
-def _read(path: Path) -> bytes:
+def _names(pid: int, folder: Path) -> bool:
+    """Tell whether a command line names the folder, or a variable of ours does; a shell that only stands in it is not ours."""
+    wanted = os.fsencode(folder)
+    variables = (b"\0" + _read(pid, "environ")).split(b"\0")
+    return wanted in _read(pid, "cmdline") or any(
+        one.startswith((b"HOME=" + wanted, b"DOORWARD_DOOR=" + wanted)) for one in variables
+    )
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _read(pid: int, name: str) -> bytes:
     """Read what may be read: the environment of a process that lets nobody look into it (the embedded door) may not."""
     try:
-        return path.read_bytes()
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
 
 
 def started_at(pid: int) -> int | None:
     """Give when a process started, in clock ticks since boot; None where it has ended (proc(5))."""
-    try:
-        rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if rest[0] in "ZX" else int(rest[19])
+    stat = _stat(pid)
+    return None if stat is None else stat[0]
+
+
+def _stat(pid: int) -> tuple[int, int] | None:
+    """Give a process's start and its parent; None where it has ended."""
+    rest = _read(pid, "stat").rpartition(b")")[2].split()
+    return None if not rest or rest[0] in b"ZX" else (int(rest[19]), int(rest[1]))
 
 
 def _reap() -> None:

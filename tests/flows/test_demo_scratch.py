@@ -1,0 +1,53 @@
+"""What a trial's folder takes with it when it goes, and what not."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.scratch import end_marked
+
+from tests.parts.waiting import wait_until
+
+CLOSER = """
+import ctypes, subprocess, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+subprocess.run(["/usr/bin/env", "-i", "/usr/bin/setsid", "--fork", "/bin/sh", "-c", "echo $$ >&3; exec sleep 600"], close_fds=False)
+time.sleep(600)
+"""
+"""As a door's closer: it adopts what an engineer leaves behind, which carries nothing by which it could be known."""
+
+
+@pytest.fixture
+def started() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Programs that are ended whatever becomes of the test."""
+    made: list[subprocess.Popen[bytes]] = []
+    yield made
+    for one in made:
+        one.kill()
+        one.wait(10)
+
+
+def test_folder_when_it_goes_then_an_engineers_stray_goes_with_the_doors_closer(
+    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+) -> None:
+    """A process without parent, session or environment of ours is still the door's, as long as its closer lives."""
+    told = tmp_path.parent / "stray"
+    opened = ["/bin/sh", "-c", 'exec "$@" 3>"$0"', str(told), sys.executable, "-c", CLOSER, str(tmp_path)]
+    started.append(subprocess.Popen(opened))
+    wait_until(lambda: told.exists() and told.read_text().endswith("\n"), 10, "the stray")
+    stray = Path("/proc", told.read_text().strip())
+    assert stray.exists()
+    end_marked(tmp_path)
+    wait_until(lambda: not stray.exists(), 5, "the stray to be gone")
+    assert started[0].wait(5) == -9
+
+
+def test_folder_when_it_goes_then_a_shell_that_only_stands_in_it_stays(
+    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+) -> None:
+    """Somebody who looks around in the folder has its name in PWD, and keeps the terminal."""
+    started.append(subprocess.Popen(["/bin/sleep", "600"], cwd=tmp_path, env={"PWD": str(tmp_path)}))
+    end_marked(tmp_path)
+    assert started[0].poll() is None
