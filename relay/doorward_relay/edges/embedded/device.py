@@ -5,19 +5,18 @@ socket, no tun device, no password. The hello is the one thing that a session gi
 """
 
 import asyncio
-import json
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import asyncssh
 from doorward_protocol.grants import Grant
 from doorward_protocol.ids import SessionId
-from doorward_protocol.reasons import reason_of
 
 from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import SESSION, Admitted
+from doorward_relay.edges.embedded.hello import Hello
 from doorward_relay.edges.embedded.visiting import WINDOW, Visit
 from doorward_relay.edges.sock_diag import count_of
 from doorward_relay.permits import bind_for
@@ -29,8 +28,6 @@ MOST_VISITORS: Final = 128
 """Connections to one device's ports: far more than people need, and no one port can use up our descriptors."""
 UNACKNOWLEDGED_MS: Final = 30_000
 """A device that acknowledges nothing for so long while something is under way is gone (tcp(7), TCP_USER_TIMEOUT)."""
-_MOST_WAITING: Final = 32 * 1024 * 1024
-"""Bytes for a device that does not read them while it goes on asking: more than all its visitors can have under way."""
 
 
 class Table(Protocol):
@@ -59,37 +56,6 @@ class Table(Protocol):
 
     async def hello(self, device: "Device") -> str:
         """Give the device its session's port; answers a reason code."""
-
-
-class Connection(asyncssh.SSHServerConnection):
-    """asyncssh's own, which here minds how much waits for the device."""
-
-    def pause_writing(self) -> None:
-        """Read no more from the device's visitors than the device takes."""
-        owner = self.get_owner()
-        if isinstance(owner, Device):
-            owner.hold_visitors()
-
-    def resume_writing(self) -> None:
-        """Read from its visitors again."""
-        owner = self.get_owner()
-        if isinstance(owner, Device):
-            owner.release_visitors()
-
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        """Hear the device, unless it makes us answer without reading the answers."""
-        owner = self.get_owner()
-        if isinstance(owner, Device) and owner.waiting_bytes() > _MOST_WAITING:
-            self.abort()
-        else:
-            super().data_received(data, datatype)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Tell the owner of the transport, whose buffer asyncssh does not show."""
-        super().connection_made(transport)
-        owner = self.get_owner()
-        if isinstance(owner, Device) and isinstance(transport, asyncio.Transport):
-            owner.connected(transport)
 
 
 class Device(asyncssh.SSHServer):
@@ -187,7 +153,7 @@ class Device(asyncssh.SSHServer):
         if self._grant() is None:
             self.end()
 
-    def session_requested(self) -> "Hello | bool":
+    def session_requested(self) -> Hello | bool:
         """Give hello, and nothing else."""
         if self._hellos >= MOST_SESSIONS:
             return False
@@ -302,52 +268,3 @@ class Forward(asyncssh.SSHListener):
 
     def _visit(self) -> Visit:
         return Visit(self, self._device.next_number())
-
-
-class Hello(asyncssh.SSHServerSession[str]):
-    """A session's one answer: a JSON line (protocol.md §7), whatever was asked to run; no terminal, no subsystem."""
-
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, str]], over: Callable[[], None]) -> None:
-        """Nothing was asked yet."""
-        self._ask, self._over = ask, over
-        self._channel: asyncssh.SSHServerChannel[str] | None = None
-        self._asking: asyncio.Task[None] | None = None
-
-    def connection_made(self, chan: asyncssh.SSHServerChannel[str]) -> None:
-        """Remember where to answer."""
-        self._channel = chan
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Nobody waits for the answer any more; what it began goes on."""
-        self._channel = None
-        self._over()
-
-    def eof_received(self) -> bool:
-        """Keep the way back open: a client whose standard input is empty still reads the answer."""
-        return True
-
-    def pty_requested(self, *_: object) -> bool:
-        """Refuse a terminal."""
-        return False
-
-    def shell_requested(self) -> bool:
-        """Give hello instead."""
-        return True
-
-    def exec_requested(self, _: str) -> bool:
-        """Give hello instead."""
-        return True
-
-    def subsystem_requested(self, _: str) -> bool:
-        """Refuse: sftp is one."""
-        return False
-
-    def session_started(self) -> None:
-        """Answer."""
-        self._asking = asyncio.get_running_loop().create_task(self._answer(), name="hello")
-
-    async def _answer(self) -> None:
-        code = await self._ask()
-        if self._channel is not None:
-            self._channel.write(json.dumps({"code": code, "next": reason_of(code).next}) + "\n")
-            self._channel.exit(0)

@@ -21,7 +21,8 @@ from doorward_relay.contracts import PAUSE_S
 from doorward_relay.edges import kernel
 from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import Admitted
-from doorward_relay.edges.embedded.device import Connection, Device
+from doorward_relay.edges.embedded.connection import Connection
+from doorward_relay.edges.embedded.device import Device
 from doorward_relay.edges.embedded.visiting import Visit
 from doorward_relay.view import Count, Listener, Tunnel, View, Visitor, listening_on
 
