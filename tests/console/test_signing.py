@@ -376,3 +376,22 @@ def test_private_keys_when_made_then_in_no_row_and_no_repr(house: House, signer:
             assert form not in stored
             assert form.decode("latin-1") not in shown
         assert repr(secret) not in shown
+
+
+@pytest.mark.threat("web-process-ceilings", "other-project")
+@pytest.mark.parametrize("kind", ["on", "off", "settings"])
+def test_intent_when_web_wrote_it_for_another_projects_device_then_refused(
+    house: House, signer: Signer, kind: str
+) -> None:
+    """The asker's role, the policy and the history that count are those of the device's own project."""
+    other = make_house("other")
+    ensure_signer_keys(house.project, signer.keys.wrapping)
+    intent = Intent.objects.create(
+        project=other.project, device=house.device, kind=kind, by=other.owner, by_name=other.owner.email,
+        at=timezone.now(), duration_s=600, values={"a": 1} if kind == "settings" else None,
+    )  # fmt: skip
+    intent = decided(signer, intent)
+    assert (intent.state, intent.code) == ("refused", "signer.not-entitled")
+    assert not Order.objects.exists()
+    assert not Session.objects.exists()
+    assert Pending.objects.get(verb="session.refused").project_id == house.project.id

@@ -75,6 +75,9 @@ def decide(signer: Signer, intent_id: int) -> None:
     )
     if intent.state != Intent.State.ASKED:
         return  # voided, or decided by another signer, while we waited for the device
+    if intent.project_id != device.project_id:  # role, policy and history would be another project's
+        _refuse(intent, "signer.not-entitled", device.project)
+        return
     acts: dict[str, Callable[[Signer, Intent, Device], None]] = {
         Intent.Kind.ON: _turn_on,
         Intent.Kind.OFF: _turn_off,
@@ -285,10 +288,10 @@ def _close_intent(intent: Intent, session: Session | None) -> None:
     ring("worker", "web")
 
 
-def _refuse(intent: Intent, code: str) -> None:
+def _refuse(intent: Intent, code: str, told: Project | None = None) -> None:
     intent.state, intent.code = Intent.State.REFUSED, code
     intent.save(update_fields=["state", "code"])
     named: Any = intent.session_id or (intent.values or {}).get("session")
     data = {"code": code, "kind": intent.kind, "by": intent.by_name}
-    note(intent.project, "session.refused", session=named, device=intent.device_id, data=data)
+    note(told or intent.project, "session.refused", session=named, device=intent.device_id, data=data)
     ring("web")
