@@ -1,5 +1,6 @@
 """The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shares_the_house = "built_house" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("house" if shares_the_house else str(item.path)))
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Let each process configure a console of its own, also where collecting has already done so in this one."""
+    for name in ("DJANGO_SETTINGS_MODULE", "DOORWARD_CONSOLE_CONFIG"):
+        os.environ.pop(name, None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

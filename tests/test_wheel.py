@@ -26,7 +26,8 @@ def test_wheel_when_built_then_it_holds_rooms_vectors_units_and_licence(wheel: P
     """Everything that an installation needs rides along: code, vectors, migrations, units, examples, licence."""
     names = ZipFile(wheel).namelist()
     wanted = ("doorward_protocol/vectors.json", "doorward_protocol/py.typed", "licenses/LICENSE")
-    of_source = [path.relative_to(ROOT) for top in ("systemd", "examples") for path in (ROOT / top).iterdir()]
+    found = [path for top in ("systemd", "examples") for path in (ROOT / top).rglob("*") if path.is_file()]
+    of_source = [path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts]
     for end in (*wanted, *(f"share/doorward/{path}" for path in of_source)):
         assert any(name.endswith(end) for name in names), end
     for room in ("protocol", "agent", "relay", "console"):
@@ -46,4 +47,4 @@ def test_wheel_when_read_then_device_gets_nothing_of_the_consoles(wheel: Path) -
         metadata = next(name for name in opened.namelist() if name.endswith("METADATA"))
         lines = opened.read(metadata).decode().splitlines()
     agent = {re.split(r"[^\w-]", line.split(": ")[1])[0] for line in lines if "extra == 'agent'" in line}
-    assert agent == {"cryptography", "paho-mqtt", "tomli", "transitions"}
+    assert agent == {"cryptography", "paho-mqtt", "paramiko", "tomli", "transitions"}

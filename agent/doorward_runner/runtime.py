@@ -179,7 +179,7 @@ def _open(runner: Runner, order: Order, body: OpenDoor, port: int) -> Mapping[st
     ended = others[0].session if others else None
     for same in found:
         if same.session == body.session:
-            if door.answers(same):
+            if door.answers(same, patience_s=5.0):  # starting it anew would throw out whoever is logged in
                 door.change(same, body.login.authorized_keys, promised.ends_s)
                 return requests.opened(door.described(same), ended)
             _shut(runner, same, is_for_good=False)

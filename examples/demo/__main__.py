@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid() == 0:
         sys.stderr.write("The demo is for an ordinary user: its door opens that user's own account. Run it as one.\n")
         return os.EX_NOPERM
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     return _in_a_folder(asked, Telling(sys.stdout))
 
 
@@ -102,9 +102,16 @@ def _watch(trial: Trial, telling: Telling) -> None:
         telling.door(door)
         trial.children.check()
         time.sleep(0.1)
+        if _told:
+            raise KeyboardInterrupt
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+_told: Final[list[int]] = []
+"""Signals that came: an exception that a signal raises within a library's clean-up is lost."""
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _told.append(number)
     raise KeyboardInterrupt
 
 

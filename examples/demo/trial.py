@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from demo.children import Child, Children, Failed, ours
+from demo.children import Child, Children, ours
 from demo.console import Console
 from demo.parts import Parts, found
 
@@ -242,24 +242,15 @@ def is_listening(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Name free TCP ports; the last is followed by another free one: doors of this trial."""
-    held = [socket.socket() for _ in range(count - 1)]
-    try:
-        for one in held:
-            one.bind((HOST, 0))
-        return [*(int(one.getsockname()[1]) for one in held), _door_ports()]
-    finally:
-        for one in held:
-            one.close()
+    """Name TCP ports on which nobody listens; the last is followed by another: doors of this trial.
 
-
-def _door_ports() -> int:
-    """Find neighbours below the ports that the kernel gives to others."""
-    for _ in range(1000):
-        first = 20_000 + secrets.randbelow(9_000)
-        if not any(is_listening(port) for port in range(first, first + _DOORS)):
-            return first
-    raise Failed("no two neighbouring free ports between 20000 and 29000")
+    Below those that the kernel gives to whoever dials: a port of those may be taken in the moment before we listen.
+    """
+    while True:
+        found = [20_000 + secrets.randbelow(9_000) for _ in range(count)]
+        wanted = {*found, *range(found[-1], found[-1] + _DOORS)}
+        if len(wanted) == count + _DOORS - 1 and not any(is_listening(port) for port in wanted):
+            return found
 
 
 def write_secret(path: Path, text: str) -> None:

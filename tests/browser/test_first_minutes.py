@@ -70,7 +70,7 @@ def copied(page: Page, label: str) -> str:
 
 def pair(page: Page, line: str, name: str = "Basement") -> None:
     """Paste a line as the relay printed it."""
-    page.get_by_label("Name in this project").fill(name)
+    page.locator("#pair").get_by_label("Name in this project").fill(name)
     page.get_by_label("The line from the relay").fill(line)
     page.get_by_role("button", name="Pair", exact=True).click()
 
@@ -176,7 +176,7 @@ def test_owner_when_lines_are_wrong_or_used_or_expired_then_a_sentence_says_what
     line = house.build_relay()
     pair(owner, " ".join(line.split()[:-1]))
     expect(said).to_contain_text("has seven parts")
-    expect(owner.get_by_label("Name in this project")).to_have_value("Basement")
+    expect(owner.locator("#pair").get_by_label("Name in this project")).to_have_value("Basement")
     token = line.split()[4]
     pair(owner, line.replace(token, "a" * len(token)))
     expect(said).to_contain_text("is wrong, was used, or is older than an hour")

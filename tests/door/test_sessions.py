@@ -191,7 +191,7 @@ def test_command_when_its_connection_breaks_then_it_hears_a_hangup(door: Door) -
     _, stdout, _ = client.exec_command("echo $$; exec sleep 600")
     pid = int(stdout.readline())
     client.close()
-    wait_until(lambda: not is_running(pid), 5, "the command's end")
+    wait_until(lambda: not is_running(pid), 15, "the command's end")
     wait_until(lambda: door.children() == [], 5, "the last child to be reaped")
 
 

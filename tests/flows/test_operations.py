@@ -208,7 +208,7 @@ def set_up_device(site: Site, line: str) -> None:
     site.type_in("device", install + users + without_systemd)
     etc = machine.folder / "etc"
     assert (etc / "doorward/agent.toml").read_text() == AGENT_TOML.splitlines(keepends=True)[0]
-    write_whole(etc / "doorward/agent.toml", AGENT_TOML.format(programs=PROGRAMS))
+    write_whole(etc / "doorward/agent.toml", AGENT_TOML.format(programs=PROGRAMS, tunnel="auto"))
     rule = etc / "sudoers.d/doorward"
     write_whole(rule, _placed(rule.read_text()), 0o440)
     machine.must(PROGRAMS / "doorward-agent", "join", line)

@@ -144,6 +144,7 @@ def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
     assert device.ask("check") == 0
 
 
+@of_managed
 @pytest.mark.threat("device-foreign-ports")
 def test_a_hello_when_the_tunnel_users_process_has_no_connection_then_it_moves_nothing(
     relay: Relay, console: Console, dial: Dial

@@ -14,7 +14,7 @@ from tests.parts.processes import Programs, run
 from tests.parts.sshd import start_sshd
 from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, ONLY_WITH_GRANTS, THROUGH_A_CONNECTION, Case
 from tests.relay.conftest import Door
-from tests.relay.relaying import TUNNEL_USER, Console, Relay, listeners_on
+from tests.relay.relaying import MANAGED, TUNNEL_USER, Console, Relay, listeners_on
 from tests.relay.test_refusals import Stage, _through, _try
 
 
@@ -45,7 +45,7 @@ def _stage(programs: Programs, secret: Door) -> Stage:
     first = next(port for port in iter(free_port, 0) if port < 65_500)
     sshd = start_sshd(programs, folder / "relay", (), _options(folder / "relay"))
     line = PairingLine("127.0.0.1", 1, "0" * 64, "none", sshd.host_key)
-    relay = Relay("plain", programs, folder / "relay", sshd.port, 1, range(first, first + 8), line)
+    relay = Relay(MANAGED, programs, folder / "relay", sshd.port, 1, range(first, first + 8), line)
     console = Console(relay, folder)
     ours = relay_server_line(console.project, [first], console.tunnel_ca.public_line)
     write_whole(folder / "relay" / f"{TUNNEL_USER}_keys", ours + "\n")

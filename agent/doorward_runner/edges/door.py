@@ -137,8 +137,8 @@ def may_give_terminals() -> bool:
 
     ``/dev/pts`` is mounted with ``gid=5`` on most systems and not in all containers; elsewhere each log-in with a terminal ends.
     """
-    mounts = (line.split() for line in (files.read(Path("/proc/self/mounts")) or "").splitlines())
-    return any(words[1] == "/dev/pts" and "gid=5" in words[3].split(",") for words in mounts if len(words) > 3)
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(" /dev/pts devpts " in line and ",gid=5," in line for line in mounts)
 
 
 def check_port(port: int) -> None:
@@ -179,10 +179,10 @@ def wait_for_banner(door: Door) -> None:
     raise Refused("door.not-started", f"{door.kind} shows no banner; sshd says why in the system's log")
 
 
-def answers(door: Door) -> bool:
-    """Tell whether this session's door answers on its port."""
+def answers(door: Door, patience_s: float = 1.0) -> bool:
+    """Tell whether this session's door answers on its port; a busy device may take long over it, a shut door does not."""
     try:
-        with socket.create_connection(("127.0.0.1", door.port), timeout=1.0) as stream:
+        with socket.create_connection(("127.0.0.1", door.port), timeout=patience_s) as stream:
             line = stream.makefile("rb").readline(300)
     except OSError:
         return False

@@ -73,7 +73,8 @@ def _stay(opening: Opening) -> NoReturn:
             _start_door(opening)
             if _is_end_reached(opening.folder):
                 files.append(opening.ended_file, f"\n{opening.session}\n")
-            _end_door(opening.folder)
+            process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
+            files.remove_folder(opening.folder)
             status = 0
     finally:
         os._exit(status)
@@ -118,8 +119,3 @@ def _is_end_reached(folder: Path) -> bool:
         if heard is not None and heard.si_signo == signal.SIGTERM:
             return False
         process_tree.reap()
-
-
-def _end_door(folder: Path) -> None:
-    process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
-    files.remove_folder(folder)
