@@ -174,6 +174,8 @@ def _out_of_turn() -> Iterator[dict[str, Any]]:
     yield refused("too-far-ahead", "a jump in the revision", Draft(message=jump).raw())
     epoch = {"epoch": HELD_DOOR.epoch + MAX_EPOCH_STEP + 1, "revision": 1}
     yield refused("too-far-ahead", "a jump in the epoch", Draft(message=epoch).raw())
+    both = {"epoch": HELD_DOOR.epoch + 1, "revision": MAX_REVISION_STEP + 1}
+    yield refused("too-far-ahead", "a jump in the revision of the next epoch", Draft(message=both).raw())
 
 
 def _against_policy() -> Iterator[dict[str, Any]]:
