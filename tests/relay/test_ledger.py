@@ -99,6 +99,14 @@ def test_an_end_when_its_sequence_jumps_then_the_session_ends_and_the_counter_st
     assert step.ledger.sequence == Revision(0, 1)
 
 
+@pytest.mark.parametrize("before", [after(grant()), Ledger()], ids=["known", "unknown"])
+def test_an_end_when_it_is_asked_for_twice_then_the_second_changes_and_writes_nothing(before: Ledger) -> None:
+    """OFF again and again, as a worker asks that was not answered, costs no write and makes nothing be remembered longer."""
+    once = rules.end(before, grant().session, sequence=None, why="ended", now=NOW).ledger
+    twice = rules.end(once, grant().session, sequence=None, why="ended", now=NOW + 60_000)
+    assert (twice.ledger, twice.effects) == (once, ())
+
+
 def test_reconciling_when_a_grant_is_newer_than_the_list_then_it_is_left_alone() -> None:
     """The list speaks for what it could know."""
     ledger = after(grant("a", seq=1), grant("b", 20_001, seq=2), grant("c", 20_002, seq=3))
