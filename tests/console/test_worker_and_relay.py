@@ -15,6 +15,7 @@ from doorward_protocol.joining import text_from_pairing
 
 from tests.console.conftest import House, make_house
 from tests.console.rig import Rig, keep_keys, rig_at
+from tests.parts.certificates import make_root
 from tests.parts.mosquitto import Broker
 from tests.parts.processes import Programs
 from tests.relay.relaying import Relay, install_relay
@@ -121,6 +122,15 @@ def test_pair_when_another_certificate_is_shown_then_nothing_is_sent(ready: Hous
         pair(ready.project, " ".join(words), "r1", ready.owner, HERE)
     assert refused.value.code == "relay.wrong-certificate"
     assert scripted.calls == []
+
+
+def test_pair_when_the_relays_certificate_is_out_of_date_then_it_is_the_pinned_one_all_the_same(
+    ready: House, scripted: ScriptedRelay
+) -> None:
+    """Nobody renews what is pinned, and a clock that is years off locks no console out of its relays."""
+    scripted.credentials = make_root("relay").server(days=-1)
+    pair(ready.project, scripted.line, "r1", ready.owner, HERE)
+    assert scripted.paired is not None
 
 
 def test_pair_when_the_relay_shows_another_host_key_than_the_line_then_it_is_not_kept(
