@@ -5,7 +5,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -229,3 +229,41 @@ def test_broker_when_somebody_talks_nonsense_then_the_others_go_on(
     with connected(any_broker, scratch, OTHER) as device, connected(any_broker, scratch, "worker-1") as worker:
         publish(device, OTHER, "ask")
         wait_until(lambda: worker.messages, what="another device's ask")
+
+
+def test_broker_when_a_device_never_finishes_its_messages_then_memory_stays(any_broker: Broker, scratch: Path) -> None:
+    """QoS 2 lets a client leave 65,535 messages half said; ours are of QoS 1, and nobody gets far with others."""
+    payload = bytes(200_000)
+    with raw_connection(any_broker, scratch, DEVICE) as stream, suppress(OSError):
+        stream.sendall(HELLO)
+        assert stream.recv(4)[3:] == b"\0"
+        before = any_broker.peak_bytes()
+        for number in range(1, 400):
+            body = struct.pack(">H", 3) + b"a/b" + struct.pack(">H", number) + payload
+            stream.sendall(b"\x34" + length_of(body) + body)
+    assert any_broker.peak_bytes() - before < 20_000_000
+    with connected(any_broker, scratch, OTHER) as device, connected(any_broker, scratch, "worker-1") as worker:
+        publish(device, OTHER, "ask")
+        wait_until(lambda: worker.messages, what="another device's ask")
+
+
+def length_of(body: bytes) -> bytes:
+    """Write a remaining length (MQTT 3.1.1, section 2.2.3)."""
+    said, left = b"", len(body)
+    while left > 127:
+        said, left = said + bytes([left % 128 | 128]), left // 128
+    return said + bytes([left])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [HELLO.replace(b"MQTT", b"MQ\xff\xff"), b"\x10\x02\x00\x04", HELLO.replace(b"MQTT\x04", b"MQTT\x05")],
+    ids=["another protocol", "cut short", "version 5"],
+)
+def test_broker_when_a_connect_cannot_be_read_then_its_connection_is_closed(
+    any_broker: Broker, scratch: Path, said: bytes
+) -> None:
+    """A CONNECT of the right frame and wrong content does not hold a descriptor, not even for a while."""
+    with raw_connection(any_broker, scratch, DEVICE) as stream:
+        stream.sendall(said)
+        assert is_closed(stream)

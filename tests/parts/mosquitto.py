@@ -50,6 +50,12 @@ class Broker:
             self.program.end()
             self.program = None
 
+    def peak_bytes(self) -> int:
+        """Give the most memory that the running broker ever had (proc(5), VmHWM)."""
+        assert self.program is not None
+        lines = Path(f"/proc/{self.program.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
     def log_text(self) -> str:
         """Give what the running broker has logged."""
         return "" if self.program is None else self.program.log_text()

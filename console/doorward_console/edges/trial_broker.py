@@ -10,7 +10,6 @@ docs/adr/0018-the-broker-of-a-trial.md.
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -22,14 +21,12 @@ from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.connect import ConnectPacket
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
-from doorward_protocol.envelope import MAX_BYTES
 
 from doorward_console.broker_rights import may_hear, may_say, may_subscribe
 from doorward_console.config import Config
+from doorward_console.edges.trial_reader import BoundedReader
 
 LISTENER: Final = "doorward"
-LARGEST_READ: Final = 4 * MAX_BYTES
-"""As Mosquitto's ``max_packet_size`` in broker-config."""
 CONNECT_S: Final = 10.0
 MOST_STRANGERS: Final = 200
 """Connections that have not said who they are; more are closed at once."""
@@ -124,15 +121,15 @@ class TrialBroker:
             await self._broker.external_connected(met, StreamWriterAdapter(writer), LISTENER)
 
 
-async def _met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> "_Reader":
+async def _met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> BoundedReader:
     """Read CONNECT and give a reader that begins with it as the broker may see it."""
     name = _name_of(writer.get_extra_info("ssl_object").getpeercert())
-    packet = await ConnectPacket.from_stream(_Reader(reader, writer.transport.abort))
+    packet = await ConnectPacket.from_stream(BoundedReader(reader, writer.transport.abort))
     if packet.will_flag and not may_say(name, packet.will_topic or ""):
         raise Turned(f"{name} asks for a Last Will on {packet.will_topic!r}")
     packet.client_id = packet.username = name
     packet.username_flag, packet.password_flag = True, False
-    return _Reader(reader, writer.transport.abort, bytes(packet.to_bytes()), packet.keep_alive)
+    return BoundedReader(reader, writer.transport.abort, bytes(packet.to_bytes()), packet.keep_alive)
 
 
 def _name_of(certificate: dict[str, Any] | None) -> str:
@@ -141,43 +138,6 @@ def _name_of(certificate: dict[str, Any] | None) -> str:
     if len(names) != 1 or not names[0]:
         raise Turned("a certificate without one common name")
     return str(names[0])
-
-
-class _Reader:
-    """amqtt's ReaderAdapter on one connection, with the limits that amqtt does not keep.
-
-    Gives ``first`` before what comes from the network. Cuts a connection whose next packet would be too large, and one that
-    has said nothing for one and a half times its keep-alive (MQTT 3.1.1, section 3.1.2.10): its Last Will is due then.
-    """
-
-    def __init__(
-        self, reader: asyncio.StreamReader, cut: Callable[[], None], first: bytes = b"", keep_alive_s: int = 0
-    ) -> None:
-        self._reader, self._cut, self._first = reader, cut, first
-        self._silence_s = 1.5 * keep_alive_s or None
-        self._heard_at = time.monotonic()
-
-    async def read(self, n: int = -1) -> bytes:
-        if not 0 <= n <= LARGEST_READ:
-            self._cut()
-            raise NoDataError(f"a packet of {n} bytes")
-        if self._first:
-            given, self._first = self._first[:n], self._first[n:]
-            return given
-        try:
-            given = await asyncio.wait_for(self._reader.readexactly(n), self._patience_s())
-        except asyncio.TimeoutError:
-            self._cut()
-            raise NoDataError("silence") from None
-        self._heard_at = time.monotonic()
-        return given
-
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()
-
-    def _patience_s(self) -> float | None:
-        """Give the time that is left; amqtt begins a read anew whenever the keep-alive itself is over."""
-        return None if self._silence_s is None else max(0.0, self._heard_at + self._silence_s - time.monotonic())
 
 
 def context_from(config: Config) -> ssl.SSLContext:
