@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from doorward_console.edges import probing
 from doorward_console.edges.probing import probe
 from doorward_console.maintenance.probes import ToProbe
 from doorward_console.worker.events import DoorProbed, Event
-from doorward_console.worker.prober import Prober
+from doorward_console.worker.prober import LIVELY, Prober
 
 from tests.parts.ports import free_port
 from tests.parts.waiting import wait_until
@@ -175,3 +176,29 @@ def test_prober_when_a_door_is_simply_open_then_it_looks_seldom(watch: Watch) ->
         watch.prober.follow([target("s-1", port, is_awaited=False), target("s-2", other)])
         wait_until(lambda: visits.count(other) > 5, 10, "looks at the one that is awaited")
         assert visits.count(port) == 1
+
+
+def test_prober_when_a_port_comes_and_goes_then_it_looks_ever_more_calmly() -> None:
+    """Somebody else's service at a plain relay cannot fill the history by answering every other time."""
+    visits: list[socket.socket] = []
+    times: list[float] = []
+
+    def every_other(visitor: socket.socket) -> None:
+        visits.append(visitor)
+        visitor.sendall(BANNER if len(visits) % 2 else b"")
+
+    def hear(event: Event) -> bool:
+        assert isinstance(event, DoorProbed)
+        times.append(time.monotonic())
+        prober.follow([replace(target, phase=str(len(times)), is_awaited=event.code is not None)])
+        return True
+
+    with listening(every_other) as port:
+        prober, target = Prober(hear), ToProbe("s-a", "127.0.0.1", port, TOKEN, "0", is_awaited=True)
+        prober.follow([target])
+        try:
+            wait_until(lambda: len(times) >= LIVELY + 4, 20, "reports")
+        finally:
+            prober.stop()
+    assert times[5] - times[0] < 5
+    assert times[LIVELY + 3] - times[LIVELY] > 2

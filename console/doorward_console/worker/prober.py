@@ -25,6 +25,9 @@ QUICK_FOR_S: Final = 30.0
 PATIENT_S: Final = 5.0
 STEADY_S: Final = 10.0
 """While a door is open: how long green may outlive a door of which the device says nothing, besides the look's own limit."""
+LIVELY: Final = 12
+"""Phases of a session that is opened and shut. One with more is at a port that comes and goes, or of a device that retries: each
+further phase is looked at half as quickly, for each look may become a line of the history."""
 AGAIN_S: Final = 1.0
 LOOKERS: Final = 16
 """Looks at once; one that meets a firewall takes five seconds."""
@@ -44,6 +47,7 @@ class _Watched:
     since: float
     due: float
     pause_s: float = QUICK_S
+    phases: int = 1
     is_looked_at: bool = False
     reported: str | None = ""
     reported_at: float = 0.0
@@ -128,8 +132,9 @@ class Prober:
             if held is None:
                 self._watched[session] = _Watched(target, now, now)
             elif held.target != target:
-                held.target, held.since, held.pause_s = target, now, QUICK_S
-                held.due = now
+                held.phases += 1
+                held.target, held.since, held.pause_s = target, now, max(QUICK_S, _calm_s(held))
+                held.due = now + _calm_s(held)
 
     def _hear(self, session: str, code: str | None, began: float) -> None:
         held, now = self._watched.get(session), time.monotonic()
@@ -163,4 +168,10 @@ def _pause_s(held: _Watched, now: float) -> float:
     """Say how long to wait until the next look."""
     if not held.target.is_awaited:
         return STEADY_S
-    return QUICK_S if now - held.since < QUICK_FOR_S else min(held.pause_s * 2, PATIENT_S)
+    quick_s = max(QUICK_S, _calm_s(held))
+    return quick_s if now - held.since < QUICK_FOR_S else max(quick_s, min(held.pause_s * 2, PATIENT_S))
+
+
+def _calm_s(held: _Watched) -> float:
+    """Say how long a session of many phases has to wait for its next look."""
+    return 0.0 if held.phases <= LIVELY else float(min(QUICK_S * 2 ** min(held.phases - LIVELY, 10), STEADY_S))
