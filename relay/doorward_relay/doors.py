@@ -1,7 +1,7 @@
 """The probe's loop: ask each open door for its banner, and tell when the answer changes.
 
 One task for each session with a tunnel: eager until the door first answers (a device starts tunnel and door side by side,
-so the first tries come too early), then every 30 seconds, eager again as soon as it stops. Used by ``runtime``.
+so the first tries come too early), then every 10 seconds, eager again as soon as it stops. Used by ``runtime``.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from doorward_relay.edges.probing import Probed, probe
 
 FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
-STEADY_S: Final = 30.0
+STEADY_S: Final = 10.0
+"""How long green may outlive a device that is gone without a word, besides the probe's own limit; as the console's worker
+looks at plain relays. A look costs the device's sshd some 30 ms."""
 PATIENCE_S: Final = 5.0
 """A door that never answered is called silent only after this long."""
 _OWN_KEPT_S: Final = 20.0

@@ -1,5 +1,6 @@
 """What the embedded relay promises beyond what every relay does: at once, exactly, and gone with its process."""
 
+import signal
 import socket
 import time
 
@@ -166,3 +167,22 @@ def test_a_cipher_when_the_client_likes_chacha_best_then_it_is_aes(
     ran = device.attempt("-v", "-o", f"Ciphers={asked}", device.target, "hello")
     cipher = next(one for one in asked.split(",") if one.startswith("aes"))
     assert f"server->client cipher: {cipher}" in ran.stderr.decode()
+
+
+@pytest.mark.feature("E3")
+def test_a_device_when_it_freezes_then_its_door_is_called_silent_within_seconds(
+    relay: Relay, console: Console, dial: Dial, service: Serving
+) -> None:
+    """Its connection stands until keep-alives have been missed; what is shown as open is what answers."""
+    granted = console.granted(relay.ports[0])
+
+    def show_banner(one: socket.socket) -> None:
+        one.sendall(f"SSH-2.0-test doorward-{granted.banner}\r\n".encode())
+        one.recv(1)
+
+    device = dial(granted.session)
+    client = device.dial()
+    assert device.forward(relay.ports[0], service(show_banner).port) == 0
+    console.wait_for_verb("door.answered", granted.session)
+    client.signal(signal.SIGSTOP)
+    wait_until(lambda: "door.silent" in console.verbs(granted.session), 20, "the door to be called silent")
