@@ -20,6 +20,9 @@ LOGIN_GRACE_S: Final = 20.0
 """As the private sshd: a slow link needs ten."""
 MOST_STRANGERS: Final = 16
 """Each costs a thread and, in the key exchange, 2 ms of a small device's CPU; a few hundred would keep engineers out."""
+ENOUGH_S: Final = 10.0
+"""In which one has logged in over a slow link. Whoever has had them makes room when all places of strangers are taken: a
+scanner that connects and waits would keep engineers and probes out of a public port for as long as it likes."""
 MOST_CONNECTIONS: Final = 48
 _LOOK_EVERY_S: Final = 1.0
 
@@ -47,8 +50,7 @@ class Listener:
             stream, _ = listening.accept()
         except OSError:  # gone again, or no descriptor left: the next one may have better luck
             return
-        strangers = sum(not connection.is_authenticated() for connection in self._connections)
-        if strangers >= MOST_STRANGERS or len(self._connections) >= MOST_CONNECTIONS:
+        if not self._has_room():
             stream.close()
             return
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -56,6 +58,17 @@ class Listener:
         server = DoorServer(self._settings, connection, self._leftovers)
         self._connections.append(connection)
         connection.serve(server, server.let_flow, threading.Event())
+
+    def _has_room(self) -> bool:
+        """Tell whether one more may come; a stranger who had time enough leaves for him."""
+        strangers = [connection for connection in self._connections if not connection.is_authenticated()]
+        if len(strangers) >= MOST_STRANGERS:
+            oldest = max(strangers, key=lambda connection: connection.age_s)
+            if oldest.age_s < ENOUGH_S:
+                return False
+            self._connections.remove(oldest)
+            oldest.hang_up()
+        return len(self._connections) < MOST_CONNECTIONS
 
     def _look_around(self) -> None:
         """Forget who is gone, hang up on whoever takes too long or is dead, and reap what has ended."""

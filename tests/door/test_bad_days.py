@@ -84,6 +84,14 @@ def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_is
         wait_until(lambda: door.ssh("true").returncode == 0, 10, "room for an engineer")
 
 
+def test_door_when_strangers_keep_every_place_taken_then_an_engineer_comes_in_all_the_same(door: Door) -> None:
+    """A scanner that connects anew whenever it is hung up on shuts nobody out: who had time enough makes room."""
+    with ExitStack() as waiting:
+        for _ in range(MOST_STRANGERS):
+            waiting.enter_context(door.raw())
+        wait_until(lambda: door.ssh("true").returncode == 0, LOGIN_GRACE_S - 5, "room for an engineer")
+
+
 def test_door_when_a_stranger_proves_no_key_within_20_s_then_it_is_hung_up_on(door: Door) -> None:
     """Also one that exchanges keys as it should, and then only waits; an engineer meanwhile stays."""
     with door.connect() as engineer, paramiko.Transport(door.raw()) as stranger:
