@@ -110,16 +110,21 @@ class Children:
         return None if ended is None else f"{ended.name} ended with {ended.process.returncode}:\n{ended.said()}"
 
     def end_all(self) -> None:
-        """End what was started, the last one first."""
+        """End what was started: all are told at once, for some take seconds, and nobody waits gladly after Ctrl-C."""
         for child in reversed(self._started):
             with suppress(ProcessLookupError):
                 child.process.terminate()
-            try:
-                child.process.wait(_END_S)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait(_END_S)
+        for child in self._started:
+            _wait_or_kill(child.process)
         self._started.clear()
+
+
+def _wait_or_kill(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(_END_S)
 
 
 def program(name: str) -> Path:

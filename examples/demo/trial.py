@@ -107,7 +107,7 @@ class Trial:
         self._start_device(relay)
 
     def close(self) -> None:
-        """Shut the door as an owner would, then end every program."""
+        """End every program; a door that is open ends with the folder (``scratch.end_marked``)."""
         if hasattr(self, "console"):
             self.console.close()
         self.children.end_all()
