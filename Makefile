@@ -1,12 +1,12 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
 PARTS ?=
-.PHONY: demo install check test pythons parts smoke docs screenshots clean
+.PHONY: demo install check test pythons parts smoke bench docs screenshots clean
 PYTHON ?= python3
 # With an empty environment there is no PATH to inherit.
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 V := .venv/bin
-SOURCES := protocol agent relay console examples tests
+SOURCES := protocol agent relay console examples tests bench
 
 install: .venv/.stamp
 
@@ -43,6 +43,11 @@ parts:  ## The Debian packages that tests use, where we may install them
 
 smoke: install  ## The whole way once, by itself, in a scratch folder on loopback; PARTS=real|embedded
 	@$(V)/python tests/smoke.py $(PARTS)
+
+BENCHES := door_open footprint throughput
+
+bench: install parts  ## Figures against their anchors, in their quick form; bench/NAME.py [--json] without --quick is for the record
+	@for name in $(BENCHES); do $(V)/python bench/$$name.py --quick || exit; done
 
 demo: install  ## The whole of doorward on this machine, as an ordinary user, until Ctrl-C; PARTS=real|embedded forces which parts
 	@PYTHONPATH=examples $(V)/python -m demo $(if $(PARTS),--parts $(PARTS))
