@@ -14,7 +14,7 @@ from typing import Any, Final
 import paho.mqtt.client as mqtt
 from doorward_protocol.ids import DeviceId
 from doorward_protocol.topics import TO_DEVICE, device_and_leaf, topic
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from doorward_agent.contracts import Post
 from doorward_agent.events import BrokerConnected, BrokerLost, MessageArrived, RecordDelivered
@@ -27,6 +27,8 @@ CONNECT_LIMIT_S: Final = 15.0
 STOP_LIMIT_S: Final = 3.0
 MOST_IN_FLIGHT: Final = 80
 """64 records (protocol.md §5), and room for what must not wait behind them."""
+LOOKS_PER_KEEPALIVE: Final = 6
+"""How often paho looks whether a ping is due. Left to itself it wakes every second for that, all of its life; news wakes it anyway."""
 PRESENT: Final = b'{"state":"connected"}'
 AWAY: Final = b'{"state":"away"}'
 
@@ -51,6 +53,13 @@ def tls_context(address: BrokerAddress) -> ssl.SSLContext:
     context.load_cert_chain(str(address.certificate), str(address.key))
     context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
     return context
+
+
+class _PatientClient(mqtt.Client):
+    """paho's client, whose thread sleeps until there is something to do."""
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002  paho's signature
+        return super().loop_forever(max(timeout, self.keepalive / LOOKS_PER_KEEPALIVE), retry_first_connection)
 
 
 class BrokerEdge:
@@ -88,7 +97,7 @@ class _Connection:
         self._is_stopped = threading.Event()
         self._is_over = threading.Event()
         self._why = ""
-        self._client = mqtt.Client(
+        self._client = _PatientClient(
             CallbackAPIVersion.VERSION2, client_id=device, clean_session=True, reconnect_on_failure=False
         )
         self._client.connect_timeout = CONNECT_LIMIT_S
@@ -135,6 +144,7 @@ class _Connection:
             why = self._why
         except (OSError, ValueError) as error:
             why = str(error)
+            self._is_over.set()  # or the next dial would wait for this one's goodbye, which nobody heard
         client = self._client
         # paho closes its inner sockets when nobody holds the client any more; its callbacks hold us, and we hold it.
         client.on_connect = client.on_disconnect = client.on_message = client.on_publish = None
