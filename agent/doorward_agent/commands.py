@@ -1,15 +1,15 @@
 """The three commands: builds the edges from the configuration and hands them to whoever does the work."""
 
-import argparse
 import json
 import logging
 import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from doorward_protocol.fields import Malformed
 
+from doorward_agent import VERSION
+from doorward_agent.choices import Chosen
 from doorward_agent.config import Config, config_from_file
 from doorward_agent.edges.files import DocumentStore, is_locked, lock_instance
 from doorward_agent.edges.folders import made_runtime_dir, runtime_dir
@@ -19,22 +19,15 @@ from doorward_agent.identity import NAME, Identity, identity_from_document
 _LONGEST_LINE: Final = 4096
 
 
-def run_command(chosen: argparse.Namespace) -> int:
+def run_command(chosen: Chosen) -> int:
     """Do what the command line asks for."""
     config = config_from_file(chosen.config)
     if chosen.command == "join":
         line = sys.stdin.readline(_LONGEST_LINE).strip() if chosen.line == "-" else chosen.line
-        return _join(config, line, is_again=chosen.again)
+        return _join(config, line, is_again=chosen.is_again)
     if chosen.command == "status":
-        return _status(config, as_json=chosen.json)
+        return _status(config, as_json=chosen.as_json)
     return _run(config)
-
-
-def _version() -> str:
-    try:
-        return version("doorward")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _identity(config: Config, store: DocumentStore) -> Identity:
@@ -56,7 +49,7 @@ def _join(config: Config, text: str, *, is_again: bool) -> int:
         line = join_from_text(text)
     except NotALine as error:
         raise JoinFailed("join.malformed", str(error)) from None
-    identity = join(config, line, _version(), is_again=is_again)
+    identity = join(config, line, VERSION, is_again=is_again)
     sys.stdout.write(f"Joined as {identity.name} ({identity.device}). Start the agent: doorward-agent run\n")
     return 0
 
@@ -65,6 +58,7 @@ def _run(config: Config) -> int:
     from doorward_agent import events
     from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
     from doorward_agent.edges.journal import JournalOnDisk
+    from doorward_agent.edges.memory import give_back
     from doorward_agent.edges.runner import RunnerEdge
     from doorward_agent.edges.system import Machine, SystemClock
     from doorward_agent.edges.tunnel import TunnelEdge
@@ -102,7 +96,9 @@ def _run(config: Config) -> int:
         store=store,
     )
     signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes)
-    Runtime(identity, signing, edges, _version(), config.journal_max_bytes).run(mailbox)
+    runtime = Runtime(identity, signing, edges, VERSION, config.journal_max_bytes)
+    give_back()
+    runtime.run(mailbox)
     return 0
 
 
@@ -115,7 +111,7 @@ def _status(config: Config, *, as_json: bool) -> int:
         "project": identity.project,
         "name": identity.name,
         "running": is_running,
-        "version": _version(),
+        "version": VERSION,
         **(store.load("status") or {}),
     }
     sys.stdout.write(json.dumps(status) + "\n" if as_json else _sentences(status))

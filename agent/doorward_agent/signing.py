@@ -71,6 +71,13 @@ class Signing:
             self._own = SigningKey.from_raw(self._seed())
         return self._own.seal("record", payload)
 
+    def claimed_receipt(self, raw: bytes) -> Receipt | None:
+        """Read what a receipt claims, signed by whomever: good for nothing but to see that it would change nothing."""
+        try:
+            return receipt_from_payload(decode(raw, expected="receipt").payload)
+        except (NotAnEnvelope, UnknownVersion, Malformed):
+            return None
+
     def receipt(self, raw: bytes) -> Receipt | None:
         """Read a receipt for this device that a pinned record key signed; anything else is None."""
         try:

@@ -245,7 +245,7 @@ class ScriptedConsole:
             "project": self.seat.project,
             "author": f"device:{self.seat.device}",
             "upto": upto,
-            "digest": self.raw(upto).head.digest,
+            "digest": self.raw(upto).head.digest if upto else None,
             "at": now_ms(),
             "heads": {},
         }

@@ -268,12 +268,13 @@ class World:
     tunnel: WorldTunnel = field(init=False)
     identity: Identity = field(init=False)
     runtime: Runtime = field(init=False)
+    signing: Signing = field(init=False)
 
     def start(self) -> None:
         """Start an agent on what is there."""
         edges = Edges(self.clock, self.system, self.broker, self.runner, self.tunnel, self.journal, self.store)
-        signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw)
-        self.runtime = Runtime(self.identity, signing, edges, "0", 8_388_608)
+        self.signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw)
+        self.runtime = Runtime(self.identity, self.signing, edges, "0", 8_388_608)
         self.runtime.start()
         self.settle()
 

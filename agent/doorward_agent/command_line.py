@@ -1,0 +1,53 @@
+"""The command line as a person types it: help, examples, and what is wrong with what was typed."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from doorward_agent.choices import Chosen
+from doorward_agent.config import DEFAULT_PATH
+
+EXAMPLES: Final = """\
+examples:
+  doorward-agent join 'doorward-join-1 https://console.example.com …'   once, as root
+  doorward-agent join - < line                                          the same, where others could read it from ps
+  doorward-agent run                                                    as the agent's user; systemd does this
+  doorward-agent status --json                                          how door, link, runner and journal stand
+
+exit status: 0 done · 1 no, and why · 64 usage · 69 a library is missing · 75 already running · 77 not joined · 78 configuration
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(os.EX_USAGE, f"doorward-agent: {message}. Try: doorward-agent --help\n")
+
+    def format_help(self) -> str:
+        return EXAMPLES + "\n" + super().format_help()
+
+
+def parsed(words: Sequence[str]) -> Chosen:
+    """Read a command line; ends the program, with status 64 where it is wrong."""
+    found = _parser().parse_args(words)
+    return Chosen(
+        found.command,
+        found.config,
+        getattr(found, "line", ""),
+        getattr(found, "again", False),
+        getattr(found, "json", False),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="doorward-agent", description="Dials out, obeys signed orders, keeps a journal.")
+    parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | status")
+    commands.add_parser("run", help="work until told to stop")
+    join = commands.add_parser("join", help="make this machine a device of a project")
+    join.add_argument("line", help="the join string, as copied from the device's page; - reads it from standard input")
+    join.add_argument("--again", action="store_true", help="although this machine has joined already")
+    status = commands.add_parser("status", help="say how things stand")
+    status.add_argument("--json", action="store_true", help="as one JSON object")
+    return parser

@@ -1,0 +1,50 @@
+"""An agent that waits costs little: what is not needed for waiting is not in its memory."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import doorward_agent
+import pytest
+
+from tests.agent.conftest import Scene
+from tests.parts.processes import run
+from tests.parts.waiting import wait_until
+
+MOST_KIB = 18 * 1024
+"""Of memory that is the agent's alone; some 15 MiB of it are Python, TLS, MQTT and the machine's tables."""
+
+LOADED = """
+import sys
+from doorward_agent.__main__ import main
+main(["--config", "/nonexistent/agent.toml", "run"])
+print(*sorted({"argparse", "importlib.metadata", "cryptography", "paramiko", "email"} & set(sys.modules)))
+"""
+
+
+def own_kib(pid: int) -> int:
+    """Read the memory that a process shares with nobody."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+@pytest.mark.real("mosquitto", "sshd")
+def test_agent_when_it_waits_for_its_first_order_then_it_is_small(running: Scene) -> None:
+    """A real agent, connected over TLS, receipted as a console does it, stays under its bound."""
+    running.console.receipt(0)
+    running.console.publish(b"rubbish")
+    wait_until(lambda: "order.not-an-envelope" in running.log())
+    assert running.agent is not None
+    assert own_kib(running.agent.pid) < MOST_KIB
+
+
+def test_agent_when_an_init_starts_it_then_neither_parser_nor_package_data_is_loaded() -> None:
+    """They would stay for as long as the agent runs."""
+    ran = run([sys.executable, "-c", LOADED])
+    assert ran.stdout.decode() == "\n"
+    assert "/nonexistent/agent.toml" in ran.stderr.decode()
+
+
+def test_agent_when_it_names_its_version_then_it_is_the_distributions() -> None:
+    """One version for all rooms."""
+    assert importlib.metadata.version("doorward") == doorward_agent.VERSION
