@@ -44,8 +44,8 @@ def measure(report: Report, is_quick: bool) -> None:  # noqa: FBT001  one signat
             QUICK_ROUNDS if is_quick else ROUNDS,
             {"on_to_banner_s": lambda: opened_and_shut(house, shut), "ssh_cold_to_banner_s": anchor.opened},
         )
-    report.figures["open_ratio"] = median_ratio(found["on_to_banner_s"], found["ssh_cold_to_banner_s"])
-    report.figures["shut_s"] = medians({"": shut})[""]
+    report.found("open_ratio", median_ratio(found["on_to_banner_s"], found["ssh_cold_to_banner_s"]))
+    report.found("shut_s", medians({"": shut})[""])
     report.anchors.update(medians(found))
 
 

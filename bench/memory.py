@@ -10,7 +10,7 @@ from typing import Final
 KIB_IN_MIB: Final = 1024
 
 
-def pss_mib(pid: int) -> float:
+def pss_mib(pid: int | str) -> float:
     """Read one process's proportional share of memory; 0 for one that has just ended."""
     return _field(pid, "Pss:") / KIB_IN_MIB
 
@@ -20,7 +20,7 @@ def rss_mib(pid: int) -> float:
     return _field(pid, "Rss:") / KIB_IN_MIB
 
 
-def _field(pid: int, name: str) -> int:
+def _field(pid: int | str, name: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
