@@ -1,6 +1,7 @@
 """Ed25519 over DSSE envelopes: the only place in this room that loads a signature library.
 
-Whoever stays small imports this late. A ``KeyRing`` holds what was pinned; the envelope's key id only chooses among
+Whoever stays small imports this late, and it takes raw keys alone: ``serialization`` would cost each order a tenth of its
+runner's time, and the agent a megabyte. A ``KeyRing`` holds what was pinned; the envelope's key id only chooses among
 those, and never brings a key in. A private key has no repr: ``SigningKey`` prints as ``***``.
 Source: RFC 8032; DSSE v1.0.
 """
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final, NewType
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from doorward_protocol.envelope import Envelope, SignedBytes, encode, pre_authentication_encoding
@@ -82,8 +82,7 @@ class SigningKey:
 
     @property
     def public(self) -> PublicKeyText:
-        raw = self.private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return PublicKeyText(base64.b64encode(raw).decode())
+        return PublicKeyText(base64.b64encode(self.private.public_key().public_bytes_raw()).decode())
 
     def seal(self, of: str, payload: bytes) -> SignedBytes:
         """Sign ``payload`` as a message of type ``of`` and encode the envelope."""
