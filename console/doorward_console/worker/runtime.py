@@ -116,17 +116,19 @@ class Runtime:
             hearing.hear_records(f"device:{device}", payloads, self._keys, self._receipt_to(device), now)
 
     def round(self) -> None:
-        """Do what is due now, whoever brought it about."""
+        """Do what is due now, whoever brought it about: first what somebody waits for.
+
+        The console's own records are in the database since what they tell was decided; chaining and signing them can come last.
+        """
         now = timezone.now()
-        for project in projects_without(WORKER_KINDS):
-            ensure_worker_keys(project, self._keys.wrapping)
-        own.chain_pending(self._keys, now)
         self._links.follow(relays.paired_now())
         self._each_second(now)
         self._end_grants(now)
         self._put_grants(now)
         orders.send_signed(self._publish_order, now)
         self._prober.follow(probes.to_probe())
+        for project in projects_without(WORKER_KINDS):
+            ensure_worker_keys(project, self._keys.wrapping)
         own.chain_pending(self._keys, timezone.now())
 
     def _take_batch(self) -> list[Event]:
