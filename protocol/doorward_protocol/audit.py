@@ -75,6 +75,7 @@ _ROWS: Final = (
     Verb("grant.ended", "relay", "The relay ended a grant"),
     Verb("tunnel.up", "relay", "The device's tunnel came up"),
     Verb("tunnel.down", "relay", "The device's tunnel went down"),
+    Verb("tunnel.dead", "relay", "The device did not answer any more and its tunnel was ended"),
     Verb("tunnel.replaced", "relay", "A newer connection of the device took its port"),
     Verb("door.answered", "relay", "The door answered the probe"),
     Verb("door.silent", "relay", "The door stopped answering the probe"),

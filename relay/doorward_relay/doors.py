@@ -1,12 +1,13 @@
 """The probe's loop: ask each open door for its banner, and tell when the answer changes.
 
 One task for each session with a tunnel: eager until the door first answers (a device starts tunnel and door side by side,
-so the first tries come too early), then every 10 seconds, eager again as soon as it stops. Used by ``runtime``.
+so the first tries come too early), then every 10 seconds, eager again as soon as it stops or is doubted. Used by ``runtime``.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +43,8 @@ class Doors:
     tell: Tell
     _tasks: dict[SessionId, asyncio.Task[None]] = field(default_factory=dict)
     _answered: dict[SessionId, bool] = field(default_factory=dict)
+    _doubts: dict[SessionId, asyncio.Event] = field(default_factory=dict)
+    _unanswered: dict[SessionId, int] = field(default_factory=dict)
     _own: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def watch(self, grant: Grant) -> None:
@@ -50,6 +53,16 @@ class Doors:
         self._answered.pop(grant.session, None)
         name = f"probe {grant.session}"
         self._tasks[grant.session] = asyncio.get_running_loop().create_task(self._keep_probing(grant), name=name)
+
+    def doubt(self, session: SessionId) -> None:
+        """Probe a session's door now: its device has become silent."""
+        if session in self._doubts:
+            self._doubts[session].set()
+
+    @property
+    def unanswered(self) -> Mapping[SessionId, int]:
+        """How many probes in a row a session's door has left without an answer of any kind."""
+        return self._unanswered
 
     def lost(self, grant: Grant) -> None:
         """Note that the session's tunnel is gone while the session lives."""
@@ -75,6 +88,8 @@ class Doors:
         if found.code == "probe.refused" and forward.bind == "*":
             near = await probe("127.0.0.1", forward.port, grant.banner, self._dialling)
             found = Probed("probe.not-public", found.ms, None) if near.is_open else found
+        if grant.session in self._tasks:
+            self._unanswered[grant.session] = self._unanswered.get(grant.session, 0) + 1 if found.is_silent else 0
         if found.is_open or self._answered.get(grant.session):
             self._say(grant, found)
         return found
@@ -91,8 +106,14 @@ class Doors:
             found = await self.ask(grant)
             if not found.is_open and time.monotonic() - began > PATIENCE_S:
                 self._say(grant, found)
-            await asyncio.sleep(STEADY_S if found.is_open else pause_s)
+            await self._wait(grant.session, STEADY_S if found.is_open else pause_s)
             pause_s = FIRST_PAUSE_S if found.is_open else min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _wait(self, session: SessionId, pause_s: float) -> None:
+        """Wait, or until it is doubted whether the device is still there."""
+        doubt = self._doubts[session] = asyncio.Event()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(doubt.wait(), pause_s)
 
     def _say(self, grant: Grant, found: Probed) -> None:
         """Tell a change of a session that is being watched."""
@@ -104,6 +125,8 @@ class Doors:
         self.tell(Fact(verb, grant.session, grant.device, data))
 
     def _cancel(self, session: SessionId) -> None:
+        self._doubts.pop(session, None)
+        self._unanswered.pop(session, None)
         task = self._tasks.pop(session, None)
         if task is not None:
             task.cancel()

@@ -77,8 +77,15 @@ class ProbeDoor:
     session: SessionId
 
 
+@dataclass(frozen=True, slots=True)
+class DoubtDoor:
+    """Probe the door of a session now rather than when its turn comes: its device has become silent."""
+
+    session: SessionId
+
+
 KEPT = (WriteRecord, KeepGrant, KeepEnd, KeepSequence)
 """Effects on the relay's own memory."""
 Kept = WriteRecord | KeepGrant | KeepEnd | KeepSequence
-Act = AdmitLive | CloseSession | EndTunnel | ProbeDoor
+Act = AdmitLive | CloseSession | EndTunnel | ProbeDoor | DoubtDoor
 Effect = Kept | Act

@@ -22,7 +22,7 @@ from doorward_protocol.signature import KeyRing, SigningKey
 
 from doorward_relay import effects as do
 from doorward_relay import ledger as rules
-from doorward_relay import watch
+from doorward_relay import reaper, watch
 from doorward_relay.chain import Chain
 from doorward_relay.closing import LIMIT_S, Closings
 from doorward_relay.config import RelayConfig
@@ -51,17 +51,14 @@ class Runtime:
         self.config, self.store, self.clock = config, store, clock
         self.ledger = store.ledger()
         self.pinned: Pinned | None = store.pinned()
-        self._key, self._admission, self._connections = key, front.admission, front.connections
+        self._admission, self._connections = front.admission, front.connections
+        self.public_key = key.public
         self.keeping = Keeping(store, Reserve(config.reserve_file), key, clock)
-        self._known = watch.Known()
+        self._known, self._felt = watch.Known(), reaper.Felt()
         self._doors = Doors(config.host, self._tell)
         self._refusals = Tally()
         self._closings = Closings(self._connections, self._former, self._tell)
         self._eager_until = 0.0
-
-    @property
-    def public_key(self) -> str:
-        return self._key.public
 
     @property
     def is_serving(self) -> bool:
@@ -202,14 +199,19 @@ class Runtime:
         self._known = seen.known
         self._perform(seen.effects)
         self._notice_lost(before)
-        if all(
-            any(one.session == name and one.is_up for one in seen.known.tunnels.values()) for name in self.ledger.live
-        ):
+        self._reap(view, now)
+        if self.ledger.live.keys() <= seen.known.up:
             self._eager_until = 0.0
         self.keeping.settle()
         self.keeping.forget_reserve()
         if not self._admission.is_settled:
             self._admit()
+
+    def _reap(self, view: View, now: int) -> None:
+        """End tunnels whose other end is gone; the next look tells that they went down."""
+        reaped = reaper.reap(self._felt, self._known.tunnels.values(), view, self._doors.unanswered, now=now)
+        self._felt = reaped.felt
+        self._perform(reaped.effects)
 
     def stop(self) -> None:
         """End every connection of a device: the ssh side itself is about to end."""
@@ -240,6 +242,8 @@ class Runtime:
                 self._closings.begin(grant, why)
             case do.EndTunnel(tunnel):
                 self._connections.end((tunnel,))
+            case do.DoubtDoor(session):
+                self._doors.doubt(session)
             case do.ProbeDoor(session):
                 self._doors.watch(self.ledger.live[session].grant)
             case _:
@@ -257,9 +261,8 @@ class Runtime:
 
     def _notice_lost(self, before: watch.Known) -> None:
         """Tell the probe's loop which live sessions have just lost their tunnel."""
-        up = {one.session for one in self._known.tunnels.values() if one.is_up}
-        for session in {one.session for one in before.tunnels.values() if one.is_up} - up:
-            live = None if session is None else self.ledger.live.get(session)
+        for session in before.up - self._known.up:
+            live = self.ledger.live.get(session)
             if live is not None:
                 self._doors.lost(live.grant)
                 self._be_eager()

@@ -6,6 +6,7 @@ would be root. Source: sshd_config(5). Called by ``install`` alone; the operator
 """
 
 from doorward_relay.config import RelayConfig
+from doorward_relay.reaper import KEEPALIVE_S, KEEPALIVES
 
 
 def sshd_config_text(config: RelayConfig, *, knows_penalties: bool) -> str:
@@ -54,10 +55,10 @@ PerSourceMaxStartups none
 MaxAuthTries 3
 MaxSessions 4
 {penalties}
-# A peer that went away is noticed within two minutes; newest-wins and the reaper do not wait for it.
+# Something for a silent peer to answer; the reaper ends who does not. sshd itself counts only while nobody knocks.
 TCPKeepAlive yes
-ClientAliveInterval 30
-ClientAliveCountMax 3
+ClientAliveInterval {KEEPALIVE_S}
+ClientAliveCountMax {KEEPALIVES}
 
 Match User {config.tunnel_user}
     TrustedUserCAKeys {config.tunnel_ca_file}

@@ -65,6 +65,21 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the kernel knows about the other end of a connection.
+
+    Attributes:
+        retransmits: how often in a row the oldest bytes under way were sent again; 0 once anything is acknowledged.
+        acknowledged_ms: how long ago an acknowledgement last came.
+        heard_ms: how long ago bytes last came.
+    """
+
+    retransmits: int
+    acknowledged_ms: int
+    heard_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A listening socket on a port that devices may hold.
 
@@ -118,12 +133,14 @@ class View:
         listeners: all that devices hold, and nothing of another relay's.
         counts: bytes so far by a connection's number; empty where the kernel does not tell. Of what is gone, too, at the
             first look afterwards, where that is known.
+        pulses: of connections by number; empty where the kernel does not tell.
     """
 
     tunnels: tuple[Tunnel, ...]
     listeners: tuple[Listener, ...]
     visitors: tuple[Visitor, ...]
     counts: Mapping[int, Count] = field(default_factory=dict)
+    pulses: Mapping[int, Pulse] = field(default_factory=dict)
 
     def holders_of(self, ports: Iterable[int]) -> tuple[Tunnel, ...]:
         """Give the tunnels that hold any of ``ports``."""

@@ -66,6 +66,11 @@ class Known:
     surplus: frozenset[int] = frozenset()
     is_shut: bool | None = None
 
+    @property
+    def up(self) -> frozenset[SessionId]:
+        """The sessions whose tunnel is up."""
+        return frozenset(one.grant.session for one in self.tunnels.values() if one.is_up and one.grant is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

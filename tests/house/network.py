@@ -73,6 +73,11 @@ class Network:
         """Let every packet between device and outside vanish, while both keep their connections."""
         self._in(self.router, "nft", "add", "rule", "inet", "weather", "passing", "drop")
 
+    def lose(self, percent: int) -> None:
+        """Let so many packets of a hundred vanish, each way and by chance."""
+        chance = ("numgen", "random", "mod", "100", "<", str(percent))
+        self._in(self.router, "nft", "add", "rule", "inet", "weather", "passing", *chance, "drop")
+
     def restore(self) -> None:
         """Let packets through again."""
         self._in(self.router, "nft", "flush", "chain", "inet", "weather", "passing")

@@ -12,7 +12,7 @@ from typing import Final
 
 from doorward_relay.contracts import PAUSE_S
 from doorward_relay.edges import kernel
-from doorward_relay.edges.sock_diag import byte_counts, listening_of
+from doorward_relay.edges.sock_diag import established, listening_of
 from doorward_relay.view import Listener, Socket, Tunnel, View, listening_on, view_from, visitors_on
 
 _WALK_S: Final = 2.0
@@ -35,8 +35,9 @@ class Doorkeeper:
             at, before, view = self._walked
             if inodes == before and (not inodes or time.monotonic() - at < _WALK_S):
                 visitors = visitors_on(table, (one.port for one in view.listeners))
-                return replace(view, visitors=visitors, counts=byte_counts() if view.tunnels else {})
-        return replace(self._walk(table), counts=byte_counts() if inodes else {})
+                seen = replace(view, visitors=visitors)
+                return _told(seen) if view.tunnels else seen
+        return _told(self._walk(table)) if inodes else self._walk(table)
 
     def has_news(self) -> bool:
         """Tell whether the tunnel user's listeners came or went since this was asked last: cheap, many times a second."""
@@ -97,3 +98,11 @@ class Doorkeeper:
             for one in table
             if one.uid == self._tunnel_uid or (one.local_port == self._ssh_port and one.inode)
         )
+
+
+def _told(view: View) -> View:
+    """Add what the kernel tells about each connection."""
+    infos = established()
+    counts = {inode: info.count for inode, info in infos.items()}
+    pulses = {one.number: infos[one.number].pulse for one in view.tunnels if one.number in infos}
+    return replace(view, counts=counts, pulses=pulses)

@@ -25,6 +25,11 @@ class Probed:
     def is_open(self) -> bool:
         return self.code is None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the port took the connection and nothing came of it."""
+        return self.code == "probe.silent"
+
 
 async def probe(host: str, port: int, token: str, dialling: Callable[[str, int], None]) -> Probed:
     """Connect, read the SSH version line, and compare; ``dialling`` hears our own address before anything is sent."""

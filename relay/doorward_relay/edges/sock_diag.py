@@ -1,4 +1,4 @@
-"""The kernel's quick answers about TCP sockets over netlink (sock_diag(7)): bytes counted, and who listens.
+"""The kernel's quick answers about TCP sockets over netlink (sock_diag(7)): bytes counted, whether the other end is there, and who listens.
 
 Listening sockets have a small table of their own here, so asking for them alone costs microseconds where /proc/net/tcp
 costs milliseconds. Where the kernel does not tell, there is no answer rather than a guess.
@@ -7,9 +7,10 @@ costs milliseconds. Where the kernel does not tell, there is no answer rather th
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-from doorward_relay.view import ESTABLISHED, LISTEN, Count
+from doorward_relay.view import ESTABLISHED, LISTEN, Count, Pulse
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -24,22 +25,34 @@ _INODE_AT: Final = 68
 _ATTRIBUTES_AT: Final = 72
 """struct inet_diag_msg (linux/inet_diag.h): 72 bytes, at the end uid and inode."""
 _ATTRIBUTE: Final = struct.Struct("=HH")
+_RETRANSMITS_AT: Final = 2
+_LAST_HEARD: Final = struct.Struct("=II")
+_LAST_HEARD_AT: Final = 52
+"""struct tcp_info: tcpi_retransmits; tcpi_last_data_recv and tcpi_last_ack_recv, in ms."""
 _BYTES: Final = struct.Struct("=QQ")
 _BYTES_AT: Final = 120
 """struct tcp_info (linux/tcp.h): tcpi_bytes_acked, tcpi_bytes_received, since Linux 4.1."""
 _LIMIT_S: Final = 1.0
 
 
-def byte_counts() -> dict[int, Count]:
-    """Give the counts of established connections by the inode of their socket; empty where the kernel does not tell."""
-    counts = ((_inode(message), _count(message)) for message in _dump(ESTABLISHED, 1 << (_INET_DIAG_INFO - 1)) or ())
-    return {inode: count for inode, count in counts if count is not None}
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the kernel tells about one connection."""
+
+    count: Count
+    pulse: Pulse
 
 
-def count_of(connected: socket.socket) -> Count | None:
-    """Give the counts of a connection of our own, or None where the kernel does not tell."""
+def established() -> dict[int, Info]:
+    """Tell about established connections by the inode of their socket; empty where the kernel does not."""
+    infos = ((_inode(message), _info(message)) for message in _dump(ESTABLISHED, 1 << (_INET_DIAG_INFO - 1)) or ())
+    return {inode: info for inode, info in infos if info is not None}
+
+
+def info_of(connected: socket.socket) -> Info | None:
+    """Tell about a connection of our own, or None where the kernel does not."""
     try:
-        return _count_from_info(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
+        return _info_from(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))
     except OSError:
         return None
 
@@ -88,17 +101,20 @@ def _messages(raw: bytes) -> Iterator[tuple[int, bytes]]:
         raw = raw[(length + 3) & ~3 :]
 
 
-def _count(message: bytes) -> Count | None:
+def _info(message: bytes) -> Info | None:
     at = _ATTRIBUTES_AT
     while at + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, at)
         info = message[at + _ATTRIBUTE.size : at + length]
         if kind == _INET_DIAG_INFO:
-            return _count_from_info(info)
+            return _info_from(info)
         at += max((length + 3) & ~3, _ATTRIBUTE.size)
     return None
 
 
-def _count_from_info(info: bytes) -> Count | None:
-    enough = len(info) >= _BYTES_AT + _BYTES.size
-    return Count(*_BYTES.unpack_from(info, _BYTES_AT)) if enough else None
+def _info_from(raw: bytes) -> Info | None:
+    if len(raw) < _BYTES_AT + _BYTES.size:
+        return None
+    heard_ms, acknowledged_ms = _LAST_HEARD.unpack_from(raw, _LAST_HEARD_AT)
+    pulse = Pulse(raw[_RETRANSMITS_AT], acknowledged_ms, heard_ms)
+    return Info(Count(*_BYTES.unpack_from(raw, _BYTES_AT)), pulse)

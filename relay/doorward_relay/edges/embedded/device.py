@@ -18,9 +18,9 @@ from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import SESSION, Admitted
 from doorward_relay.edges.embedded.hello import Hello
 from doorward_relay.edges.embedded.visiting import WINDOW, Visit
-from doorward_relay.edges.sock_diag import count_of
+from doorward_relay.edges.sock_diag import Info, info_of
 from doorward_relay.permits import bind_for
-from doorward_relay.view import Count, Listener, Tunnel, Visitor
+from doorward_relay.view import Count, Listener, Pulse, Tunnel, Visitor
 
 MOST_SESSIONS: Final = 4
 """Channels for hello at a time, as OpenSSH's MaxSessions in the managed relay."""
@@ -85,9 +85,16 @@ class Device(asyncssh.SSHServer):
     @property
     def count(self) -> Count:
         """Bytes so far, as the kernel counts them; of a socket that is closed, what was read last."""
-        if self._transport is not None:
-            self._last = count_of(self._transport.get_extra_info("socket")) or self._last
+        info = self._info()
+        if info is not None:
+            self._last = info.count
         return self._last
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """What the kernel knows about the device, or None where it does not tell."""
+        info = self._info()
+        return None if info is None else info.pulse
 
     def end(self) -> None:
         """Cut the connection at once, its listeners and its visitors with it."""
@@ -205,6 +212,9 @@ class Device(asyncssh.SSHServer):
             session, forward.asked_host, forward.port, visitor.address, visitor.from_port, window=WINDOW
         )
         return channel
+
+    def _info(self) -> Info | None:
+        return None if self._transport is None else info_of(self._transport.get_extra_info("socket"))
 
     def _grant(self) -> Grant | None:
         return self._table.admitted.grant_of(self.session)

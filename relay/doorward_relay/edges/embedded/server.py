@@ -24,6 +24,7 @@ from doorward_relay.edges.embedded.admitted import Admitted
 from doorward_relay.edges.embedded.connection import Connection
 from doorward_relay.edges.embedded.device import Device
 from doorward_relay.edges.embedded.visiting import Visit
+from doorward_relay.reaper import KEEPALIVE_S, KEEPALIVES
 from doorward_relay.view import Count, Listener, Tunnel, View, Visitor, listening_on
 
 LOGIN_S: Final = 20
@@ -121,7 +122,8 @@ class Server:
             **{visit.visitor.number: visit.count for visit in here},
         }
         visitors = (*(visit.visitor for visit in here), *(visitor for visitor, _ in visited))
-        return View(self._tunnels(), self._listeners(), visitors, counts)
+        pulses = {number: pulse for number, device in self._devices.items() if (pulse := device.pulse) is not None}
+        return View(self._tunnels(), self._listeners(), visitors, counts, pulses)
 
     def look(self) -> View:
         """Look at tunnels and listeners."""
@@ -236,8 +238,8 @@ def _options(config: RelayConfig, device: Callable[[], Device]) -> asyncssh.SSHS
         mac_algs=_MACS,
         compression_algs=None,
         login_timeout=LOGIN_S,
-        keepalive_interval=30,
-        keepalive_count_max=3,
+        keepalive_interval=KEEPALIVE_S,
+        keepalive_count_max=KEEPALIVES,
         allow_pty=False,
         line_editor=False,
         x11_forwarding=False,
