@@ -5,7 +5,7 @@ transaction of its own, so a worker that is started again goes on where the last
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,6 +35,17 @@ def ask_where_due(now: datetime) -> int:
     return sum(ask_if_due(device, now) for device in devices)
 
 
+def ask_where_due_of(devices: Iterable[str], now: datetime) -> int:
+    """Ask for orders for those of ``devices`` that were just heard and have to be told; gives how many were asked for.
+
+    Looked at one by one are those alone that may differ, or whose order under way may have become stale.
+    """
+    heard = list(devices)
+    differ = Desired.objects.filter(device__in=heard).filter(_may_differ(now)).values_list("device_id", flat=True)
+    unsent = Order.objects.filter(device__in=heard, state__in=_UNSENT).values_list("device_id", flat=True)
+    return sum(ask_if_due(device, now) for device in sorted({*differ, *unsent}))
+
+
 def _may_differ(now: datetime) -> Q:
     """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
     at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
@@ -47,6 +58,9 @@ def _holds_another(part: str) -> Q:
         epoch=F(f"device__{part}_epoch"), revision=F(f"device__{part}_revision"), digest=F(f"device__{part}_digest")
     )
     return Q(**{f"device__{part}_digest__isnull": True}) | ~same
+
+
+_UNSENT: Final = (Order.State.ASKED, Order.State.SIGNED)
 
 
 @transaction.atomic
@@ -113,7 +127,7 @@ def _reported(device: Device, desired: Desired, now: datetime) -> Reported:
 def _told(device: Device, desired: Desired) -> Told:
     """Count this revision's orders under the device's present nonces; what was never sent is dropped when it is stale."""
     made = Order.objects.filter(device=device, part=desired.part).order_by("asked_at")
-    unsent = made.filter(state__in=(Order.State.ASKED, Order.State.SIGNED))
+    unsent = made.filter(state__in=_UNSENT)
     unsent.exclude(nonce=device.nonce, epoch=desired.epoch, revision=desired.revision).update(state=Order.State.DROPPED)
     sent = [
         order

@@ -6,14 +6,15 @@ everything as it was.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from django.db import DataError, transaction
 from doorward_protocol import fields
-from doorward_protocol.asks import ask_from_bytes
+from doorward_protocol.asks import Ask, ask_from_bytes
 from doorward_protocol.fields import Malformed
+from doorward_protocol.ids import DeviceId
 from doorward_protocol.orders import UnknownVersion
 
 from doorward_console.edges.relay_client import Page
@@ -28,24 +29,47 @@ LOG: Final = logging.getLogger("doorward.worker")
 Send = Callable[[bytes], object]
 
 
-def hear_ask(device: str, payload: bytes, now: datetime) -> bool:
-    """Take an ask, and ask the signer for what the device has to be told; tells whether it was heard."""
+Behind = tuple[str, str]
+"""A device and the project whose history lacks records that it spoke of."""
+
+
+def hear_asks(messages: Mapping[str, Sequence[bytes]], now: datetime) -> tuple[Behind, ...]:
+    """Take asks, by the device on whose topic they came, and ask the signer for what devices have to be told.
+
+    All are stored together; where the database refuses a value each is taken alone, so that the fault stays its sender's.
+    Gives the devices whose history lags: a receipt makes each send what is missing.
+    """
+    came = ((device, payload) for device, payloads in messages.items() for payload in payloads)
+    last = asks.newest(ask for device, payload in came if (ask := _read_ask(device, payload)) is not None)
+    try:
+        heard = asks.take_asks(last, now)
+    except (DataError, ValueError):
+        heard = frozenset[DeviceId]().union(*(_take_alone(ask, now) for ask in last.values()))
+    orders.ask_where_due_of(heard, now)
+    return _behind([last[device] for device in heard])
+
+
+def _read_ask(device: str, payload: bytes) -> Ask | None:
     try:
         ask = ask_from_bytes(payload)
-        if ask.device != device or not asks.take_ask(ask, now):
-            return False
-    except (Malformed, UnknownVersion, DataError, ValueError) as error:
+    except (Malformed, UnknownVersion) as error:
         LOG.warning("ask dropped device=%s why=%s", device, type(error).__name__)
-        return False
-    orders.ask_if_due(device, now)
-    return True
+        return None
+    return ask if ask.device == device else None
 
 
-def behind(device: str, payload: bytes) -> str | None:
-    """Name the project whose history lacks records that an ask speaks of: a receipt makes the device send them."""
-    ask = ask_from_bytes(payload)
-    chain: Chain | None = Chain.objects.filter(author=f"device:{device}", broken="").exclude(n=ask.journal.n).first()
-    return None if chain is None else chain.project_id
+def _take_alone(ask: Ask, now: datetime) -> frozenset[DeviceId]:
+    try:
+        return asks.take_asks({ask.device: ask}, now)
+    except (DataError, ValueError) as error:
+        LOG.warning("ask dropped device=%s why=%s", ask.device, type(error).__name__)
+        return frozenset()
+
+
+def _behind(heard: Sequence[Ask]) -> tuple[Behind, ...]:
+    told = {f"device:{ask.device}": ask.journal.n for ask in heard}
+    chains = Chain.objects.filter(author__in=told, broken="").values_list("author", "n", "project_id")
+    return tuple((author.removeprefix("device:"), project) for author, n, project in chains if n != told[author])
 
 
 def hear_presence(device: str, payload: bytes, now: datetime) -> None:

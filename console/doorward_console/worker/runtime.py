@@ -8,6 +8,7 @@ attempted, grants go before the orders that need them, ends go at once.
 import logging
 import queue
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -100,9 +101,10 @@ class Runtime:
         self._links.nudge()
 
     def hear(self, batch: list[Event]) -> None:
-        """Take events in their order, records of one device together."""
+        """Take events in their order; asks together, unless its presence follows, and records of one device together."""
         now = timezone.now()
         records: dict[str, list[bytes]] = {}
+        asked: dict[str, list[bytes]] = {}
         for event in batch:
             if isinstance(event, MessageCame) and not self._is_allowed(event, now):
                 if event.leaf == "ask":
@@ -110,8 +112,14 @@ class Runtime:
                 continue
             if isinstance(event, MessageCame) and event.leaf == "record":
                 records.setdefault(event.device, []).append(event.payload)
+            elif isinstance(event, MessageCame) and event.leaf == "ask":
+                asked.setdefault(event.device, []).append(event.payload)
             else:
+                if isinstance(event, MessageCame) and event.device in asked:
+                    self._hear_asks(asked, now)
+                    asked = {}
                 self._handle(event, now)
+        self._hear_asks(asked, now)
         for device, payloads in records.items():
             hearing.hear_records(f"device:{device}", payloads, self._keys, self._receipt_to(device), now)
 
@@ -144,10 +152,8 @@ class Runtime:
     def _is_allowed(self, event: MessageCame, now: datetime) -> bool:
         return self._allowances.is_allowed(event.device, event.leaf, ms_from_time(now))
 
-    def _handle(self, event: Event, now: datetime) -> None:  # noqa: C901  # one line for each event
+    def _handle(self, event: Event, now: datetime) -> None:  # one line for each event
         match event:
-            case MessageCame(device, "ask", payload):
-                self._hear_ask(device, payload, now)
             case MessageCame(device, _, payload):
                 hearing.hear_presence(device, payload, now)
             case GrantPut(put, code):
@@ -169,8 +175,10 @@ class Runtime:
             case Rung() | BrokerJoined() | BrokerLost():
                 pass  # the round looks at everything
 
-    def _hear_ask(self, device: str, payload: bytes, now: datetime) -> None:
-        if hearing.hear_ask(device, payload, now) and (project := hearing.behind(device, payload)):
+    def _hear_asks(self, asked: Mapping[str, Sequence[bytes]], now: datetime) -> None:
+        if not asked:
+            return
+        for device, project in hearing.hear_asks(asked, now):
             hearing.send_receipt(f"device:{device}", project, self._keys, self._receipt_to(device), now)
 
     def _hear_put(self, put: grants.ToPut, code: str | None, now: datetime) -> None:
@@ -206,8 +214,8 @@ class Runtime:
         at = time.monotonic()
         if at >= self._next_second:
             self._next_second = at + POLL_S
-            for device, payload in self._allowances.late_asks(ms_from_time(now)).items():
-                self._hear_ask(device, payload, now)
+            late = self._allowances.late_asks(ms_from_time(now))
+            self._hear_asks({device: [payload] for device, payload in late.items()}, now)
             sessions.apply_time(now)
             orders.ask_where_due(now)
         if at >= self._next_reconcile:

@@ -1,0 +1,92 @@
+"""Asks that come together are taken together, and each is judged as if it had come alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from doorward_console.edges.key_files import wrapping_key_from_file
+from doorward_console.fleet.models import Device
+from doorward_console.keys.opening import WorkerKeys
+from doorward_console.worker import hearing
+from doorward_console.worker.events import Event, MessageCame
+from doorward_console.worker.relay_links import RelayLinks
+from doorward_console.worker.runtime import Runtime
+from doorward_protocol.asks import DoorReport
+from doorward_protocol.ids import DeviceId
+from doorward_protocol.revisions import Revision
+
+from tests.console.conftest import House, make_house
+from tests.worlds.scripted_device import ScriptedDevice
+
+
+def _devices(house: House, count: int) -> list[ScriptedDevice]:
+    rows = [
+        Device(project=house.project, name=f"press {count}-{n}", state="joined", joined_at=timezone.now())
+        for n in range(count)
+    ]
+    Device.objects.bulk_create(rows)
+    return [ScriptedDevice(DeviceId(row.pk)) for row in rows]
+
+
+def _hear(asks: Mapping[str, Sequence[bytes]]) -> int:
+    """Take asks and count the database's statements."""
+    with CaptureQueriesContext(connection) as statements:
+        hearing.hear_asks(asks, timezone.now())
+    return len(statements)
+
+
+@pytest.mark.feature("B15")
+def test_asks_when_many_devices_ask_at_once_then_each_costs_one_statement(house: House) -> None:
+    """Nothing is looked up device by device for those who are as they should be."""
+    few, many = _devices(house, 2), _devices(house, 20)
+    first = _hear({one.device: [one.ask_bytes()] for one in few})
+    second = _hear({one.device: [one.ask_bytes()] for one in many})
+    assert second - first == len(many) - len(few)
+    assert all(Device.objects.get(pk=one.device).ask_count == 1 for one in (*few, *many))
+
+
+def test_asks_when_one_device_asked_twice_and_the_first_comes_late_then_the_newest_counts(house: House) -> None:
+    """The order of arrival does not bring old nonces back."""
+    (device,) = _devices(house, 1)
+    old, new = device.ask_bytes(nonce="o" * 22), device.ask_bytes(nonce="y" * 22)
+    _hear({device.device: [new, old]})
+    assert Device.objects.get(pk=device.device).nonce == "y" * 22
+
+
+@pytest.mark.real("postgres")
+@pytest.mark.usefixtures("on_postgres")
+def test_asks_when_one_says_what_the_database_does_not_take_then_the_others_are_heard(django_db_blocker: Any) -> None:
+    """A fault stays its sender's, also among those who asked in the same breath."""
+    with django_db_blocker.unblock():
+        bad, good = _devices(make_house(), 2)
+        too_much = bad.ask_bytes(door=DoorReport("SHUT", None, Revision(2**40, 1), None, None))
+        _hear({bad.device: [too_much], good.device: [good.ask_bytes()]})
+        counts = dict(Device.objects.values_list("pk", "ask_count"))
+    assert (counts[bad.device], counts[good.device]) == (0, 1)
+
+
+def test_asks_when_the_device_went_away_after_it_asked_then_away_is_what_is_left(house: House) -> None:
+    """Taking asks together does not take them out of their order with what the same device said next."""
+    (device,) = _devices(house, 1)
+    batch: list[Event] = [
+        MessageCame(device.device, "ask", device.ask_bytes()),
+        MessageCame(device.device, "presence", json.dumps({"state": "away"}).encode()),
+    ]
+    _runtime().hear(batch)
+    row = Device.objects.get(pk=device.device)
+    assert (row.ask_count, row.presence) == (1, "away")
+
+
+class _NoBroker:
+    def publish(self, device: str, leaf: str, payload: bytes) -> bool:  # noqa: ARG002  the contract's
+        return False
+
+
+def _runtime() -> Runtime:
+    keys = WorkerKeys(wrapping_key_from_file(settings.CONFIG.worker_key))
+    return Runtime(keys, _NoBroker(), RelayLinks(keys, hearing.relay_head, 10))
