@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 ASK_EVERY_MS: Final = 300_000
+ASK_AGAIN_MS: Final = 15_000
+"""From so long to twice as long after a greeting: a broker that has just started loses the first while no worker is back."""
 RUNNER_NONCE_RENEWED_S: Final = 300
 
 
@@ -230,6 +232,7 @@ class Runtime:
                 self._edges.broker.disconnect()
             case do.GreetConsole():
                 self._history.restart()
+                self.timers[do.ASK] = self._now_ms + round(ASK_AGAIN_MS * (1 + self._edges.system.chance()))
                 self._ask()
 
     def _stop(self, event: events.StopRequested) -> None:

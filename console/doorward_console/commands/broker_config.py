@@ -53,6 +53,8 @@ def configuration(folder: Path, port: int, user: str | None) -> str:
 allow_anonymous false
 persistence false
 max_packet_size {_LARGEST_PACKET}
+# A fleet that returns at once says more than the 1,000 messages that are kept for a busy worker otherwise.
+max_queued_messages 100000
 # Without it one command at a time waits 44 ms for Nagle and delayed ACK.
 set_tcp_nodelay true
 

@@ -18,7 +18,8 @@ from doorward_console.config import Config
 from doorward_console.worker.events import BrokerJoined, BrokerLost, Event, MessageCame
 
 KEEP_ALIVE_S: Final = 30
-LONGEST_PAUSE_S: Final = 60
+LONGEST_PAUSE_S: Final = 2
+"""One client, not a fleet: what devices say while it is away may be lost."""
 MOST_QUEUED: Final = 1000
 
 Tell = Callable[[Event], object]
