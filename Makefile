@@ -1,6 +1,6 @@
 # Everything a developer calls. Nothing here needs more than make, python3 with venv, and the network once.
 PARTS ?=
-.PHONY: demo install check test pythons parts smoke bench docs screenshots clean
+.PHONY: demo install check test pythons parts smoke bench lab soak docs screenshots clean
 PYTHON ?= python3
 # With an empty environment there is no PATH to inherit.
 PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -51,6 +51,16 @@ bench: install parts  ## Figures against their anchors, in their quick form; ben
 
 demo: install  ## The whole of doorward on this machine, as an ordinary user, until Ctrl-C; PARTS=real|embedded forces which parts
 	@PYTHONPATH=examples $(V)/python -m demo $(if $(PARTS),--parts $(PARTS))
+
+lab: install parts  ## Opens a network of device, NAT, two relays, broker, console and engineer until Ctrl-C; needs root
+	@PYTHONPATH=examples $(V)/python -m tests.lab
+
+MINUTES ?= 60
+SEED ?=
+ONLY ?=
+
+soak: install parts  ## Every fault, for MINUTES, at moments by chance (SEED repeats them, ONLY chooses); the report goes into docs/reliability.md
+	@PYTHONPATH=examples $(V)/python -m tests.lab.soak --write --minutes $(MINUTES) --only '$(ONLY)' $(if $(SEED),--seed $(SEED))
 
 docs: install  ## Vectors and the generated parts of docs/
 	$(V)/python -m tests.protocol.make_vectors

@@ -24,6 +24,18 @@ def test_page_when_it_points_at_a_file_then_the_file_is_there(page: Path) -> Non
     assert links + paths == []
 
 
+def test_reliability_when_it_names_a_test_then_there_is_one() -> None:
+    """Whatever may be relied on is held by a test that exists."""
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    table = text.partition("## The lab")[0]
+    held = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", table)
+    assert held
+    for file, test in held:
+        source = ROOT / file
+        assert source.exists(), file
+        assert not test or f"def {test}(" in source.read_text(encoding="utf-8"), test
+
+
 def test_readme_when_it_says_what_a_change_has_to_pass_then_the_build_machine_runs_that() -> None:
     """The build machine calls the README's own test command."""
     command = re.findall(r"`(make check test)`", (ROOT / "README.md").read_text(encoding="utf-8"))

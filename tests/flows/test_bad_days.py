@@ -137,7 +137,7 @@ def test_device_when_cut_off_and_back_then_it_takes_its_port_from_the_dead_tunne
     assert house.network is not None
     house.console.open_door(device.id)
     house.console.wait_for_door(device.id, "open")
-    house.network.black_hole_connection(tunnel_port(house, device))
+    house.network.weather.black_hole_connection(tunnel_port(house, device))
     assert device.agent is not None
     device.agent.kill()
     device.start_agent()

@@ -5,8 +5,6 @@ Everything is done as a person would do it: ``init``, ``install``, ``join``, a p
 """
 
 import json
-import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -14,9 +12,10 @@ from pathlib import Path
 
 from tests.house.api import Console, console_of
 from tests.house.machine import PROGRAMS, Inside, Machine
-from tests.house.network import OUTSIDE, Network
+from tests.house.network import Network
+from tests.house.ports import Ports, read_banner, some_ports
 from tests.parts.files import write_whole
-from tests.parts.ports import free_ports, is_listening
+from tests.parts.ports import is_listening
 from tests.parts.processes import Programs, run
 from tests.parts.waiting import wait_until
 
@@ -32,37 +31,6 @@ runner_prepare_command = ["{programs}/doorward-runner", "prepare"]
 runner_pin_command = ["{programs}/doorward-runner", "pin"]
 tunnel = "{tunnel}"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """TCP ports of the house's services, and two on the relay for doors."""
-
-    web: int
-    broker: int
-    relay_ssh: int
-    relay_control: int
-    door: int
-    other_door: int
-
-
-def some_ports() -> Ports:
-    """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
-    start = 20_000 + secrets.randbelow(9_000)
-    door = next(port for port in range(start, 30_000) if not is_listening(port) and not is_listening(port + 1))
-    web, broker, relay_ssh, relay_control = free_ports(4)
-    return Ports(web, broker, relay_ssh, relay_control, door, door + 1)
-
-
-def read_banner(host: str, port: int) -> str:
-    """Read a door's first line, or nothing where nobody answers or somebody else does."""
-    try:
-        with socket.create_connection((host, port), timeout=1) as link:
-            link.settimeout(1)
-            said = link.recv(255).decode(errors="replace")
-    except OSError:
-        return ""
-    return said if "doorward-" in said else ""
 
 
 @dataclass(slots=True)
@@ -96,8 +64,8 @@ class House:
     ports: Ports = field(default_factory=some_ports)
     parts: dict[str, Inside] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
+    relays: dict[str, Machine] = field(default_factory=dict)
     console_machine: Machine = field(init=False)
-    relay_machine: Machine = field(init=False)
     console: Console = field(init=False)
     relay_id: str = field(init=False)
     key: Path = field(init=False)
@@ -108,8 +76,21 @@ class House:
         return self.devices["pump-7"]
 
     @property
+    def relay_machine(self) -> Machine:
+        """The first relay."""
+        return self.relays["relay"]
+
+    @property
     def address(self) -> str:
-        return OUTSIDE if self.network else "127.0.0.1"
+        """Where the relay is, and its doors."""
+        return self.address_of("relay")
+
+    def address_of(self, role: str) -> str:
+        """Give the address of ``relay``, ``second-relay``, ``broker`` or ``console``."""
+        return self.network.address_of(role) if self.network else "127.0.0.1"
+
+    def _place_of(self, role: str) -> int:
+        return self.network.place_of(role) if self.network else 0
 
     def build(self) -> None:
         """Set up and start broker, console and relay, pair them, and join one device, ``pump-7``."""
@@ -129,24 +110,25 @@ class House:
 
     def build_console(self, *password: str) -> str:
         """Set up and start broker and console with an empty project; gives what ``init`` printed."""
-        machine = self.console_machine = self._machine("console", self.network.outside if self.network else 0)
+        machine = self.console_machine = self._machine("console", self._place_of("console"))
+        address = self.address_of("console")
         write_whole(machine.folder / "root" / "password", PASSWORD + "\n", 0o600)
         said = machine.must(
             PROGRAMS / "doorward-console", "init",
-            "--address", f"https://{self.address}:{self.ports.web}", "--listen", f"{self.address}:{self.ports.web}",
-            "--broker", f"{self.address}:{self.ports.broker}", "--owner", OWNER, "--project", "Pumps",
+            "--address", f"https://{address}:{self.ports.web}", "--listen", f"{address}:{self.ports.web}",
+            "--broker", f"{self.address_of('broker')}:{self.ports.broker}", "--owner", OWNER, "--project", "Pumps",
             *password, *(["--separate"] if self.separate else []),
         )  # fmt: skip
         machine.must(PROGRAMS / "doorward-console", "broker-config", "/etc/mosquitto/doorward")
         self.start_broker()
         for name in ("signer", "worker", "web"):
             self.start_console(name)
-        wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
+        wait_until(lambda: self.listens(self.ports.web, "console"), 20, "the console's web process")
         return said
 
     def _somebody(self) -> Console:
         root = self.console_machine.folder / "etc/doorward/root-ca.pem"
-        return console_of(f"https://{self.address}:{self.ports.web}", root, self.network)
+        return console_of(f"https://{self.address_of('console')}:{self.ports.web}", root, self.network)
 
     def person(self, email: str, role: str) -> Console:
         """Add a person to the project and sign in as that person, beside the owner."""
@@ -157,37 +139,37 @@ class House:
 
     def start_broker(self) -> None:
         self.parts["broker"] = self.console_machine.start(
-            "/usr/sbin/mosquitto", "-c", "/etc/mosquitto/doorward/mosquitto.conf"
+            "/usr/sbin/mosquitto", "-c", "/etc/mosquitto/doorward/mosquitto.conf", network=self._place_of("broker")
         )
-        wait_until(lambda: self.listens(self.ports.broker), 15, "the broker")
+        wait_until(lambda: self.listens(self.ports.broker, "broker"), 15, "the broker")
 
     def start_console(self, name: str) -> None:
         """Start one of the console's three processes, as its own user where they are separate."""
         user = f"doorward-{name}" if self.separate else None
         self.parts[name] = self.console_machine.start(PROGRAMS / "doorward-console", name, user=user, name=name)
 
-    def listens(self, port: int) -> bool:
-        """Tell whether something accepts at the house's address."""
+    def listens(self, port: int, role: str = "relay") -> bool:
+        """Tell whether something accepts at the address of ``relay``, ``broker`` or ``console``."""
         if self.network is None:
             return is_listening(port)
-        return self.network.call(lambda: is_listening(port, self.address))
+        return self.network.call(lambda: is_listening(port, self.address_of(role)))
 
     # -- relay
 
-    def build_relay(self) -> str:
-        """Set up and start the relay; gives the line that it printed for the console."""
-        self.relay_machine = self._machine("relay", self.network.outside if self.network else 0)
-        said = self.relay_machine.must(
-            PROGRAMS / "doorward-relay", "install", "--host", self.address, "--ssh-port", str(self.ports.relay_ssh),
+    def build_relay(self, role: str = "relay") -> str:
+        """Set up and start a relay, ``relay`` or ``second-relay``; gives the line that it printed for the console."""
+        machine = self.relays[role] = self._machine(role, self._place_of(role))
+        said = machine.must(
+            PROGRAMS / "doorward-relay", "install", "--host", self.address_of(role), "--ssh-port", str(self.ports.relay_ssh),
             "--control-port", str(self.ports.relay_control), "--ports", f"{self.ports.door}-{self.ports.other_door}", "--yes",
         )  # fmt: skip
-        self.start_relay()
+        self.start_relay(role)
         line = next(line for line in said.splitlines() if line.strip().startswith("doorward-relay-1 "))
         return line.strip()
 
-    def start_relay(self) -> None:
-        self.parts["relay"] = self.relay_machine.start(PROGRAMS / "doorward-relay", "run", "--with-sshd")
-        wait_until(lambda: self.listens(self.ports.relay_control), 15, "the relay's control port")
+    def start_relay(self, role: str = "relay") -> None:
+        self.parts[role] = self.relays[role].start(PROGRAMS / "doorward-relay", "run", "--with-sshd")
+        wait_until(lambda: self.listens(self.ports.relay_control, role), 15, "the relay's control port")
 
     # -- devices
 
@@ -226,13 +208,13 @@ class House:
         is_news = "broker" not in self.parts
         since = datetime.now(timezone.utc).isoformat()
         if self.network:
-            self.network.restore()
+            self.network.weather.restore()
         for name in ("broker", "signer", "worker", "web"):
             if name not in self.parts or not self.parts[name].is_running:
                 self.start_broker() if name == "broker" else self.start_console(name)
         if "relay" not in self.parts or not self.parts["relay"].is_running:
             self.start_relay()
-        wait_until(lambda: self.listens(self.ports.web), 20, "the console's web process")
+        wait_until(lambda: self.listens(self.ports.web, "console"), 20, "the console's web process")
         for device in self.devices.values():
             if device.machine.holder is None:
                 device.boot()

@@ -103,6 +103,10 @@ class Machine:
         is_there = Path(f"/proc/{found}/cmdline").read_bytes().startswith(f"{_PYTHON}\0".encode())
         return found if is_there else 0
 
+    def inside(self, path: str) -> Path:
+        """Give a path on the machine as seen from outside, with whatever is mounted there."""
+        return Path(f"/proc/{self.init_pid}/root{path}")
+
     def cut_power(self) -> None:
         """End everything on the machine at once; what was on disk stays."""
         if self.holder is not None:
@@ -110,11 +114,12 @@ class Machine:
             self.holder.process.wait(10)
             self.holder = None
 
-    def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None) -> list[str]:
+    def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None, network: int = 0) -> list[str]:
         as_user = (
             ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={self._group(user)}", "--init-groups"] if user else []
         )
-        enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--net", "--wd=/"]
+        enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--wd=/"]
+        enter.append(f"--net=/proc/{network}/ns/net" if network else "--net")
         return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
 
     def _group(self, user: str) -> str:
@@ -135,10 +140,14 @@ class Machine:
         assert done.returncode == 0, f"{' '.join(map(str, argv))} on {self.name} ended with {done.returncode}:\n{said}"
         return done.stdout.decode()
 
-    def start(self, *argv: str | os.PathLike[str], user: str | None = None, name: str | None = None) -> "Inside":
-        """Start a program on the machine."""
+    def start(
+        self, *argv: str | os.PathLike[str], user: str | None = None, name: str | None = None, network: int = 0
+    ) -> "Inside":
+        """Start a program on the machine, with the network of the process ``network`` instead of the machine's own if given."""
         called = name or Path(argv[0]).name
-        entered = self.programs.start(*self._inside(argv, user), name=f"{self.name}-{called}", env=_environment())
+        entered = self.programs.start(
+            *self._inside(argv, user, network), name=f"{self.name}-{called}", env=_environment()
+        )
         return Inside(entered)
 
 

@@ -30,6 +30,10 @@ MAX_ANSWER_BYTES: Final = 65_536
 WAITING_CALLS: Final = 32
 """More than the machine ever has under way; a bound, so that a hung runner costs no memory."""
 STOP_LIMIT_S: Final = 2.0
+FIRST_FAREWELL_S: Final = 0.25
+"""A runner that has answered needs so long to end; a zombie until then."""
+LONGEST_FAREWELL_S: Final = 60.0
+"""One that stays as long as its door (where there are no control groups) is looked after this rarely: it wakes nobody."""
 
 
 class RunnerEdge:
@@ -75,9 +79,18 @@ class RunnerEdge:
         self._thread.join(STOP_LIMIT_S)
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (call := self._next_call()) is not None:
             self._post(call())
+
+    def _next_call(self) -> Callable[[], Event] | None:
+        """Wait for a call, and meanwhile see off whoever has answered and is ending: soon at first, then ever more rarely."""
+        pause_s = FIRST_FAREWELL_S
+        while True:
             self._lingering = [process for process in self._lingering if process.poll() is None]
+            try:
+                return self._calls.get(timeout=pause_s if self._lingering else None)
+            except queue.Empty:
+                pause_s = min(2 * pause_s, LONGEST_FAREWELL_S)
 
     def _open(self, session: SessionId, envelope: bytes, port: int) -> Event:
         try:

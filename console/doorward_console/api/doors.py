@@ -78,7 +78,8 @@ def extend_door(request: HttpRequest, device_id: str, asked: ExtendIn) -> dict[s
 
 
 def _door_now(place: Place, device: Device) -> dict[str, Any]:
-    door = row_of(device).door
+    row = row_of(device)
+    door = row.door
     session, waiting = door.session, door.waiting
     return {
         "device": device.id,
@@ -92,6 +93,7 @@ def _door_now(place: Place, device: Device) -> dict[str, Any]:
         "closed_at": session.closed_at if session else None,
         "why": reason_document(door.reason),
         "notice": reason_document(door.notice),
+        "disagreement": [{"who": one.who, "says": one.says} for one in row.claims],
         "steps": [
             {"step": one.name, "at": one.at, "code": one.reason.code if one.reason else None} for one in door.steps
         ],

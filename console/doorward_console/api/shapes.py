@@ -66,6 +66,13 @@ class LinesOut(Schema):
     known_hosts: str | None
 
 
+class ClaimOut(Schema):
+    """What the device or the relay says of a door."""
+
+    who: Literal["device", "relay"]
+    says: str
+
+
 class DoorOut(Schema):
     """What a door is. ``open`` means: its own banner has come back through the relay. ``lines`` are there only while it is open, for those who may log in."""
 
@@ -80,6 +87,7 @@ class DoorOut(Schema):
     closed_at: datetime | None
     why: ReasonOut | None = Field(description="Why it failed, or what it waits for.")
     notice: ReasonOut | None = Field(description="Why the last thing asked of an open door was refused.")
+    disagreement: list[ClaimOut] = Field(description="Who says something else of this door than the console does.")
     steps: list[StepOut]
     lines: LinesOut | None
 

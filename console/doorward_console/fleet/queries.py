@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from doorward_console.fleet.models import Device, JoinToken, Relay
 from doorward_console.maintenance.door import WORDS, Door, door_of
 from doorward_console.maintenance.models import Intent, Session
+from doorward_console.maintenance.sessions import standing_of
+from doorward_console.maintenance.witnesses import Claim, DeviceHeard, claims_against
 from doorward_console.people.models import Project
+from doorward_console.times import ms_from_time, ms_from_time_or_none
 
 DOOR_KINDS = (Intent.Kind.ON, Intent.Kind.OFF, Intent.Kind.EXTEND)
 
@@ -33,10 +37,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A device and what its door is."""
+    """A device, what its door is, and who says otherwise."""
 
     device: Device
     door: Door
+    claims: tuple[Claim, ...] = ()
 
 
 def rows_of(project: Project, wanted: Filter = Filter()) -> list[Row]:  # frozen
@@ -77,9 +82,18 @@ def _rows(devices: "QuerySet[Device]") -> list[Row]:
     )
     sessions = Session.objects.select_related("relay").in_bulk([one.newest_session for one in found])
     intents = Intent.objects.in_bulk([one.newest_intent for one in found])
-    return [
-        Row(one, door_of(sessions.get(one.newest_session or ""), intents.get(one.newest_intent or 0))) for one in found
-    ]
+    return [_row(one, sessions.get(one.newest_session or ""), intents.get(one.newest_intent or 0)) for one in found]
+
+
+def _row(device: Device, session: Session | None, intent: Intent | None) -> Row:
+    claims = () if session is None else _claims(device, session)
+    return Row(device, door_of(session, intent), claims)
+
+
+def _claims(device: Device, session: Session) -> tuple[Claim, ...]:
+    seen_at = ms_from_time_or_none(device.seen_at)
+    heard = DeviceHeard(device.door_state, device.door_session, seen_at, device.presence == "connected")
+    return claims_against(standing_of(session), session.pk, heard, now=ms_from_time(timezone.now()))
 
 
 def relays_of(project: Project) -> list[Relay]:

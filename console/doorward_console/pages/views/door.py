@@ -18,6 +18,7 @@ from doorward_console.history.sentences import SHARES_USER
 from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import live_pair, public_of
 from doorward_console.maintenance import asking
+from doorward_console.maintenance.witnesses import DISAGREEMENT
 from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.people.rights import Right
 
@@ -33,6 +34,8 @@ def card_context(place: Place, row: Row, problem: str = "") -> dict[str, Any]:
         "device": device,
         "door": door,
         "problem": problem,
+        "claims": row.claims,
+        "disagreement": reason_of(DISAGREEMENT) if row.claims else None,
         "durations": sorted({*DURATIONS_S, place.project.default_duration_s}),
         "blocker": None if door.is_live else _blocker(place, device),
     }

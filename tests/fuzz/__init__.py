@@ -1,0 +1,1 @@
+"""What strangers may send, in every shape: nothing of it may be answered otherwise than with a refusal."""

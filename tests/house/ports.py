@@ -1,0 +1,38 @@
+"""TCP ports of a house, and what answers on one of them."""
+
+import secrets
+import socket
+from dataclasses import dataclass
+
+from tests.parts.ports import free_ports, is_listening
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports of the house's services, and two on the relay for doors."""
+
+    web: int
+    broker: int
+    relay_ssh: int
+    relay_control: int
+    door: int
+    other_door: int
+
+
+def some_ports() -> Ports:
+    """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
+    start = 20_000 + secrets.randbelow(9_000)
+    door = next(port for port in range(start, 30_000) if not is_listening(port) and not is_listening(port + 1))
+    web, broker, relay_ssh, relay_control = free_ports(4)
+    return Ports(web, broker, relay_ssh, relay_control, door, door + 1)
+
+
+def read_banner(host: str, port: int) -> str:
+    """Read a door's first line, or nothing where nobody answers or somebody else does."""
+    try:
+        with socket.create_connection((host, port), timeout=1) as link:
+            link.settimeout(1)
+            said = link.recv(255).decode(errors="replace")
+    except OSError:
+        return ""
+    return said if "doorward-" in said else ""

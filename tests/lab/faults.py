@@ -1,0 +1,282 @@
+"""What is done to a house, as a table: name, what is done, where it may be done, and within how many seconds all is well again.
+
+A fault breaks something and mends what a service manager, an electrician or the weather would mend; the cure for everything
+else has to be in the mechanism. Then the door has to come to where it was wanted, and every invariant has to hold.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.house.house import House
+from tests.house.machine import Inside, Machine
+from tests.house.weather import Weather
+from tests.lab import sightings
+from tests.lab.invariants import all_hold
+from tests.parts.processes import run
+from tests.parts.waiting import wait_until
+
+STATES: Final = ("SHUT", "OPENING", "OPEN", "CLOSING")
+WANTED: Final[Mapping[str, str]] = {"SHUT": "shut", "OPENING": "open", "OPEN": "open", "CLOSING": "shut"}
+SERVICES: Final = ("broker", "signer", "worker", "web", "relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to break a house.
+
+    Attributes:
+        do: breaks it; what stays broken ``House.restore`` mends.
+        within_s: after the mending, everything is as it should be.
+        states: where the door may be when it happens.
+    """
+
+    name: str
+    do: Callable[[House], None]
+    within_s: float = 40
+    states: Sequence[str] = STATES
+
+
+def bring(house: House, state: str) -> None:
+    """Bring the device's door to a state; OPENING and CLOSING are on their way when this returns."""
+    device = house.device
+    house.console.shut_and_wait(device.id)
+    if state == "SHUT":
+        return
+    house.console.open_door(device.id)
+    if state != "OPENING":
+        house.console.wait_for_door(device.id, "open")
+    if state == "CLOSING":
+        house.console.shut_door(device.id)
+
+
+def go_through(house: House, fault: Fault, state: str, pause: Callable[[], None] = lambda: None) -> None:
+    """Do a fault in a state, mend, and wait for everything to be well; fails with what is not. ``pause`` comes before the fault."""
+    bring(house, state)
+    pause()
+    fault.do(house)
+    house.restore()
+    house.console.wait_for_door(house.device.id, WANTED[state], fault.within_s)
+    all_hold(house, fault.within_s)
+
+
+def killing(*victims: str) -> Callable[[House], None]:
+    """SIGKILL each of these, in this order."""
+
+    def kill(house: House) -> None:
+        for victim in victims:
+            _kill(house, victim)
+
+    return kill
+
+
+def _kill(house: House, victim: str) -> None:
+    if victim in SERVICES:
+        house.stop(victim)
+    elif victim == "agent":
+        assert house.device.agent is not None
+        house.device.agent.kill()
+    else:
+        place, part = _PROCESSES[victim]
+        _kill_inside(house.device.machine if place == "device" else house.relay_machine, part)
+
+
+_PROCESSES: Final[Mapping[str, tuple[str, str]]] = {
+    "runner": ("device", "doorward-runner"),
+    "keeper": ("device", "keeper.sh"),
+    "tunnel": ("device", "/usr/bin/ssh -F none"),
+    "door": ("device", "[listener]"),
+    "relay-sshd": ("relay", "[listener]"),
+}
+"""By victim, where it runs and what stands in its title."""
+
+
+def _kill_inside(machine: Machine, part: str) -> None:
+    """Kill what a machine runs at this moment under such a title; nothing is fine, too: the moment was another."""
+    pids = [str(one.pid) for one in sightings.processes(machine) if part in one.title]
+    if pids:
+        machine.run("/bin/kill", "-KILL", *pids)
+
+
+def under(weather: Callable[[Weather], None], lasts_s: float) -> Callable[[House], None]:
+    """Let the weather be so, for so long as something that needs no fair weather takes."""
+
+    def have(house: House) -> None:
+        assert house.network is not None
+        weather(house.network.weather)
+        let_pass(lasts_s)
+        house.network.weather.restore()
+
+    return have
+
+
+def let_pass(seconds: float) -> None:
+    """Let a time pass that is itself what is done to the house."""
+    with suppress(AssertionError):
+        wait_until(lambda: False, seconds)
+
+
+def reboot(house: House) -> None:
+    """Cut the device's power, with the relay still holding the old tunnel, and boot."""
+    house.device.machine.cut_power()
+    house.device.boot()
+
+
+def silent_reboot(house: House) -> None:
+    """Cut the power while no packet gets out: the relay is not told that the tunnel is gone."""
+    assert house.network is not None
+    house.network.weather.black_hole("device")
+    house.device.machine.cut_power()
+    house.network.weather.restore()
+    house.device.boot()
+
+
+def used_up(victim: str) -> Callable[[House], None]:
+    """Leave a process no descriptor but those it has, for three seconds; prlimit(1)."""
+
+    def use_up(house: House) -> None:
+        pid = _inside(house, victim).pid
+        soft, hard = _limits(pid)
+        _limit(pid, len(list(Path(f"/proc/{pid}/fd").iterdir())), hard)
+        let_pass(3)
+        if Path(f"/proc/{pid}").exists():
+            _limit(pid, soft, hard)
+
+    return use_up
+
+
+def _limits(pid: int) -> tuple[int, int]:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    soft, hard = next(line for line in lines if line.startswith("Max open files")).split()[3:5]
+    return int(soft), int(hard)
+
+
+def _limit(pid: int, soft: int, hard: int) -> None:
+    """Set a process's limits, as the user who runs it: others' are not even root's everywhere."""
+    owner = Path(f"/proc/{pid}").stat()
+    as_owner = ["/usr/bin/setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
+    done = run([*as_owner, "/usr/bin/prlimit", f"--pid={pid}", f"--nofile={soft}:{hard}"])
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def _inside(house: House, victim: str) -> Inside:
+    if victim != "agent":
+        return house.parts[victim]
+    assert house.device.agent is not None
+    return house.device.agent
+
+
+def full_disk(place: str, lasts_s: float = 4) -> Callable[[House], None]:
+    """Fill the disk on which a part keeps its state, for some seconds."""
+
+    def fill(house: House) -> None:
+        with on_a_small_disk(house, place) as (machine, folder):
+            machine.run("/bin/dd", "if=/dev/zero", f"of={folder}/filler", "bs=4k")
+            let_pass(lasts_s)
+            machine.must("/bin/rm", f"{folder}/filler")
+
+    return fill
+
+
+@contextmanager
+def on_a_small_disk(house: House, place: str) -> Iterator[tuple[Machine, str]]:
+    """Let a part keep its state on a disk of its own with one MiB free; it is moved there and back while the part stands still."""
+    machine, folder, parts = _disk_of(house, place)
+    _stop(house, parts)
+    machine.must("/bin/sh", "-ec", _TO_SMALL_DISK, "sh", folder)
+    house.restore()
+    try:
+        yield machine, folder
+    finally:
+        _stop(house, parts)
+        machine.must("/bin/sh", "-ec", _TO_LARGE_DISK, "sh", folder)
+
+
+_TO_SMALL_DISK: Final = """\
+cp -a "$1" /run/kept
+mount -t tmpfs -o size=$(( $(du -sk "$1" | cut -f1) + 1024 ))k tmpfs "$1"
+cp -a /run/kept/. "$1"; rm -r /run/kept"""
+_TO_LARGE_DISK: Final = (
+    'cp -a "$1" /run/kept; umount "$1"; find "$1" -mindepth 1 -delete; cp -a /run/kept/. "$1"; rm -r /run/kept'
+)
+
+
+def _disk_of(house: House, place: str) -> tuple[Machine, str, tuple[str, ...]]:
+    """Give the machine, the folder where a part keeps its state, and what writes there."""
+    return {
+        "device": (house.device.machine, "/var/lib/doorward", ("agent",)),
+        "relay": (house.relay_machine, "/var/lib/doorward-relay", ("relay",)),
+        "console": (house.console_machine, "/var/lib/doorward-console", ("web", "worker", "signer")),
+    }[place]
+
+
+def _stop(house: House, parts: Sequence[str]) -> None:
+    for part in parts:
+        if part == "agent" or part in house.parts:
+            _kill(house, part)
+
+
+def torn_journal(house: House) -> None:
+    """Kill the agent and leave the last record of its journal written by half, as a power cut does."""
+    agent = house.device.agent
+    assert agent is not None
+    agent.kill()
+    segment = max(house.device.machine.inside("/var/lib/doorward/journal").glob("*.jsonl"))
+    os.truncate(segment, segment.stat().st_size - 20)
+
+
+def frozen(victim: str, lasts_s: float) -> Callable[[House], None]:
+    """Stop a process for some seconds, as a machine that swaps does."""
+
+    def freeze(house: House) -> None:
+        pid = _inside(house, victim).pid
+        os.kill(pid, signal.SIGSTOP)
+        let_pass(lasts_s)
+        os.kill(pid, signal.SIGCONT)
+        os.kill(_inside(house, victim).entered.pid, signal.SIGCONT)  # nsenter stops when what it waits for stops
+
+    return freeze
+
+
+VICTIMS: Final = (
+    "agent",
+    "runner",
+    "keeper",
+    "tunnel",
+    "door",
+    "relay",
+    "relay-sshd",
+    "worker",
+    "signer",
+    "web",
+    "broker",
+)
+_MOVING: Final = ("OPENING", "OPEN", "CLOSING")
+
+FAULTS: Final[Sequence[Fault]] = (
+    *(Fault(f"SIGKILL {one}", killing(one)) for one in VICTIMS),
+    *(Fault(f"SIGKILL {one} and {other}", killing(one, other)) for n, one in enumerate(VICTIMS) for other in VICTIMS[n + 1 :]),
+    Fault("power cut", reboot, 60),
+    Fault("power cut, relay not told", silent_reboot, 60),
+    Fault("half-open link to the device, 5 s", under(lambda weather: weather.black_hole("device", "to"), 5), 60),
+    Fault("half-open link from the device, 5 s", under(lambda weather: weather.black_hole("device", "from"), 5), 60),
+    Fault("black hole before the device, 60 s", under(lambda weather: weather.black_hole("device"), 60), 90, ("SHUT", "OPEN")),
+    Fault("device unplugged, 5 s", under(lambda weather: weather.cut("device"), 5), 60),
+    Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
+    Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90),
+    Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
+    Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
+    *(Fault(f"descriptors used up: {one}", used_up(one)) for one in ("agent", "relay", "worker", "signer", "web")),
+    *(Fault(f"disk full: {one}", full_disk(one)) for one in ("device", "relay", "console")),
+    *(Fault(f"frozen 5 s: {one}", frozen(one, 5)) for one in ("agent", "relay", "worker", "signer")),
+    Fault("journal torn in its last record", torn_journal),
+)  # fmt: skip
+
+
+def named(name: str) -> Fault:
+    """Find a fault by its name."""
+    return next(fault for fault in FAULTS if fault.name == name)

@@ -1,0 +1,125 @@
+"""``make soak``: every fault, many times, in states and at moments by chance, and what came of it as a table.
+
+``MINUTES`` and ``SEED`` are its arguments; the seed is printed, and with it the same faults come in the same order. One lab is
+used on and on, as a house is: a fault that leaves something behind breaks the next. After a failure the lab is built anew.
+The report goes into docs/reliability.md, between its marks.
+"""
+
+import argparse
+import os
+import random
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.house.house import House
+from tests.lab.building import a_lab, lacking
+from tests.lab.faults import FAULTS, Fault, go_through, let_pass
+from tests.lab.invariants import growth
+from tests.lab.sightings import weigh
+
+REPORT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+LONGEST_PAUSE_S: Final = 1.0
+"""An opening takes less: a fault may come at any moment of it."""
+FUZZED: Final = 0.1
+"""The part of the time that goes into fuzzing."""
+_MARKS: Final = re.compile(r"(<!-- soak -->\n).*?(<!-- /soak -->)", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done, and what broke."""
+
+    seed: int
+    minutes: float
+    tried: Counter[str] = field(default_factory=Counter)
+    broke: dict[str, list[str]] = field(default_factory=dict)
+
+    def table(self) -> str:
+        """Write the report: fault, how often, how often it broke something, and what it broke first."""
+        rows = [
+            f"| {name} | {count} | {len(self.broke.get(name, []))} | {_short(self.broke.get(name, ['']))} |"
+            for name, count in sorted(self.tried.items())
+        ]
+        head = f"`make soak MINUTES={self.minutes:g} SEED={self.seed}`: {sum(self.tried.values())} faults.\n\n"
+        return head + "\n".join(["| fault | times | broke | first |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _short(faults: list[str]) -> str:
+    return faults[0].replace("|", "/").replace("\n", " ")[:200]
+
+
+def main() -> int:
+    """Soak; the status is the number of faults that broke something, at most 100."""
+    asked = argparse.ArgumentParser(prog="make soak")
+    asked.add_argument("--minutes", type=float, default=60)
+    asked.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
+    asked.add_argument("--only", default="", help="faults whose name has this in it")
+    asked.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    chosen = asked.parse_args()
+    if reasons := lacking():
+        print("make soak cannot run here: " + "; ".join(reasons), file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    tally, ends_at = Tally(chosen.seed, chosen.minutes), time.monotonic() + chosen.minutes * 60
+    print(f"seed {tally.seed}", flush=True)
+    fuzz(tally, chosen.minutes * FUZZED)
+    chance = random.Random(tally.seed)
+    faults = [fault for fault in FAULTS if chosen.only in fault.name]
+    while time.monotonic() < ends_at:
+        in_one_lab(tally, faults, chance, ends_at)
+    print(tally.table())
+    if chosen.write:
+        REPORT.write_text(_MARKS.sub(lambda found: found[1] + tally.table() + found[2], REPORT.read_text()))
+    return min(sum(map(len, tally.broke.values())), 100)
+
+
+def fuzz(tally: Tally, minutes: float) -> None:
+    """Run the long form of what the suite fuzzes for seconds."""
+    environment = {**os.environ, "DOORWARD_FUZZ_MINUTES": str(minutes)}
+    files = [str(Path(__file__).with_name(name)) for name in ("test_fuzz.py", "test_fuzz_handshakes.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--hypothesis-seed={tally.seed}", *files],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    tally.tried["fuzzing"] += 1
+    if done.returncode:
+        tally.broke["fuzzing"] = [done.stdout[-4000:]]
+        print(done.stdout[-4000:], flush=True)
+
+
+def in_one_lab(tally: Tally, faults: Sequence[Fault], chance: random.Random, ends_at: float) -> None:
+    """Do one fault after the other to one lab, until one breaks something or time is up; then look whether anything grew."""
+    with a_lab() as house:
+        before = weigh(house)
+        while time.monotonic() < ends_at:
+            fault = chance.choice(faults)
+            state, pause_s = chance.choice(fault.states), chance.random() * LONGEST_PAUSE_S
+            if not survives(tally, house, fault, state, pause_s):
+                return
+        if grown := growth(before, weigh(house)):
+            tally.broke["growth"] = grown
+
+
+def survives(tally: Tally, house: House, fault: Fault, state: str, pause_s: float) -> bool:
+    """Do one fault, and say how it went."""
+    name, began = f"{fault.name}, while {state}", time.monotonic()
+    tally.tried[name] += 1
+    try:
+        go_through(house, fault, state, lambda: let_pass(pause_s))
+    except Exception as failed:  # noqa: BLE001  # whatever it is, it belongs into the report
+        tally.broke.setdefault(name, []).append(str(failed))
+        print(f"BROKE {name}, {pause_s:.3f} s on the way: {failed}\n{house.logs()}", flush=True)
+        return False
+    print(f"held  {name}, {pause_s:.3f} s on the way, well after {time.monotonic() - began:.1f} s", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""Some faults of the table, done once each; ``make soak`` does all of them, many times, at moments by chance."""
+
+import pytest
+
+from tests.house.house import Device, House
+from tests.lab.faults import go_through, named
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9", "B15")]
+
+QUICK = (
+    ("SIGKILL agent", "OPENING"),
+    ("SIGKILL tunnel", "OPEN"),
+    ("SIGKILL door", "OPEN"),
+    ("SIGKILL relay and worker", "CLOSING"),
+    ("power cut, relay not told", "OPEN"),
+    ("journal torn in its last record", "SHUT"),
+    ("descriptors used up: agent", "CLOSING"),
+)
+
+
+@pytest.mark.parametrize(("fault", "state"), QUICK)
+def test_house_when_a_fault_was_mended_then_the_door_is_where_it_was_wanted_and_all_holds(
+    lab: House, device: Device, fault: str, state: str
+) -> None:
+    """Within the seconds of the table the door is open or shut as asked for, and every invariant holds."""
+    go_through(lab, named(fault), state)

@@ -1,0 +1,141 @@
+"""Each check fires on a defect that was put in on purpose, and is quiet where there is none."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from tests.house.house import LOGIN_USER, Device, House
+from tests.lab import invariants
+from tests.lab.invariants import all_hold, disagreements, growth, history_faults, stray_listeners, stray_processes
+from tests.lab.sightings import TUNNEL_USER, weigh
+from tests.parts.ports import free_port
+from tests.parts.waiting import wait_until
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9")]
+
+LISTENS = (
+    "import socket, time; s = socket.create_server(('127.0.0.1', {port})); print('there', flush=True); time.sleep(600)"
+)
+
+
+def test_house_when_nothing_was_done_then_everything_holds(lab: House, device: Device) -> None:
+    """A healthy house satisfies every check, shut and open."""
+    all_hold(lab)
+    lab.console.open_door(device.id)
+    lab.console.wait_for_door(device.id, "open")
+    all_hold(lab)
+
+
+def test_listener_when_the_tunnel_user_holds_one_without_a_grant_then_it_is_found(lab: House) -> None:
+    """A listener that the tunnel user opened beside everything of ours is named with its port."""
+    port = free_port()
+    stray = lab.relay_machine.start("/usr/bin/python3", "-c", LISTENS.format(port=port), user=TUNNEL_USER)
+    try:
+        wait_until(lambda: "there" in stray.log_text(), 10, "the stray listener")
+        assert any(str(port) in fault for fault in stray_listeners(lab))
+    finally:
+        stray.kill()
+
+
+def test_process_when_one_of_the_login_user_is_left_then_it_is_found(lab: House, device: Device) -> None:
+    """What an engineer left behind after the session is named."""
+    left = device.machine.start("/bin/sleep", "600", user=LOGIN_USER)
+    try:
+        left.pid  # noqa: B018  # it runs
+        assert any("sleep 600" in fault for fault in stray_processes(lab))
+    finally:
+        left.kill()
+
+
+def test_sides_when_the_relay_says_it_has_no_session_then_that_is_found(lab: House, device: Device) -> None:
+    """A relay whose ledger lost a session that console and device call open is named."""
+    lab.console.open_door(device.id)
+    session = lab.console.wait_for_door(device.id, "open")["session"]
+    database = lab.relay_machine.folder / "var/lib/doorward-relay/relay.db"
+    with closing(sqlite3.connect(database)) as store, store:
+        store.execute("DELETE FROM live WHERE session = ?", (session,))
+    assert any("relay" in fault and session in fault for fault in disagreements(lab))
+
+
+def test_sides_when_the_agent_is_gone_while_open_then_that_is_found(lab: House, device: Device) -> None:
+    """A door whose agent is gone is no agreement, until the console itself says whose words differ."""
+    lab.console.open_door(device.id)
+    lab.console.wait_for_door(device.id, "open")
+    assert device.agent is not None
+    device.agent.kill()
+    assert disagreements(lab)
+    wait_until(lambda: lab.console.door(device.id)["disagreement"], 20, "the console to say who does not agree")
+    assert not disagreements(lab)
+
+
+@pytest.mark.parametrize("defect", ["lost", "doubled", "reordered"])
+def test_history_when_a_record_is_lost_doubled_or_moved_then_the_count_says_so(
+    lab: House, device: Device, defect: str
+) -> None:
+    """The count finds it without the verifier, which finds it as well."""
+    lab.console.open_door(device.id)
+    lab.console.wait_for_door(device.id, "open")
+    lab.console.shut_and_wait(device.id)
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
+    lines = lab.export_history().read_text().splitlines()[1:]
+    place = next(n for n, line in enumerate(lines) if invariants._place(line) == (f"device:{device.id}", 2))
+    match defect:
+        case "lost":
+            del lines[place]
+        case "doubled":
+            lines.insert(place, lines[place])
+        case _:
+            lines[place], lines[place + 1] = lines[place + 1], lines[place]
+    said = {"lost": "lost [2]", "doubled": "doubled [2]", "reordered": "out of order"}[defect]
+    assert any(said in fault for fault in invariants.numbering_faults(lines))
+
+
+def test_history_when_a_row_is_gone_from_the_consoles_database_then_it_does_not_verify(
+    lab: House, device: Device
+) -> None:
+    """A record that somebody deletes from the console's database, past its own triggers, is missed in the next export."""
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
+    database = lab.console_machine.folder / "var/lib/doorward-console/console.sqlite3"
+    with closing(sqlite3.connect(database, timeout=20)) as store:
+        put_back = cut_out(store, f"device:{device.id}")
+        try:
+            assert any("does not verify" in fault for fault in history_faults(lab))
+        finally:
+            put_back()
+    assert not history_faults(lab)
+
+
+def cut_out(store: sqlite3.Connection, author: str) -> Callable[[], None]:
+    """Delete an author's second record; gives what puts everything back."""
+    with store:
+        triggers = store.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'history_record'"
+        )
+        known = triggers.fetchall()
+        row = store.execute("SELECT * FROM history_record WHERE author = ? AND n = 2", (author,)).fetchone()
+        for name, _ in known:
+            store.execute(f"DROP TRIGGER {name}")
+        store.execute("DELETE FROM history_record WHERE author = ? AND n = 2", (author,))
+
+    def put_back() -> None:
+        with store:
+            store.execute(f"INSERT INTO history_record VALUES ({','.join('?' * len(row))})", row)
+            for _, sql in known:
+                store.execute(sql)
+
+    return put_back
+
+
+def test_weight_when_an_agent_holds_more_descriptors_then_it_is_found(lab: House, device: Device) -> None:
+    """Twenty descriptors more than before are told; a second look at the same house is quiet."""
+    before = weigh(lab)
+    assert growth(before, weigh(lab)) == []
+    heavier = {
+        name: type(one)(one.pid, one.pss_kib + 20_000, one.threads + 5, one.descriptors + 20)
+        for name, one in before.items()
+    }
+    faults = growth(before, heavier)
+    for what in ("KiB", "threads", "descriptors"):
+        assert any(f"{device.name}: " in fault and what in fault for fault in faults)
