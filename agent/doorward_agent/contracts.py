@@ -117,6 +117,10 @@ class Journal(Protocol):
         """Add the record after ``head``; it is on the disk when this returns."""
         ...
 
+    def resume(self, head: Head) -> None:
+        """Go on after ``head``, which is ahead of what is held: the records between are lost, their numbers are taken."""
+        ...
+
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
         """Give up to ``most`` records that follow number ``n``, in their order."""
         ...

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from doorward_protocol.digests import digest_of
+from doorward_protocol.digests import Digest, digest_of
 from doorward_protocol.fields import Malformed
 from doorward_protocol.receipts import Receipt
 from doorward_protocol.records import Fact, Head, Moment, document_from_head, head_from_document, next_payload
@@ -43,6 +43,20 @@ class History:
         upto = known.get("upto", 0)
         self._outbox = Outbox(upto, upto)
         self._heads = _heads_from_document(known.get("heads", {}))
+        self.lost = self._resume(upto, known.get("digest"))
+
+    def _resume(self, upto: int, digest: str | None) -> Mapping[str, int]:
+        """Go on after what the console has, where the journal ends before it; gives which records are lost here.
+
+        A disk that lied about a sync, or one put back from a backup: the numbers are taken, and a second record under one of
+        them would break the chain for good. The receipt was compared with our own record when it was kept.
+        """
+        held = self._journal.head.n
+        if digest is None or upto <= held:
+            return {}
+        _log.error("journal ends before what the console has held=%s receipted=%s", held, upto)
+        self._journal.resume(Head(self._journal.head.epoch, upto, Digest(digest)))
+        return {"lost_after": held, "lost_upto": upto}
 
     @property
     def head(self) -> Head:
@@ -129,7 +143,9 @@ class History:
         if has_changed:
             heads = {name: document_from_head(head) for name, head in receipt.heads.items()}
             try:
-                self._store.save("receipt", {"upto": receipt.upto, "heads": heads}, durable=True)
+                self._store.save(
+                    "receipt", {"upto": receipt.upto, "digest": receipt.digest, "heads": heads}, durable=True
+                )
             except OSError as error:
                 _log.error("receipt not kept error=%s", error)
 

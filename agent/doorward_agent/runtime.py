@@ -87,7 +87,7 @@ class Runtime:
 
     def start(self) -> None:
         """Write down that the agent started, look for what an earlier one left, dial the broker."""
-        self._write("agent.started", None, {"boot": self._edges.system.boot})
+        self._write("agent.started", None, {"boot": self._edges.system.boot, **self._history.lost})
         self._edges.runner.report()
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
         self._perform_all(self._link.start(self._now_ms))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from doorward_agent.edges.journal import JournalOnDisk
+from doorward_protocol.digests import digest_of
 from doorward_protocol.records import Fact, Head, Moment, check_link, next_payload, record_from_payload
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +40,23 @@ def test_journal_when_written_and_opened_again_then_the_chain_goes_on(tmp_path: 
     write(again, 2)
     assert numbers(again) == [1, 2, 3, 4, 5]
     assert_chained(again)
+
+
+def test_journal_when_resumed_after_what_it_lost_then_it_goes_on_there_also_after_a_restart(tmp_path: Path) -> None:
+    """Records 4 and 5 are lost and their numbers taken: the next one is 6, linked to 5, and stays so."""
+    journal = JournalOnDisk(tmp_path / "j")
+    write(journal, 3)
+    taken = Head(0, 5, digest_of(b"the fifth"))
+    journal.resume(taken)
+    write(journal)
+    again = JournalOnDisk(tmp_path / "j")
+    write(again)
+    assert numbers(again) == [1, 2, 3, 6, 7]
+    sixth, seventh = (record_from_payload(payload) for _, payload in again.after(5, 9))
+    assert check_link(taken, sixth) is None
+    assert check_link(sixth.head, seventh) is None
+    again.trim(7, 2**62)
+    assert numbers(again) == [6, 7]
 
 
 @given(cut=st.integers(1, 400))

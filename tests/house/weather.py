@@ -34,7 +34,7 @@ class Weather:
     _carrier: Program | None = field(default=None)
 
     def loss(self, place: str, percent: int) -> None:
-        """Let so many of a hundred packets to and from a place vanish."""
+        """Let so many of a hundred packets to and from a place vanish, 1 to 99."""
         self._rule(place, "both", "numgen", "random", "mod", "100", "<", str(percent), "drop")
 
     def black_hole(self, place: str, direction: Direction = "both") -> None:

@@ -99,6 +99,15 @@ def words_of(house: House, device: Device) -> Words:
     return Words(house.console.door(device.id), device_status(device), granted, tunnels)
 
 
+def journal(device: Device) -> list[tuple[int, str]]:
+    """Read number and verb of each record from the device's disk."""
+    segments = sorted(device.machine.inside("/var/lib/doorward/journal").glob("*.jsonl"))
+    lines = [
+        json.loads(line) for segment in segments for line in segment.read_text().splitlines() if line.endswith("}")
+    ]
+    return [(line["n"], line["verb"]) for line in lines]
+
+
 _HEAD: Final = """
 import sqlite3, sys
 store = sqlite3.connect("file:/var/lib/doorward-relay/relay.db?mode=ro", uri=True)

@@ -191,7 +191,7 @@ class WorldTunnel:
 
 @dataclass(slots=True)
 class WorldJournal:
-    """Records in a list."""
+    """Records in a list; what was lost of them is empty."""
 
     payloads: list[bytes] = field(default_factory=list)
     head: Head = field(default_factory=Head)
@@ -206,15 +206,25 @@ class WorldJournal:
         self.head = head_after(payload, self.head)
         self.first = self.first or 1
 
+    def tear(self, count: int) -> None:
+        """Lose the last records."""
+        del self.payloads[-count:]
+        self.head = record_from_payload(self.payloads[-1]).head if self.payloads else Head()
+
+    def resume(self, head: Head) -> None:
+        self.payloads += [b""] * (head.n - len(self.payloads))
+        self.head = head
+
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
-        return [(number, self.payloads[number - 1]) for number in range(n + 1, len(self.payloads) + 1)][:most]
+        held = [(number, payload) for number, payload in enumerate(self.payloads, 1) if number > n and payload]
+        return held[:most]
 
     def trim(self, receipted: int, older_than: int) -> None:
         pass
 
     @property
     def verbs(self) -> list[str]:
-        return [record_from_payload(payload).fact.verb for payload in self.payloads]
+        return [record_from_payload(payload).fact.verb for payload in self.payloads if payload]
 
 
 @dataclass(slots=True)

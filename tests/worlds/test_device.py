@@ -3,6 +3,7 @@
 import pytest
 from doorward_agent import effects as do
 from doorward_protocol.orders import ShutDoor
+from doorward_protocol.records import check_link, record_from_payload
 
 from tests.worlds.device import MINUTE_MS, YEAR_MS, World
 
@@ -258,6 +259,23 @@ def test_records_when_broker_was_away_then_all_arrive_in_order_and_once_receipte
     world.broker.is_up = True
     world.move(2 * MINUTE_MS)
     assert len(world.sent_records) == sent
+
+
+@pytest.mark.feature("E9", "B6")
+def test_journal_when_it_ends_before_what_was_receipted_then_the_chain_goes_on_after_it(world: World) -> None:
+    """A disk that lost records which the console has: their numbers are not used again, and the record of the start says it."""
+    open_door(world)
+    last = world.journal.head
+    world.deliver(world.receipt(last.n), "receipt")
+    world.crash()
+    world.journal.tear(2)
+    world.start()
+    started = record_from_payload(world.journal.payloads[last.n])
+    assert check_link(last, started) is None
+    assert started.fact.data == {"boot": world.system.boot, "lost_after": last.n - 2, "lost_upto": last.n}
+    sent = len(world.sent_records)
+    world.deliver(world.order(world.body(2)))
+    assert world.sent_records[sent] == started, "what was written after the loss was not sent"
 
 
 def test_receipt_when_it_names_another_record_then_forked_is_recorded_and_nothing_dropped(world: World) -> None:

@@ -47,6 +47,7 @@ class JournalOnDisk:
             key=lambda segment: segment.first,
         )
         self._head = self._recover()
+        self._is_resumed = False
         self._make_reserve()
 
     @property
@@ -70,6 +71,10 @@ class JournalOnDisk:
             self._write_waiting()
         except OSError as error:
             _log.error("record not on disk n=%s error=%s", self._head.n, error)
+
+    def resume(self, head: Head) -> None:
+        """Go on in a segment of its own: within one, a record's place is its number."""
+        self._head, self._is_resumed = head, True
 
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
@@ -115,11 +120,12 @@ class JournalOnDisk:
             self._waiting.popleft()
 
     def _write(self, n: int, line: bytes) -> None:
-        if not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
+        if self._is_resumed or not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
             path = self._folder / f"{n:010d}.jsonl"
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
             sync_folder(self._folder)
             self._segments.append(_Segment(path, n, 0))
+            self._is_resumed = False
         segment = self._segments[-1]
         descriptor = os.open(segment.path, os.O_WRONLY | os.O_CLOEXEC)
         try:

@@ -1,0 +1,41 @@
+"""The agent's side of the runner: what it starts for an order, and what becomes of that."""
+
+import queue
+from pathlib import Path
+
+import pytest
+from doorward_agent.config import Config
+from doorward_agent.edges.runner import RunnerEdge
+from doorward_agent.events import Event
+
+from tests.parts.waiting import wait_until
+
+ANSWERS = """#!/bin/sh
+read request
+echo '{"ok": true, "state": "shut"}'
+exec >/dev/null
+sleep 0.2
+"""
+"""Answers first and ends a moment later, as the runner does."""
+
+
+@pytest.mark.feature("E9")
+def test_runner_when_it_answered_and_ended_then_it_is_seen_off_before_the_next_order(tmp_path: Path) -> None:
+    """No process without a session: not even a dead one stays until the next order."""
+    program = tmp_path / "a-runner"
+    program.write_text(ANSWERS)
+    program.chmod(0o755)
+    heard: queue.Queue[Event] = queue.Queue()
+    edge = RunnerEdge(Config(runner="command", runner_command=(str(program),)), heard.put)
+    edge.report()
+    heard.get(timeout=20)
+    try:
+        wait_until(lambda: not children_named("a-runner"), 10, "the runner to be seen off")
+    finally:
+        edge.stop()
+
+
+def children_named(name: str) -> list[str]:
+    """List this process's children of that name, dead ones too."""
+    pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name]

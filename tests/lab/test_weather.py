@@ -1,0 +1,92 @@
+"""Each kind of weather is what it says: seen from the device, with a real connection to the relay's place."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.house.network import Network
+from tests.lab.building import lacking
+from tests.parts.files import scratch_folder
+from tests.parts.processes import Programs, run
+
+ECHO = """
+import socket, threading
+def serve(one):
+    while said := one.recv(9): one.sendall(said)
+listening = socket.create_server(("", 7000))
+print("there", flush=True)
+while True: threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+"""
+ASK = """
+import json, socket, sys, time
+began = time.monotonic()
+try:
+    with socket.create_connection((sys.argv[1], 7000), timeout=1.5) as one:
+        one.sendall(b"x")
+        one.recv(1)
+    said = "answered"
+except OSError as error:
+    said = type(error).__name__
+print(json.dumps({"said": said, "after_s": time.monotonic() - began}))
+"""
+
+
+@dataclass(slots=True)
+class Wired:
+    """A network with somebody who answers at the relay's place."""
+
+    network: Network
+
+    def ask(self) -> dict[str, Any]:
+        """Ask from the device, behind the NAT."""
+        done = run([*_in(self.network.device), sys.executable, "-c", ASK, self.network.address_of("relay")])
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+def _in(pid: int) -> list[str]:
+    return ["/usr/bin/nsenter", f"--net=/proc/{pid}/ns/net", "--"]
+
+
+@pytest.fixture(scope="module")
+def wired() -> Iterator[Wired]:
+    """One network for all its weathers."""
+    if reasons := lacking():
+        pytest.skip("; ".join(reasons))
+    with scratch_folder() as folder:
+        programs = Programs(folder)
+        network = Network(programs, apart=True)
+        try:
+            network.lay()
+            echo = programs.start(*_in(network.place_of("relay")), sys.executable, "-c", ECHO, name="echo")
+            echo.wait_for_log("there")
+            yield Wired(network)
+        finally:
+            network.close()
+            programs.end_all()
+
+
+WEATHERS: dict[str, tuple[Callable[[Network], None], Callable[[dict[str, Any]], bool]]] = {
+    "fair": (lambda network: network.weather.restore(), lambda said: said["said"] == "answered"),
+    "black hole": (lambda network: network.weather.black_hole("device"), lambda said: said["said"] == "TimeoutError"),
+    "half-open": (lambda network: network.weather.black_hole("relay", "from"), lambda said: said["said"] == "TimeoutError"),
+    "cut": (lambda network: network.weather.cut("relay"), lambda said: said["said"] == "OSError" and said["after_s"] < 1),
+    "nearly all lost": (lambda network: network.weather.loss("relay", 99), lambda said: said["said"] == "TimeoutError"),
+    "late": (lambda network: network.weather.delay(150), lambda said: said["said"] == "answered" and said["after_s"] > 0.6),
+}  # fmt: skip
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize("name", WEATHERS)
+def test_weather_when_it_is_so_then_the_device_feels_it_and_is_well_afterwards(wired: Wired, name: str) -> None:
+    """Two round trips of twice 150 ms are 0.6 s; after ``restore`` all is quick again."""
+    make, is_felt = WEATHERS[name]
+    make(wired.network)
+    said = wired.ask()
+    wired.network.weather.restore()
+    assert is_felt(said), said
+    assert wired.ask()["said"] == "answered"
