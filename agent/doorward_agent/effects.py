@@ -12,6 +12,7 @@ DOOR_END: Final = "door-end"
 LINK_RETRY: Final = "link-retry"
 ASK: Final = "ask"
 NONCE_ASK: Final = "nonce-ask"
+RECEIPT: Final = "receipt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ _log = logging.getLogger(__name__)
 KEPT_MS: Final = 30 * 24 * 3_600_000
 """Receipted records stay for 30 days, to fill the gap of a console that was restored (protocol.md §6)."""
 FOR_EVER: Final = 2**62
+FIRST_PATIENCE_MS: Final = 20_000
+"""A receipt is there within a second; a worker that was killed had its subscription with it, and what the broker acknowledged
+meanwhile is nowhere."""
+LONGEST_PATIENCE_MS: Final = 300_000
+"""With nobody there to receipt, no oftener than what is done every five minutes anyway."""
 
 
 class History:
@@ -39,6 +44,7 @@ class History:
         self._most_bytes = most_bytes
         self._refusals = Refusals()
         self._forked: tuple[int, str | None] | None = None
+        self.patience_ms = FIRST_PATIENCE_MS
         known = store.load("receipt") or {}
         upto = known.get("upto", 0)
         self._outbox = Outbox(upto, upto)
@@ -91,6 +97,16 @@ class History:
         if self._journal.size_bytes > self._most_bytes:
             self._journal.trim(self._outbox.receipted, FOR_EVER)
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether records are under way that nobody has receipted."""
+        return self._outbox.sent > self._outbox.receipted
+
+    def lose_patience(self) -> None:
+        """Begin again at the receipted record, for its receipt does not come; the next time is waited for twice as long."""
+        self.patience_ms = min(2 * self.patience_ms, LONGEST_PATIENCE_MS)
+        self.restart()
+
     def restart(self) -> None:
         """Begin again at the receipted record."""
         self._outbox = outbox.restarted(self._outbox)
@@ -141,6 +157,7 @@ class History:
         self._outbox = outbox.receipted(self._outbox, receipt.upto)
         self._heads = receipt.heads
         if has_changed:
+            self.patience_ms = FIRST_PATIENCE_MS
             heads = {name: document_from_head(head) for name, head in receipt.heads.items()}
             try:
                 self._store.save(

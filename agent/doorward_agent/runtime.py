@@ -128,6 +128,8 @@ class Runtime:
             self._ask_as_usual()
         elif name == do.NONCE_ASK:
             self._ask()
+        elif name == do.RECEIPT:
+            self._history.lose_patience()
         elif name == do.LINK_RETRY:
             self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
         else:
@@ -267,6 +269,9 @@ class Runtime:
             if self._asking.has_changed(self._report):
                 self._ask()
             self._history.send(self._edges.broker)
+            timers.keep(
+                self.timers, do.RECEIPT, self._now_ms + self._history.patience_ms, is_wanted=self._history.is_owed
+            )
         self._show()
 
     def _ask(self) -> None:

@@ -18,8 +18,8 @@ VECTORS: Final[Mapping[str, Any]] = json.loads(
     (Path(doorward_protocol.__file__).parent / "vectors.json").read_text(encoding="utf-8")
 )
 _QUICK: Final = 40
-_A_MINUTE: Final = 2_000
-"""About as many as a decoder takes in a minute."""
+_A_MINUTE: Final = 100
+"""About as many as each of the fuzzed takes when all of them share a minute."""
 EXAMPLES: Final = max(_QUICK, int(float(os.environ.get("DOORWARD_FUZZ_MINUTES", "0")) * _A_MINUTE))
 
 patient = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), deadline=None)

@@ -83,7 +83,8 @@ def main() -> int:
 def fuzz(tally: Tally, minutes: float) -> None:
     """Run the long form of what the suite fuzzes for seconds."""
     environment = {**os.environ, "DOORWARD_FUZZ_MINUTES": str(minutes)}
-    files = [str(Path(__file__).with_name(name)) for name in ("test_fuzz.py", "test_fuzz_handshakes.py")]
+    tests = Path(__file__).parents[1]
+    files = [str(tests / "fuzz"), *(str(tests / room / "test_fuzz.py") for room in ("console", "door", "relay"))]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--hypothesis-seed={tally.seed}", *files],
         env=environment, capture_output=True, text=True, check=False,

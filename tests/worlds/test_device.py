@@ -261,6 +261,22 @@ def test_records_when_broker_was_away_then_all_arrive_in_order_and_once_receipte
     assert len(world.sent_records) == sent
 
 
+@pytest.mark.feature("E9")
+def test_records_when_the_worker_was_away_and_the_broker_was_not_then_they_are_sent_again_soon(world: World) -> None:
+    """What the broker acknowledged and nobody stored is sent again after 20 s, then ever more rarely, until it is receipted."""
+    open_door(world)
+    records = len(world.sent_records)
+    world.move(21_000)
+    again = [record.head.n for record in world.sent_records[records:]]
+    assert again == list(range(1, world.journal.head.n + 1))
+    records = len(world.sent_records)
+    world.move(38_000)
+    assert len(world.sent_records) == records, "it did not wait longer the second time"
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
+    world.move(4 * MINUTE_MS)
+    assert len(world.sent_records) == records, "it sent what was receipted"
+
+
 @pytest.mark.feature("E9", "B6")
 def test_journal_when_it_ends_before_what_was_receipted_then_the_chain_goes_on_after_it(world: World) -> None:
     """A disk that lost records which the console has: their numbers are not used again, and the record of the start says it."""
@@ -345,9 +361,10 @@ def test_door_when_it_died_by_itself_then_it_is_noticed_and_opened_again(world: 
 
 
 def test_timers_when_door_is_shut_then_only_asking_is_left(world: World) -> None:
-    """A shut door leaves no timer behind."""
+    """A shut door leaves no timer behind once its records are receipted."""
     open_door(world)
     world.deliver(world.order(ShutDoor(None)))
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
     assert set(world.runtime.timers) <= {do.ASK}
 
 
