@@ -21,10 +21,10 @@ settings.load_profile("doorward")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process where several run, and in one process all that share the house that is built once."""
+    """Keep a file's tests in one process where several run, and in one process all that share a house that is built once."""
     for item in items:
-        shares_the_house = "built_house" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("house" if shares_the_house else str(item.path)))
+        shared = {"built_house", "built_lab"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group(min(shared, default=str(item.path))))
 
 
 def pytest_xdist_setupnodes() -> None:

@@ -22,6 +22,13 @@ _A_MINUTE: Final = 100
 """About as many as each of the fuzzed takes when all of them share a minute."""
 EXAMPLES: Final = max(_QUICK, int(float(os.environ.get("DOORWARD_FUZZ_MINUTES", "0")) * _A_MINUTE))
 
+NASTY: Final = (
+    b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"a": NaN}', b'{"a": 1e999}', b'{"a": "\\ud800"}', b'{"a": "\\u0000"}',
+    b'{"type": "order", "type": "ask", "verb": "close", "verb": "order"}', b"[" * 100_000, b'{"a":' * 100_000,
+    b'{"v": ' + b"9" * 5_000 + b"}", b'{"a": "' + b"x" * 70_000 + b'"}',
+)  # fmt: skip
+"""What readers of JSON have stumbled over before; every reader gets each of these."""
+
 patient = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), deadline=None)
 
 scalars = (

@@ -31,7 +31,7 @@ from doorward_runner.requests import request_from_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.shapes import VECTORS, documents_like, messages_like, only_refuses, patient, texts_like
+from tests.fuzz.shapes import NASTY, VECTORS, documents_like, messages_like, only_refuses, patient, texts_like
 from tests.worlds.device import World
 
 pytestmark = pytest.mark.feature("E9")
@@ -67,6 +67,15 @@ READERS: Final[Mapping[str, tuple[Callable[[bytes], object], list[bytes]]]] = {
         [b'{"verb":"order","envelope":{},"port":40000}', b'{"verb":"close","session":null}'],
     ),
 }
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_reader_when_what_others_stumbled_over_comes_then_it_reads_or_refuses(name: str) -> None:
+    """Deep nesting, keys that stand twice, numbers without bound, half characters; in place of the message and of a part of it."""
+    read, samples = READERS[name]
+    inside = [sample.replace(b"{", b'{"more":' + nasty + b",", 1) for sample in samples for nasty in NASTY]
+    for raw in (*NASTY, *samples, *inside):
+        only_refuses(lambda raw=raw: read(raw), NotAnEnvelope, Malformed, UnknownVersion)  # type: ignore[misc]  # a default binds the loop's name
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -7,6 +7,7 @@ is the loopback of the host, or one of ``network``.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -188,9 +189,12 @@ def _environment() -> dict[str, str]:
     return {**PLAIN_ENVIRONMENT, "HOME": "/root"}
 
 
+_PASSING = re.compile(r"(passwd|shadow|group|gshadow|subuid|subgid)\.\d+")
+
+
 def _unreadable(folder: str, names: list[str]) -> set[str]:
-    """Leave out what cannot be copied: sockets, and locks that somebody's useradd holds for a moment."""
-    return {name for name in names if name.endswith((".lock", "-", "+"))} | {
+    """Leave out what cannot be copied: sockets, and what somebody's useradd holds for a moment."""
+    return {name for name in names if name.endswith((".lock", "-", "+")) or _PASSING.fullmatch(name)} | {
         name for name in names if not (Path(folder) / name).is_symlink() and not os.access(Path(folder) / name, os.R_OK)
     }
 

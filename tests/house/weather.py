@@ -13,6 +13,8 @@ from tests.parts.processes import Program
 Direction = Literal["both", "to", "from"]
 """Seen from the place: packets on their way to it, from it, or both."""
 
+_FIVE_DAYS_S: Final = 432_000
+"""The kernel's own default."""
 _CHAIN: Final = ("inet", "weather", "passing")
 
 
@@ -50,6 +52,15 @@ class Weather:
         for end in ("sport", "dport"):
             self.in_router("nft", "add", "rule", *_CHAIN, "tcp", end, str(device_port), "drop")
 
+    def forget_idle(self, after_s: int) -> None:
+        """Let the NAT forget connections over which nothing came for so long, as home routers and proxies do; conntrack(8)."""
+        self._remember(after_s, picks_up=0)
+
+    def _remember(self, idle_s: int, picks_up: int) -> None:
+        settings = {"timeout_established": idle_s, "loose": picks_up}
+        lines = [f"echo {value} > /proc/sys/net/netfilter/nf_conntrack_tcp_{name}" for name, value in settings.items()]
+        self.in_router("sh", "-ec", "; ".join(lines))
+
     def delay(self, milliseconds: int) -> None:
         """Let every packet of the device wait so long on its way, in each direction; 0 ends it."""
         if self.carry is None or self.hang_up is None:
@@ -64,6 +75,7 @@ class Weather:
     def restore(self) -> None:
         """Let packets through again, and at once."""
         self.in_router("nft", "flush", "chain", *_CHAIN)
+        self._remember(_FIVE_DAYS_S, picks_up=1)
         if self._carrier is not None:
             self.delay(0)
 

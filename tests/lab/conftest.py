@@ -1,4 +1,4 @@
-"""One lab for all its tests, in the process that has the other house, too."""
+"""One lab for all its tests, in a process of its own where several run."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.lab.building import a_lab, lacking
 
 
 @pytest.fixture(scope="session")
-def built_house() -> Iterator[House]:
+def built_lab() -> Iterator[House]:
     """A lab that is built once."""
     if reasons := lacking():
         pytest.skip("; ".join(reasons))
@@ -18,13 +18,13 @@ def built_house() -> Iterator[House]:
 
 
 @pytest.fixture
-def lab(built_house: House) -> Iterator[House]:
+def lab(built_lab: House) -> Iterator[House]:
     """The lab in fair weather, with its door shut before and after."""
-    built_house.console.shut_and_wait(built_house.device.id)
-    yield built_house
-    print(built_house.logs())  # pytest shows it for a test that failed
-    built_house.restore()
-    built_house.console.shut_and_wait(built_house.device.id)
+    built_lab.console.shut_and_wait(built_lab.device.id)
+    yield built_lab
+    print(built_lab.logs())  # pytest shows it for a test that failed
+    built_lab.restore()
+    built_lab.console.shut_and_wait(built_lab.device.id)
 
 
 @pytest.fixture

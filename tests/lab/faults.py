@@ -268,6 +268,7 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("device unplugged, 5 s", under(lambda weather: weather.cut("device"), 5), 60),
     Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
     Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90),
+    Fault("NAT forgets what is idle for 40 s, for 90 s", under(lambda weather: weather.forget_idle(40), 90), 60, ("SHUT", "OPEN")),
     Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
     Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
     *(Fault(f"descriptors used up: {one}", used_up(one)) for one in ("agent", "relay", "worker", "signer", "web")),

@@ -128,7 +128,7 @@ def history_faults(house: House) -> list[str]:
 def numbering_faults(lines: list[str]) -> list[str]:
     """Count an export's records: each author's numbers go up by one, from 1, within an epoch or over it."""
     numbers: dict[str, list[int]] = {}
-    for author, n in map(_place, lines):
+    for author, n in map(place_of, lines):
         numbers.setdefault(author, []).append(n)
     return [fault for author, found in numbers.items() for fault in _gaps(author, found)]
 
@@ -146,12 +146,13 @@ def _gaps(author: str, found: list[int]) -> Iterator[str]:
 def heads_of(lines: list[str]) -> dict[str, int]:
     """Give the highest number of each author."""
     heads: dict[str, int] = {}
-    for author, n in map(_place, lines):
+    for author, n in map(place_of, lines):
         heads[author] = max(n, heads.get(author, 0))
     return heads
 
 
-def _place(line: str) -> tuple[str, int]:
+def place_of(line: str) -> tuple[str, int]:
+    """Read author and number of an export's line."""
     payload = json.loads(base64.b64decode(json.loads(line)["payload"]))
     return str(payload["author"]), int(payload["n"])
 

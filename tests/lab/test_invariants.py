@@ -70,26 +70,18 @@ def test_sides_when_the_agent_is_gone_while_open_then_that_is_found(lab: House, 
     assert not disagreements(lab)
 
 
-@pytest.mark.parametrize("defect", ["lost", "doubled", "reordered"])
-def test_history_when_a_record_is_lost_doubled_or_moved_then_the_count_says_so(
-    lab: House, device: Device, defect: str
-) -> None:
-    """The count finds it without the verifier, which finds it as well."""
-    lab.console.open_door(device.id)
-    lab.console.wait_for_door(device.id, "open")
-    lab.console.shut_and_wait(device.id)
+def test_history_when_a_record_is_lost_doubled_or_moved_then_the_count_says_so(lab: House, device: Device) -> None:
+    """The count finds each without the verifier, which finds it as well, and is quiet about the export as it came."""
     wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
     lines = lab.export_history().read_text().splitlines()[1:]
-    place = next(n for n, line in enumerate(lines) if invariants._place(line) == (f"device:{device.id}", 2))
-    match defect:
-        case "lost":
-            del lines[place]
-        case "doubled":
-            lines.insert(place, lines[place])
-        case _:
-            lines[place], lines[place + 1] = lines[place + 1], lines[place]
-    said = {"lost": "lost [2]", "doubled": "doubled [2]", "reordered": "out of order"}[defect]
-    assert any(said in fault for fault in invariants.numbering_faults(lines))
+    assert invariants.numbering_faults(lines) == []
+    author = f"device:{device.id}"
+    second, third = (line for line in lines if invariants.place_of(line) in {(author, 2), (author, 3)})
+    lost = [line for line in lines if line != second]
+    doubled = [same for line in lines for same in ([line, line] if line == second else [line])]
+    moved = [{second: third, third: second}.get(line, line) for line in lines]
+    for export, said in ((lost, "lost [2]"), (doubled, "doubled [2]"), (moved, "out of order")):
+        assert invariants.numbering_faults(export) == [f"{author}: {said}"]
 
 
 def test_history_when_a_row_is_gone_from_the_consoles_database_then_it_does_not_verify(

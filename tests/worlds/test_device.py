@@ -88,6 +88,19 @@ def test_clock_when_ten_years_off_then_session_opens_and_ends_on_time(years: int
     assert all(at is not None and abs(at - world.console_offset_ms - world.clock.boot_ms) < YEAR_MS / 300 for at in ats)
 
 
+@pytest.mark.feature("E9", "B9")
+@pytest.mark.parametrize("jump_ms", [-YEAR_MS, -90_000, 90_000, YEAR_MS])
+def test_clock_when_it_jumps_while_a_door_is_open_then_the_session_ends_on_time(world: World, jump_ms: int) -> None:
+    """Somebody sets the device's clock in the middle of a session: it lasts its hour, no more and no less."""
+    open_door(world)
+    world.move(30 * MINUTE_MS, MINUTE_MS)
+    world.clock.wall_offset_ms += jump_ms
+    world.move(29 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "OPEN"
+    world.move(2 * MINUTE_MS)
+    assert world.state == "SHUT"
+
+
 @pytest.mark.threat("ends-device-alone", "broker-keeps-open")
 def test_session_when_broker_drops_everything_then_the_device_ends_it_alone(world: World) -> None:
     """Losing the broker does not shut an open door; its end does, with nobody's help."""
