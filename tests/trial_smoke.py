@@ -18,7 +18,7 @@ from demo.scratch import scratch_folder
 from demo.trial import HOST, OWNER, Trial, is_listening
 from demo.waiting import wait_until
 
-from tests.house.house import read_banner
+from tests.house.ports import read_banner
 
 HISTORY: Final = [f"OFF: Stop Remote M. · {OWNER}", f"ON: Start Remote M. · {OWNER}"]
 

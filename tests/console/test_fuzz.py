@@ -37,7 +37,7 @@ def test_worker_when_anything_comes_from_a_device_then_it_goes_on_and_stores_wha
         nonlocal joined
         now = timezone.now()
         for raw in messages:
-            hearing.hear_ask(device.device, raw, now)
+            hearing.hear_asks({device.device: [raw]}, now)
             hearing.hear_presence(device.device, raw, now)
         hearing.hear_records(author, [*messages, device.record("agent.started")], keys, lambda _: None, now)
         joined += 1

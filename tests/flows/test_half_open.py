@@ -24,7 +24,7 @@ def test_device_when_its_packets_vanish_and_an_engineer_keeps_knocking_then_its_
     assert house.network is not None
     house.console.open_door(device.id)
     house.console.wait_for_door(device.id, "open")
-    house.network.black_hole()
+    house.network.weather.black_hole("device")
 
     def is_free() -> bool:
         assert not house.banner(house.ports.door)  # the engineer's attempt
@@ -41,11 +41,11 @@ def test_device_when_every_fifth_packet_is_lost_each_way_then_its_tunnel_stays(h
     house.console.open_door(device.id)
     house.console.wait_for_door(device.id, "open")
     before = tunnel_port(house, device)
-    house.network.lose(20)
+    house.network.weather.loss("device", 20)
     until, answered = time.monotonic() + POOR_S, 0
     while time.monotonic() < until:
         answered += bool(house.banner(house.ports.door))
-    house.network.restore()
+    house.network.weather.restore()
     assert answered
     assert tunnel_port(house, device) == before
     wait_until(lambda: house.banner(house.ports.door), 30, "the door to answer as before")
