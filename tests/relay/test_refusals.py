@@ -34,7 +34,7 @@ from tests.relay.relaying import (
     new_id,
 )
 
-SOCKETS = {MANAGED: "hello.sock", EMBEDDED: "status.sock"}
+SOCKETS = {MANAGED: "hello.sock", EMBEDDED: "status.sock", "plain": "some.sock"}
 """A unix socket on which each kind of relay listens."""
 
 
@@ -113,6 +113,11 @@ def _try(stage: Stage, case: Case) -> tuple[int, str, str]:
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
 
 
+def is_refused(case: Case, errors: str) -> bool:
+    """Tell whether a forward was refused when it was asked for, and not granted and ended a moment later as surplus."""
+    return "-R" not in case.asks or "remote port forwarding failed for listen p" in errors
+
+
 @pytest.mark.feature("B3")
 @pytest.mark.threat("tunnel-root")
 @pytest.mark.threat("tunnel-certificate")
@@ -142,6 +147,7 @@ def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage:
     assert "Authenticated to" in errors, errors
     assert status != 0, errors
     assert time.monotonic() - began < IDLE_MS / 1000 - 2  # refused, and not ended later because it holds nothing
+    assert is_refused(case, errors), errors
     assert "secret" not in output
     assert [port for port in stage.relay.ports if listeners_on(port)] == []
 

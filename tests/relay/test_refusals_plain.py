@@ -1,6 +1,7 @@
 """The table of refusals against a plain relay: an ordinary sshd with our one line, and nothing else of ours."""
 
 import pwd
+import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from tests.parts.sshd import start_sshd
 from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, ONLY_WITH_GRANTS, THROUGH_A_CONNECTION, Case
 from tests.relay.conftest import Door
 from tests.relay.relaying import MANAGED, TUNNEL_USER, Console, Relay, listeners_on
-from tests.relay.test_refusals import Stage, _through, _try
+from tests.relay.test_refusals import Stage, _through, _try, is_refused
 
 
 def applying(cases: Sequence[Case]) -> list[Case]:
@@ -33,7 +34,14 @@ def plain() -> Iterator[Stage]:
     with scratch_folder() as folder:
         programs, secret = Programs(folder), Door("secret")
         try:
-            yield _stage(programs, secret)
+            with socket.socket(socket.AF_UNIX) as some:
+                stage = _stage(programs, secret)
+                run_dir = stage.relay.folder / "run"
+                run_dir.mkdir(mode=0o755)
+                some.bind(str(run_dir / "some.sock"))
+                (run_dir / "some.sock").chmod(0o777)  # as databases' are
+                some.listen()
+                yield stage
         finally:
             programs.end_all()
             secret.shut()
@@ -106,6 +114,7 @@ def test_a_device_when_it_asks_for_more_than_the_line_then_a_plain_relay_refuses
 
     assert "Authenticated to" in errors, errors
     assert status != 0, errors
+    assert is_refused(case, errors), errors
     assert "secret" not in output
     assert [port for port in plain.relay.ports if listeners_on(port)] == []
 
