@@ -43,15 +43,22 @@ class Ledger:
         sequence: the highest seen.
         live: grants in force.
         ended: sessions that ended, and when (ms).
+        by_port: the live sessions by their ports, made of ``live``: each look asks for each listener.
     """
 
     sequence: Revision = NEVER
     live: Mapping[SessionId, Live] = field(default_factory=dict)
     ended: Mapping[SessionId, int] = field(default_factory=dict)
+    by_port: Mapping[int, SessionId] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the index."""
+        by_port = {port: name for name, one in self.live.items() for port in ports_of(one.grant)}
+        object.__setattr__(self, "by_port", by_port)
 
     def session_of_port(self, port: int) -> SessionId | None:
         """Name the live session that has ``port``."""
-        return next((name for name, one in self.live.items() if port in ports_of(one.grant)), None)
+        return self.by_port.get(port)
 
 
 @dataclass(frozen=True, slots=True)

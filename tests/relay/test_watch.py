@@ -1,8 +1,11 @@
 """What the kernel's tables mean: text in, facts out."""
 
+import time
 from dataclasses import replace
 
+import pytest
 from doorward_protocol.grants import Grant, GrantedForward
+from doorward_protocol.ids import SessionId
 from doorward_relay import watch
 from doorward_relay.effects import EndTunnel, Live, ProbeDoor, WriteRecord
 from doorward_relay.ledger import Ledger
@@ -144,6 +147,22 @@ def test_an_ending_session_when_a_connection_once_held_its_port_then_that_connec
     other = Tunnel((200, 6), "10.0.0.12", 40_000, 14)
     gone = watch.former_holders(up.known, _view(empty, other), grant().session)
     assert gone == (empty,)
+
+
+@pytest.mark.feature("B15")
+def test_a_look_when_thousands_of_tunnels_are_up_then_it_costs_a_fraction_of_its_second() -> None:
+    """Each listener is looked up, not searched for: what a look costs grows with the tunnels, not with their square."""
+    live, tunnels = dict[SessionId, Live](), list[Tunnel]()
+    for n in range(5_000):
+        session = SessionId(f"s-{n}")
+        forwards = (replace(grant().forwards[0], port=20_000 + n),)
+        live[session] = Live(replace(grant(), session=session, forwards=forwards), "digest")
+        tunnels.append(Tunnel((n, 1), "10.0.0.11", n, n, (replace(LISTENER, port=20_000 + n, number=n),)))
+    ledger, view = Ledger(live=live), _view(*tunnels)
+    known = look(Known(), view, ledger, now=NOW).known
+    began = time.process_time()
+    assert look(known, view, ledger, now=NOW + 1000).effects == ()
+    assert time.process_time() - began < 2  # it was 20; it is a tenth
 
 
 def _with_bind(live: Live, bind: str) -> Grant:
