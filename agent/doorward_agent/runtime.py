@@ -283,7 +283,6 @@ class Runtime:
         """Do what is done every five minutes."""
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
         self._history.sweep(self._orders.moment, self._now_ms)
-        self._history.restart()
         age_s = self._edges.runner.nonce_age_s()
         if self._door.session is not None or age_s is None or age_s > RUNNER_NONCE_RENEWED_S:
             self._edges.runner.report()

@@ -6,6 +6,7 @@ good, before it listens: root never speaks to strangers.
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def main() -> int:
         return os.EX_USAGE
     chosen = settings.settings_from_folder(Path(sys.argv[1]))
     keys = host_key.keys_from_files(chosen.host_key, chosen.host_certificate)
+    signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # under nohup it is ignored, and every engineer's command would inherit that
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     logging.getLogger("paramiko").propagate = False  # what strangers say is no business of any log
     privileges.become(chosen.login_user)

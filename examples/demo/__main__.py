@@ -79,7 +79,7 @@ def _run(trial: Trial, telling: Telling) -> int:
         telling.failed(str(failed))
         return 1
     except (AssertionError, httpx.HTTPError) as error:  # the console does not answer, or not as it should
-        telling.failed(trial.children.who_ended() or f"The console: {error or type(error).__name__}")
+        telling.failed(trial.children.who_ended(patience_s=2) or f"The console: {error or type(error).__name__}")
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running

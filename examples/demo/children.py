@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -104,10 +105,15 @@ class Children:
         if said := self.who_ended():
             raise Failed(said)
 
-    def who_ended(self) -> str | None:
-        """Name a program that has ended by itself, with what it said."""
-        ended = next((one for one in self._started if one.process.poll() is not None), None)
+    def who_ended(self, patience_s: float = 0.0) -> str | None:
+        """Name a program that has ended by itself, with what it said; its connections may break a moment before."""
+        until = time.monotonic() + patience_s
+        while (ended := self._ended()) is None and time.monotonic() < until:
+            time.sleep(0.05)
         return None if ended is None else f"{ended.name} ended with {ended.process.returncode}:\n{ended.said()}"
+
+    def _ended(self) -> Child | None:
+        return next((one for one in self._started if one.process.poll() is not None), None)
 
     def end_all(self) -> None:
         """End what was started: all are told at once, for some take seconds, and nobody waits gladly after Ctrl-C."""

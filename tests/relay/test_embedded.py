@@ -103,6 +103,7 @@ def test_a_tunnel_when_it_went_then_the_chain_says_how_much_went_over_it(
         got = 0
         while got < 100_000:
             got += len(visitor.recv(65_536))
+    console.wait_for_verb("visitor.left", granted.session)  # the relay has looked since
     client.end()
     down = console.wait_for_verb("tunnel.down", granted.session).fact.data
     assert 100_000 < down["bytes_to"] < 150_000
