@@ -1,21 +1,27 @@
 """doorward-relay: the command line. Reads arguments and files, calls the room, turns errors into exit statuses."""
 
+import os
 import sys
+from importlib.util import find_spec
 from typing import Final
 
 from doorward_relay import hello
 
-_EXTRA: Final = "doorward-relay needs its extra: pip install 'doorward[relay]' (missing: {})"
+_NEEDED: Final = ("aiohttp", "asyncssh", "cryptography")
 
 
 def main() -> None:
     """Run the program; hello goes its own way, because a device waits for it and it needs nothing but the socket."""
     if sys.argv[1:2] == ["hello"] and "--help" not in sys.argv:
         sys.exit(hello.main(sys.argv[2:]))
-    try:
-        from doorward_relay.commands import run_command  # late: hello must stay quick, and the extra may be missing
-    except ModuleNotFoundError as missing:
-        sys.exit(_EXTRA.format(missing.name))
+    missing = [
+        name for name in _NEEDED if find_spec(name) is None
+    ]  # looked for, not loaded: each command loads its own
+    if missing:
+        sys.stderr.write(f"doorward-relay: {', '.join(missing)} is missing; install doorward[relay]\n")
+        sys.exit(os.EX_UNAVAILABLE)
+    from doorward_relay.commands import run_command  # late: hello must stay quick
+
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -6,7 +6,6 @@ Two compositions of one core: ``run`` stands beside an OpenSSH of its own, ``ser
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from doorward_relay.config import ConfigError, RelayConfig
 from doorward_relay.contracts import Front
 from doorward_relay.edges import keys, sshd
 from doorward_relay.edges.admitting import Admitting
+from doorward_relay.edges.clock import clock
 from doorward_relay.edges.control import Control
 from doorward_relay.edges.doorkeeper import Doorkeeper
 from doorward_relay.edges.files import make_folder, take_alone
@@ -24,11 +24,6 @@ from doorward_relay.runtime import Runtime
 _LOG: Final = logging.getLogger("doorward.relay")
 
 Work = Coroutine[Any, Any, None]
-
-
-def clock() -> int:
-    """Give the time in ms."""
-    return time.time_ns() // 1_000_000
 
 
 async def run(config: RelayConfig, *, with_sshd: bool) -> None:

@@ -22,8 +22,8 @@ from doorward_protocol.joining import (
 )
 
 from doorward_relay.config import ConfigError, RelayConfig, text_from_config
-from doorward_relay.daemon import clock
 from doorward_relay.edges import keys, sshd
+from doorward_relay.edges.clock import clock
 from doorward_relay.edges.files import make_folder, writable_by_others, write_whole
 from doorward_relay.edges.store import Store
 from doorward_relay.edges.users import make_tunnel_user

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from doorward_relay.config import EMBEDDED, MANAGED, ConfigError, RelayConfig
 from doorward_relay.contracts import StoreUnavailable
-from doorward_relay.daemon import clock
 from doorward_relay.edges import kernel, sshd
+from doorward_relay.edges.clock import clock
 from doorward_relay.edges.store import Store
 from doorward_relay.ledger import Ledger
 from doorward_relay.pairing import Pinned

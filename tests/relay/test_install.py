@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -255,3 +256,13 @@ def test_the_units_when_systemd_reads_them_then_it_has_nothing_to_say(scratch: P
     assert len(units) == 2
     ran = run([require("systemd-analyze"), "verify", *units])
     assert (ran.stdout + ran.stderr).decode() == ""
+
+
+def test_status_when_it_is_asked_for_then_the_daemons_libraries_are_not_loaded(relay: Relay) -> None:
+    """People and monitoring ask often; loading what only the daemon needs was most of its time."""
+    code = (
+        "import sys; from doorward_relay.commands import run_command; run_command(sys.argv[1:]); "
+        "print({'aiohttp', 'asyncssh'} & set(sys.modules))"
+    )
+    ran = run([sys.executable, "-c", code, "status", "--config", relay.config_file])
+    assert ran.stdout.decode().splitlines()[-1] == "set()", ran.stderr.decode()
