@@ -6,9 +6,8 @@ Knows fields, defaults and their reasons. Does not touch the folders that it nam
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from doorward_runner.errors import ConfigError
 
@@ -19,8 +18,7 @@ LONGEST_SESSION_S: Final = 7 * 24 * 3600
 """No session lasts longer than a week, whatever the file says: a door is for maintenance."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerConfig:
+class RunnerConfig(NamedTuple):
     """What an installation may choose.
 
     Attributes:
@@ -78,7 +76,7 @@ def _document(path: Path, text: str) -> Mapping[str, Any]:
 
 def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfig:
     """Check a decoded document; raises ConfigError with every fault found."""
-    known = {field.name for field in fields(RunnerConfig)}
+    known = set(RunnerConfig._fields)
     faults = [f"{path}: unknown key {name!r}" for name in document if name not in known]
     chosen: dict[str, Any] = {}
     for name in sorted(known & document.keys()):

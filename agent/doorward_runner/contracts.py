@@ -1,15 +1,13 @@
 """What ``runtime`` asks of those who end doors; the three in ``edges/`` are tested alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from doorward_protocol.ids import SessionId
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """What a closer needs in order to start a door and to end it without us.
 
     Attributes:

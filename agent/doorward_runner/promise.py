@@ -7,7 +7,7 @@ goes past the order's duration, nor past the longest session that this device al
 first acceptance.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from doorward_protocol.digests import Digest
 from doorward_protocol.ids import SessionId
@@ -15,16 +15,14 @@ from doorward_protocol.orders import OpenDoor, Order
 from doorward_protocol.revisions import NEVER, Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A reading of the boot-time clock: which boot, and how far into it."""
 
     boot: str
     uptime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
+class Promise(NamedTuple):
     """The last accepted door order, as it is written down.
 
     Attributes:

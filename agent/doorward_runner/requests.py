@@ -2,30 +2,26 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from doorward_protocol import fields
 from doorward_protocol.ids import SessionId, is_id
 
 
-@dataclass(frozen=True, slots=True)
-class ObeyOrder:
+class ObeyOrder(NamedTuple):
     """Judge this envelope and act on it; ``port`` is the loopback port that the agent picked for the door."""
 
     envelope: bytes
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSession:
+class CloseSession(NamedTuple):
     """Shut the door of this session and never open it again; None for whatever is open."""
 
     session: SessionId | None
 
 
-@dataclass(frozen=True, slots=True)
-class TellStatus:
+class TellStatus(NamedTuple):
     """Say what is open."""
 
 

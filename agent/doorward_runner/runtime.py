@@ -6,8 +6,7 @@ before its processes are ended. Called by ``__main__``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from doorward_protocol.ids import DeviceId, ProjectId, SessionId
 from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
@@ -35,8 +34,7 @@ NOBODY: Final = Pins(DeviceId(""), ProjectId(""), ())
 """Before joining no key is pinned, and no order is for this device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
+class Runner(NamedTuple):
     """One run: what it was configured with, what it remembers, and when it is."""
 
     config: RunnerConfig

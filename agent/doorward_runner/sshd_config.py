@@ -4,12 +4,11 @@ Everything that a door does not do is refused twice, by its own line and by Disa
 taken from the system's configuration: a keyword that is missing here has OpenSSH's default, never Debian's.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class DoorSettings:
+class DoorSettings(NamedTuple):
     """What differs from door to door.
 
     Attributes:

@@ -11,8 +11,7 @@ stays small imports it at the first order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import NotAnEnvelope, decode
@@ -26,8 +25,7 @@ KEY_TYPES: Final = ("ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openss
 """Types of engineers' keys that a door accepts; DSS is none of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class DoorPolicy:
+class DoorPolicy(NamedTuple):
     """What this device allows at all, whoever signs: from its own configuration.
 
     Attributes:
@@ -41,16 +39,14 @@ class DoorPolicy:
     targets: tuple[str, ...] = ("ssh",)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """The last accepted revision of one part, and its digest."""
 
     revision: Revision = NEVER
     digest: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What the judge holds: who it is, what it pinned, what it has seen.
 
     Attributes:
@@ -69,7 +65,6 @@ class Standing:
     judges_as_runner: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Verified:
     """An order that may be obeyed. Made by ``judge`` alone.
 
@@ -77,17 +72,16 @@ class Verified:
         is_repeat: equal revision and digest: reconcile.
     """
 
-    order: Order
-    is_repeat: bool
-    _made_by_judge: object = field(repr=False, compare=False, default=None)
+    __slots__ = ("is_repeat", "order")
 
-    def __post_init__(self) -> None:
-        if self._made_by_judge is not _SEAL:
+    def __init__(self, order: Order, *, is_repeat: bool, made_by_judge: object = None) -> None:
+        if made_by_judge is not _SEAL:
             raise TypeError("only judge() verifies orders")
+        self.order = order
+        self.is_repeat = is_repeat
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A no: a reason code, and what of the order could be trusted enough to name.
 
     Attributes:
@@ -130,7 +124,7 @@ def _judge_order(order: Order, standing: Standing) -> Verified | Refused:
     code = _revision_refusal(order, held) or _policy_refusal(order, standing)
     if code is not None:
         return Refused(code, order.id, order.revision, order.part)
-    return Verified(order, order.revision == held.revision, _SEAL)
+    return Verified(order, is_repeat=order.revision == held.revision, made_by_judge=_SEAL)
 
 
 def _revision_refusal(order: Order, held: Held) -> str | None:

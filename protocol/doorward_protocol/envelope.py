@@ -8,8 +8,7 @@ Source: DSSE v1.0 protocol and envelope specification.
 import base64
 import json
 import re
-from dataclasses import dataclass
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from doorward_protocol import fields
 
@@ -31,8 +30,7 @@ class NotAnEnvelope(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Unverified content with one signature over it."""
 
     type: str

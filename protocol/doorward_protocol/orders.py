@@ -6,8 +6,7 @@ exact bytes and an order can be signed again with new nonces without becoming an
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from doorward_protocol import fields
 from doorward_protocol.digests import Digest, digest_of
@@ -25,8 +24,7 @@ class UnknownVersion(Exception):
     """The message is of a schema that this code does not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Who wanted this, when and why; shown to people, decided on by nobody."""
 
     by: str
@@ -34,8 +32,7 @@ class Asked:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RelayRoute:
+class RelayRoute(NamedTuple):
     """One relay that a device may dial for this session."""
 
     relay: RelayId
@@ -47,8 +44,7 @@ class RelayRoute:
     certificate: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """One reachable thing behind the door and the relay's port for it."""
 
     name: str
@@ -57,16 +53,14 @@ class Forward:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """Who may log in at the door: one user, by these public keys."""
 
     user: str
     authorized_keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDoor:
+class OpenDoor(NamedTuple):
     """Body of a door order that opens."""
 
     session: SessionId
@@ -79,15 +73,13 @@ class OpenDoor:
     asked: Asked
 
 
-@dataclass(frozen=True, slots=True)
-class ShutDoor:
+class ShutDoor(NamedTuple):
     """Body of a door order that shuts; ``session`` is None for whatever is open."""
 
     session: SessionId | None
 
 
-@dataclass(frozen=True, slots=True)
-class ApplySettings:
+class ApplySettings(NamedTuple):
     """Body of a settings order."""
 
     values: Mapping[str, Any]
@@ -96,8 +88,7 @@ class ApplySettings:
 Body = OpenDoor | ShutDoor | ApplySettings
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """One order, read but not judged."""
 
     id: OrderId
@@ -204,8 +195,8 @@ def _body_document(body: Body) -> dict[str, Any]:
 
 
 def _plain(value: RelayRoute | Forward | Login | Asked) -> dict[str, Any]:
-    """Give a flat dataclass as a JSON object, fields in their order."""
-    return {name: getattr(value, name) for name in value.__slots__}
+    """Give a flat message as a JSON object, fields in their order."""
+    return value._asdict()
 
 
 def _open_door(source: Mapping[str, Any]) -> OpenDoor:

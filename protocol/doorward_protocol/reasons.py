@@ -4,12 +4,10 @@ A code is written by the layer that knows, travels unchanged, and is explained h
 table in ``docs/protocol.md`` are made from this table. A code is never renamed.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """What a code means.
 
     Attributes:

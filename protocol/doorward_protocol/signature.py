@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, NewType
 
 from cryptography.exceptions import InvalidSignature
@@ -57,11 +56,13 @@ def _raw(public_key: PublicKeyText) -> bytes:
     return raw
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class SigningKey:
     """A private Ed25519 key that can sign and cannot be printed."""
 
-    private: Ed25519PrivateKey
+    __slots__ = ("private",)
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self.private = private
 
     def __repr__(self) -> str:
         return f"SigningKey(*** for {self.public})"

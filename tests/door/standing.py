@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -84,9 +85,12 @@ class Door:
         return len(list(Path(f"/proc/{self.program.pid}/task").iterdir()))
 
     def children(self) -> list[int]:
-        """Name what it started and has not reaped."""
-        tasks = Path(f"/proc/{self.program.pid}/task")
-        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+        """Name what it started and has not reaped; a thread that ends while we look has no children any more."""
+        found: list[int] = []
+        for task in Path(f"/proc/{self.program.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(pid) for pid in (task / "children").read_text().split()]
+        return found
 
     def set_end(self, in_s: float) -> None:
         """Move the session's end."""

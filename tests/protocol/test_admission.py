@@ -119,13 +119,13 @@ def order_of(raw: bytes) -> Order:
 
 def test_judge_when_part_was_never_ordered_then_its_first_revision_is_obeyed() -> None:
     """A device that has just joined starts at (0, 0) and obeys what comes above it."""
-    fresh = replace(standing(), held={})
+    fresh = standing()._replace(held={})
     assert isinstance(judge(Draft(message={"epoch": 0, "revision": 1}).raw(), fresh), Verified)
 
 
 def test_judge_when_device_holds_no_nonce_then_nothing_is_obeyed() -> None:
     """A device that has not asked obeys nobody."""
-    verdict = judge(Draft().raw(), replace(standing(), nonces=()))
+    verdict = judge(Draft().raw(), standing()._replace(nonces=()))
     assert isinstance(verdict, Refused)
     assert verdict.code == "order.stale-nonce"
 
@@ -144,7 +144,7 @@ def test_verified_when_made_by_another_then_it_cannot_be() -> None:
 
 OBEYED: Final = tuple(one["raw"].encode() for one in order_vectors() if one["expect"]["obeyed"] and "pad_to" not in one)
 REFUSED: Final = tuple(one["raw"].encode() for one in order_vectors() if not one["expect"]["obeyed"] and "raw" in one)
-EMPTY_HANDED: Final = replace(standing(), held={}, policy=DoorPolicy(86_400, "remote-admin"))
+EMPTY_HANDED: Final = standing()._replace(held={}, policy=DoorPolicy(86_400, "remote-admin"))
 
 
 def _still_known(raw: bytes, original: bytes) -> bool:
@@ -222,7 +222,7 @@ def test_judge_when_revisions_are_compared_then_only_a_step_ahead_is_obeyed(
 ) -> None:
     """Obeyed is what is above the held pair and within a console's reach, and nothing else."""
     held = Held(type(HELD_DOOR)(held_epoch, held_number), None)
-    verdict = judge(Draft(message={"epoch": epoch, "revision": number}).raw(), replace(standing(), held={"door": held}))
+    verdict = judge(Draft(message={"epoch": epoch, "revision": number}).raw(), standing()._replace(held={"door": held}))
     ahead = number - held_number if epoch == held_epoch else number
     within = (held_epoch, held_number) < (epoch, number) and epoch - held_epoch <= 16 and ahead <= 1_048_576
     assert isinstance(verdict, Verified) == within

@@ -64,7 +64,7 @@ def test_example_when_read_then_it_states_every_key_with_its_default() -> None:
     path = ROOT / "examples" / "runner.toml"
     assert config_from_file(path) == RunnerConfig()
     keys = {line.partition(" = ")[0] for line in path.read_text().splitlines() if not line.startswith("#")}
-    assert keys - {""} == set(RunnerConfig.__slots__)
+    assert keys - {""} == set(RunnerConfig._fields)
 
 
 @pytest.mark.real("root")

@@ -1,9 +1,9 @@
 """Times of a session on a device that knows no time: pure rules, no process."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor, Order, order_from_payload
 from doorward_runner.promise import Moment, Promise, open_promise, shut_promise
 from hypothesis import given
@@ -100,7 +100,7 @@ def test_promise_when_order_was_signed_before_the_last_one_then_time_does_not_mo
 def test_promise_when_machine_was_started_again_then_time_comes_from_the_order() -> None:
     """Another boot's readings say nothing."""
     last = Promise(boot="a" * 32, console_ahead_ms=NOW * 2, ends_s=5.0)
-    last = replace(last, session=named("s", "session"), accepted_s=1.0)  # type: ignore[arg-type]  # an id as text
+    last = last._replace(session=SessionId(named("s", "session")), accepted_s=1.0)
     promised = promise_for(last, START, ends_at=NOW + 60_000, duration_s=60)
     assert promised is not None
     assert promised.ends_s == pytest.approx(1060.0)

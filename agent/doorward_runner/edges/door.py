@@ -9,9 +9,8 @@ import os
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from doorward_protocol.ids import SessionId, is_id
 
@@ -25,8 +24,7 @@ _PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
 """Debian's sshd is built to want this folder, which its own unit makes; ours makes it where that does not run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(NamedTuple):
     """One open door, as its folder says.
 
     Attributes:

@@ -4,9 +4,8 @@ Root's alone (0700). The promise is durable before it is acted on, an ended sess
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from doorward_protocol.digests import Digest
 from doorward_protocol.ids import DeviceId, ProjectId, SessionId, is_id
@@ -19,8 +18,7 @@ MOST_ENDED_BYTES: Final = 1_048_576
 """About fifty thousand sessions, years of them; past it, sessions that never were ours are no longer noted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pins:
+class Pins(NamedTuple):
     """Who this device is and whose grant keys it obeys, as joining said."""
 
     device: DeviceId
@@ -28,8 +26,7 @@ class Pins:
     grant_keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """The files below ``folder``, which exists."""
 
     folder: Path

@@ -5,14 +5,13 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from doorward_runner.edges import files
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """One process for good: its id may be another's tomorrow, its start time then differs."""
 
     pid: int

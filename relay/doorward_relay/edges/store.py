@@ -82,7 +82,7 @@ class Store:
 
     def keep_grant(self, live: Live) -> None:
         """Write down a live grant in place of the session's former one."""
-        row = (live.grant.session, json.dumps(asdict(live.grant)), live.digest)
+        row = (live.grant.session, json.dumps({**asdict(live.grant), "asked": live.grant.asked._asdict()}), live.digest)
         self._rows("INSERT OR REPLACE INTO live VALUES (?, ?, ?)", row)
 
     def keep_end(self, session: str, at: int) -> None:
