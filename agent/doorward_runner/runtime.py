@@ -197,7 +197,7 @@ def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
         door.lay_out(new, body.login.authorized_keys, ends_s)
         command = _command(runner, new)
         closer.start(Opening(new.session, new.folder, runner.memory.ended_file, command, config.longest_session_s))
-        door.wait_for_banner(new)
+        door.wait_for_banner(new, config.sshd)
     except (Refused, OSError):
         _shut(runner, new, is_for_good=False)
         raise
@@ -223,7 +223,6 @@ def _command(runner: Runner, new: Door) -> list[str]:
         embedded.write_settings(new, _settings(runner, new))
         return embedded.command(new.folder)
     door.write_config(new, _settings(runner, new))
-    door.check_config(runner.config.sshd, new)
     return door.sshd_command(runner.config.sshd, new)
 
 

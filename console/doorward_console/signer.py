@@ -70,10 +70,10 @@ def look(signer: Signer) -> None:
     """Do everything that waits, shutting before all else."""
     close_old_connections()
     try:
-        _make_keys(signer)
         for act, rows in _work():
             for row in rows():
                 _one(act, signer, row)
+        _make_keys(signer)  # last: a new project's first door can wait, others' need not
     except DatabaseError:
         log.exception("the database does not answer")
 

@@ -272,6 +272,8 @@ class Runtime:
 
     def _busy(self, ports: tuple[int, ...]) -> dict[int, bool]:
         """Say who listens on ports; a device's listener without a live grant is ended first, as surplus."""
+        if not self._connections.listening(ports):
+            return {}  # as nearly always; walking all processes would cost each opening 15 ms
         orphaned = [port for port in ports if self.ledger.session_of_port(port) is None]
         surplus = self._connections.look().holders_of(orphaned)
         self._connections.end(surplus)

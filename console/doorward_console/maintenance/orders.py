@@ -145,10 +145,12 @@ def _runner_nonce(order: Order) -> str | None:
     return order_from_payload(decode(bytes(order.envelope or b""), expected="order").payload).runner_nonce
 
 
-def send_signed(publish: Publish, now: datetime) -> int:
-    """Publish what is signed and may go; gives how many went."""
-    waiting = Order.objects.filter(state=Order.State.SIGNED).order_by("signed_at").values_list("pk", flat=True)
-    return sum(_send(order, publish, now) for order in list(waiting))
+def send_signed(publish: Publish, now: datetime, session: str | None = None) -> int:
+    """Publish what is signed and may go, for the device of one session or for all; gives how many went."""
+    waiting = Order.objects.filter(state=Order.State.SIGNED).order_by("signed_at")
+    if session is not None:
+        waiting = waiting.filter(device__sessions=session)
+    return sum(_send(order, publish, now) for order in list(waiting.values_list("pk", flat=True)))
 
 
 @transaction.atomic

@@ -1,8 +1,8 @@
 """The worker's one owner of decisions: takes what the threads report, stores it, and carries out what is due.
 
 State is in the database and nowhere else; what is kept here (what is under way, when to try again) may be lost at any
-moment. Each round looks at what is due as if it were the first: records are chained before anything of their session is
-attempted, grants go before the orders that need them, ends go at once.
+moment. Each round looks at what is due as if it were the first: grants go before the orders that need them, ends go at once.
+The console's own records are in the database since what they tell was decided; they are chained when it is quiet.
 """
 
 import logging
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from django.db import OperationalError, close_old_connections
+from django.db import OperationalError, close_old_connections, transaction
 from django.utils import timezone
 
 from doorward_console.fleet import relays
@@ -49,6 +49,9 @@ BATCH: Final = 200
 """Events taken together: records of one device in a batch are stored in one transaction and receipted once."""
 POLL_S: Final = 1.0
 """How long a ring that was lost can delay anything, and how exact the ends of sessions are."""
+QUIET_S: Final = 0.1
+"""Chaining holds SQLite's one write lock for 10 ms, and whoever waits for that lock looks again only every few ms: it comes
+when nothing has been asked for this long, or once in ``POLL_S``."""
 RECONCILE_S: Final = 30.0
 DATABASE_PAUSE_S: Final = 1.0
 """After the database failed to answer: it is being restarted, or another writer holds SQLite's lock too long."""
@@ -72,7 +75,8 @@ class Runtime:
         self._prober = Prober(links.tell)
         self._puts, self._ends = Pauses(), Pauses()
         self._stopping = False
-        self._next_second = self._next_reconcile = 0.0
+        self._next_second = self._next_reconcile = self._chain_by = 0.0
+        self._is_chained = False
 
     def stop(self) -> None:
         """End after the round under way; may be called from a signal handler."""
@@ -86,7 +90,7 @@ class Runtime:
             close_old_connections()
             try:
                 self.hear(batch)
-                self.round()
+                self.round(is_quiet=not batch)
                 batch = []
             except OperationalError:
                 LOG.exception("the database does not answer")
@@ -123,11 +127,8 @@ class Runtime:
         for device, payloads in records.items():
             hearing.hear_records(f"device:{device}", payloads, self._keys, self._receipt_to(device), now)
 
-    def round(self) -> None:
-        """Do what is due now, whoever brought it about: first what somebody waits for.
-
-        The console's own records are in the database since what they tell was decided; chaining and signing them can come last.
-        """
+    def round(self, *, is_quiet: bool) -> None:
+        """Do what is due now, whoever brought it about: first what somebody waits for."""
         now = timezone.now()
         self._links.follow(relays.paired_now())
         self._each_second(now)
@@ -137,12 +138,15 @@ class Runtime:
         self._prober.follow(probes.to_probe())
         for project in projects_without(WORKER_KINDS):
             ensure_worker_keys(project, self._keys.wrapping)
-        own.chain_pending(self._keys, timezone.now())
+        self._is_chained = is_quiet or time.monotonic() >= self._chain_by
+        if self._is_chained:
+            own.chain_pending(self._keys, timezone.now())
+            self._chain_by = time.monotonic() + POLL_S
 
     def _take_batch(self) -> list[Event]:
         events, batch = self._links.events, list[Event]()
         try:
-            batch.append(events.get(timeout=POLL_S))
+            batch.append(events.get(timeout=POLL_S if self._is_chained else QUIET_S))
             while len(batch) < BATCH:
                 batch.append(events.get_nowait())
         except queue.Empty:
@@ -185,7 +189,9 @@ class Runtime:
         self._puts.forget(put.grant)
         if code is None:
             relays.was_seen(put.relay, None, now)
-            grants.was_put(put.grant, now)
+            with transaction.atomic():  # the order that waited for it leaves before the disk is waited for
+                grants.was_put(put.grant, now)
+                orders.send_signed(self._publish_order, now, put.session)
         else:
             grants.was_not_put(put.grant, code, now)
 
