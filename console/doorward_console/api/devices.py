@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest
 from ninja import Query, Router
 
 from doorward_console.api.caller import device_place, project_place
-from doorward_console.api.shapes import DeviceIn, DeviceOut, DevicesWanted, JoinOut, ReasonIn, WayIn
+from doorward_console.api.shapes.devices import DeviceIn, DeviceOut, DevicesWanted, JoinOut, ReasonIn, WayIn
 from doorward_console.fleet import changing
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, Row, live_join_token, relays_of, row_of, rows_of

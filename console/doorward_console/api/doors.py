@@ -11,7 +11,7 @@ from ninja import Query, Router
 
 from doorward_console.api.auth import WaitingBearer, WaitingBrowser
 from doorward_console.api.caller import device_place
-from doorward_console.api.shapes import DoorIn, DoorOut, DoorWait, ExtendIn
+from doorward_console.api.shapes.doors import DoorIn, DoorOut, DoorWait, ExtendIn
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import row_of
 from doorward_console.fleet.ssh_lines import bare_ssh_line, known_hosts_line, ssh_line

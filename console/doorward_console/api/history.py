@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Query, Router
 
 from doorward_console.api.caller import project_place
-from doorward_console.api.shapes import HistoryOut, HistoryWanted
+from doorward_console.api.shapes.history import HistoryOut, HistoryWanted
 from doorward_console.history.queries import Filter, lines
 from doorward_console.history.sentences import Entry, entry_of
 

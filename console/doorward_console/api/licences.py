@@ -8,7 +8,7 @@ from ninja import Router
 
 from doorward_console.api.caller import device_place
 from doorward_console.api.doors import reason_document
-from doorward_console.api.shapes import LicenceIn, LicenceOut
+from doorward_console.api.shapes.devices import LicenceIn, LicenceOut
 from doorward_console.fleet.licensing import add_licence, newest_licence, what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.people.rights import Right

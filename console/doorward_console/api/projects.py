@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import Router
 
 from doorward_console.api.caller import caller_of, project_place
-from doorward_console.api.shapes import (
+from doorward_console.api.shapes.projects import (
     FileOut,
     KeysIn,
     KeysOut,

@@ -8,7 +8,7 @@ from ninja import Router
 
 from doorward_console.api.caller import project_place, relay_place
 from doorward_console.api.doors import reason_document
-from doorward_console.api.shapes import PairIn, PlainRelayIn, RelayOut
+from doorward_console.api.shapes.relays import PairIn, PlainRelayIn, RelayOut
 from doorward_console.fleet import changing
 from doorward_console.fleet.models import Relay
 from doorward_console.fleet.pairing import pair

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 
 from doorward_console.api.caller import device_place
-from doorward_console.api.shapes import SettingsIn, SettingsOut
+from doorward_console.api.shapes.devices import SettingsIn, SettingsOut
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance import asking
 from doorward_console.maintenance.models import Desired, Intent

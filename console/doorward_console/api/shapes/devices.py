@@ -1,0 +1,91 @@
+"""Devices, their licences and settings."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field, Schema
+
+from doorward_console.api.shapes.reasons import ReasonOut
+
+
+class DevicesWanted(Schema):
+    """Which devices; empty texts want all."""
+
+    q: str = Field("", description="part of a name, an id or a host name")
+    state: str = Field("", description="shut, opening, open, closing, failed or blocked")
+    presence: str = Field("", description="connected or away")
+    relay: str = Field("", description="a relay's id")
+
+
+class DeviceOut(Schema):
+    """A device as the console knows it."""
+
+    id: str
+    project: str
+    name: str
+    state: Literal["added", "joined", "blocked"]
+    presence: str
+    presence_at: datetime | None
+    seen_at: datetime | None
+    agent_version: str
+    facts: dict[str, object]
+    clock_skew_ms: int | None
+    relay: str | None
+    port: int | None
+    bind: str
+    door: str
+
+
+class DeviceIn(Schema):
+    """A new device's name."""
+
+    name: str
+
+
+class ReasonIn(Schema):
+    """Why, if there is something to say."""
+
+    reason: str = ""
+
+
+class WayIn(Schema):
+    """Through which relay and port a device is reached; ``bind`` is ``*`` (public) or ``localhost``."""
+
+    relay: str | None
+    port: int | None
+    bind: str = "*"
+
+
+class JoinOut(Schema):
+    """The line with which the device joins, given this one time."""
+
+    join: str
+    expires_at: datetime | None
+
+
+class LicenceIn(Schema):
+    """A licence file's whole text, as its issuer gave it."""
+
+    licence: str
+
+
+class LicenceOut(Schema):
+    """The licence that lasts longest, and what the project's policy still misses for this device."""
+
+    valid_until: datetime | None
+    least_agent: str
+    missing: ReasonOut | None
+
+
+class SettingsIn(Schema):
+    """The whole settings document."""
+
+    values: dict[str, Any]
+
+
+class SettingsOut(Schema):
+    """The settings that are wanted and those that the device reports; ``is_applied`` compares the documents' digests."""
+
+    wanted: dict[str, Any]
+    reported: dict[str, Any]
+    is_applied: bool
