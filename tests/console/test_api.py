@@ -17,7 +17,7 @@ from doorward_console.people.rights import Right, may
 from doorward_console.people.tokens import make_token
 
 from tests.console.conftest import ED25519_LINE, FOLDER, House, make_house
-from tests.console.visiting import deeds, open_session
+from tests.console.visiting import deeds, open_session, opened_record
 from tests.parts.certificates import make_root
 from tests.parts.files import write_whole
 
@@ -160,6 +160,27 @@ def test_open_door_gives_the_lines_to_those_who_may_log_in(house: House) -> None
     assert lines["ssh"].startswith(f"ssh -i device-{house.project.id}.key -o HostKeyAlias={house.device.id} ")
     assert lines["known_hosts"] == f"@cert-authority {house.device.id} {ED25519_LINE}"
     assert (lines["host"], lines["port"], lines["user"]) == ("relay.example.com", 22001, "remote-admin")
+
+
+@pytest.mark.parametrize("said", [True, False, None])
+def test_door_that_a_log_in_shares_with_the_agent_says_so_to_programs(house: House, *, said: bool | None) -> None:
+    """What history and page say in words of a device without root is there for programs, too, while the door is open."""
+    session, token = open_session(house), token_of(house.owner)
+    if said is not None:
+        opened_record(house, session, {"door": "embedded", "shares_user": said})
+    device = f"/devices/{house.device.id}"
+
+    def answers() -> list[bool]:
+        listed = call(token, "GET", f"/projects/{house.project.id}/devices").json()
+        return [
+            one["shares_user"]
+            for one in (call(token, "GET", device).json(), *listed, call(token, "GET", f"{device}/door").json())
+        ]
+
+    assert answers() == [said is True] * 3
+    session.state, session.closed_at = "closed", timezone.now()
+    session.save()
+    assert answers() == [False] * 3
 
 
 def test_failed_door_says_code_meaning_and_next_step(house: House) -> None:

@@ -7,12 +7,11 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.history.models import Record
 from doorward_console.keys.models import Key
 from doorward_console.people.models import Member, User
 
 from tests.console.conftest import ED25519_LINE, FOLDER, House, make_house
-from tests.console.visiting import address, address_of, ask, client_of, dump_of_database, open_session
+from tests.console.visiting import address, address_of, ask, client_of, dump_of_database, open_session, opened_record
 from tests.parts.certificates import make_root
 from tests.parts.files import write_whole
 
@@ -136,10 +135,7 @@ def test_open_door_when_the_log_in_shares_the_agents_user_then_page_and_history_
 ) -> None:
     """A device without root is marked in words: on its page while the door is open, and in the action history for good."""
     session = open_session(house)
-    Record.objects.create(
-        project=house.project, author=f"device:{house.device.id}", n=1, digest="sha256:x", verb="door.opened",
-        session=session.id, device=house.device.id, data={"door": "embedded", "shares_user": shares}, envelope=b"",
-    )  # fmt: skip
+    opened_record(house, session, {"door": "embedded", "shares_user": shares})
     client = client_of(house.owner)
     page = ask(client, "GET", address("device", house)).content.decode()
     history = ask(client, "GET", f"{address_of('history', house.project)}?action=all").content.decode()

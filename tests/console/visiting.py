@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.history.models import Pending
+from doorward_console.history.models import Pending, Record
 from doorward_console.maintenance.models import Intent, Session
 from doorward_console.pages import urls
 from doorward_console.people.models import Member, Project, User
@@ -56,6 +56,15 @@ def open_session(house: House, **given: Any) -> Session:
         "duration_s": 7200, "ends_at": now + timedelta(hours=2), "banner": "b" * 16, "opened_at": now,
     }  # fmt: skip
     made: Session = Session.objects.create(**(standard | given))
+    return made
+
+
+def opened_record(house: House, session: Session, data: dict[str, Any]) -> Record:
+    """Write the device's record that it opened a session's door."""
+    made: Record = Record.objects.create(
+        project=house.project, author=f"device:{house.device.id}", n=1, digest="sha256:x", verb="door.opened",
+        session=session.id, device=house.device.id, data=data, envelope=b"",
+    )  # fmt: skip
     return made
 
 

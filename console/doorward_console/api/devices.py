@@ -112,4 +112,5 @@ def _document(row: Row) -> dict[str, Any]:
         "port": device.relay_port,
         "bind": device.bind,
         "door": row.door.word,
+        "shares_user": row.shares_user,
     }

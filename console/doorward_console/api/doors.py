@@ -91,6 +91,7 @@ def _door_now(place: Place, device: Device) -> dict[str, Any]:
         "opened_at": session.opened_at if session else None,
         "ends_at": session.ends_at if session else None,
         "closed_at": session.closed_at if session else None,
+        "shares_user": row.shares_user,
         "why": reason_document(door.reason),
         "notice": reason_document(door.notice),
         "disagreement": [{"who": one.who, "says": one.says} for one in row.claims],

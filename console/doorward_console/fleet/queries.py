@@ -4,13 +4,14 @@ A ``Row`` is a device with its door; the filters are those of the address bar, s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from doorward_console.fleet.models import Device, JoinToken, Relay
+from doorward_console.history.queries import sharing_user
 from doorward_console.maintenance.door import WORDS, Door, door_of
 from doorward_console.maintenance.models import Intent, Session
 from doorward_console.maintenance.sessions import standing_of
@@ -37,11 +38,16 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A device, what its door is, and who says otherwise."""
+    """A device, what its door is, and who says otherwise.
+
+    Attributes:
+        shares_user: whoever logs in at the door is the agent's own user there, as the device itself said.
+    """
 
     device: Device
     door: Door
     claims: tuple[Claim, ...] = ()
+    shares_user: bool = False
 
 
 def rows_of(project: Project, wanted: Filter = Filter()) -> list[Row]:  # frozen
@@ -82,7 +88,9 @@ def _rows(devices: "QuerySet[Device]") -> list[Row]:
     )
     sessions = Session.objects.select_related("relay").in_bulk([one.newest_session for one in found])
     intents = Intent.objects.in_bulk([one.newest_intent for one in found])
-    return [_row(one, sessions.get(one.newest_session or ""), intents.get(one.newest_intent or 0)) for one in found]
+    rows = [_row(one, sessions.get(one.newest_session or ""), intents.get(one.newest_intent or 0)) for one in found]
+    sharing = sharing_user(row.door.session for row in rows if row.door.session and row.door.is_live)
+    return [replace(row, shares_user=row.door.session is not None and row.door.session.pk in sharing) for row in rows]
 
 
 def _row(device: Device, session: Session | None, intent: Intent | None) -> Row:

@@ -4,6 +4,7 @@ Facts that wait for their signature (``Pending``) are shown with the signed ones
 at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -30,10 +31,12 @@ DEEDS: Final = tuple(
 GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "all": None}
 
 
-def shares_user(session: Session) -> bool:
-    """Tell whether the device said that whoever logs in at this session is the agent's own user there."""
-    said = Record.objects.filter(session=session.pk, device=session.device_id, verb="door.opened")
-    return bool(said.filter(data__shares_user=True).exists())
+def sharing_user(sessions: Iterable[Session]) -> frozenset[str]:
+    """Name those of ``sessions`` of which the device said that whoever logs in is the agent's own user there."""
+    devices = {one.pk: one.device_id for one in sessions}
+    said = Record.objects.filter(session__in=list(devices), verb="door.opened", data__shares_user=True)
+    found = said.values_list("session", "device") if devices else ()
+    return frozenset(session for session, device in found if session and devices[session] == device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ class DeviceOut(Schema):
     port: int | None
     bind: str
     door: str
+    shares_user: bool = Field(
+        description="As the device said of its door that is open now: a log-in shares the agent's user."
+    )
 
 
 class DeviceIn(Schema):

@@ -46,6 +46,9 @@ class DoorOut(Schema):
     opened_at: datetime | None
     ends_at: datetime | None
     closed_at: datetime | None
+    shares_user: bool = Field(
+        description="Whoever logs in is the agent's own user there, and could forge what the agent says."
+    )
     why: ReasonOut | None = Field(description="Why it failed, or what it waits for.")
     notice: ReasonOut | None = Field(description="Why the last thing asked of an open door was refused.")
     disagreement: list[ClaimOut] = Field(description="Who says something else of this door than the console does.")

@@ -13,7 +13,6 @@ from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Row, row_of
 from doorward_console.fleet.ssh_lines import bare_ssh_line, known_hosts_line, ssh_line
 from doorward_console.fleet.ways import blocker_of, way_of
-from doorward_console.history.queries import shares_user
 from doorward_console.history.sentences import SHARES_USER
 from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import live_pair, public_of
@@ -39,7 +38,7 @@ def card_context(place: Place, row: Row, problem: str = "") -> dict[str, Any]:
         "durations": sorted({*DURATIONS_S, place.project.default_duration_s}),
         "blocker": None if door.is_live else _blocker(place, device),
     }
-    if door.word == "open" and door.session and shares_user(door.session):
+    if door.word == "open" and row.shares_user:
         context["shares_user"] = SHARES_USER
     way = way_of(door.session) if door.word == "open" and door.session and place.can["log_in"] else None
     if way is not None:
