@@ -228,6 +228,7 @@ def test_status_when_a_door_is_open_then_it_says_who_and_where(relay: Relay, con
 
     assert relay.daemon is not None
     relay.daemon.end()
+    assert "hello.broken" not in relay.daemon.log_text(), "who only looked was taken for a device that broke off"
     status, output, _ = relay.command("status")
     assert status == 1
     assert "not running" in output

@@ -26,7 +26,10 @@ async def serve_hello(path: Path, uid: int, gid: int, answer: Answer) -> asyncio
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            code = await _code(reader, writer, uid, answer)
+            session = await _session(reader)
+            if session is None:
+                return
+            code = await _code(session, writer, uid, answer)
             line = json.dumps({"code": code, "next": reason_of(code).next})
             writer.write(line.encode() + b"\n")
             await asyncio.wait_for(writer.drain(), _LIMIT_S)
@@ -51,9 +54,14 @@ def _listening(path: Path, gid: int) -> socket.socket:
     return listening
 
 
-async def _code(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int, answer: Answer) -> str:
+async def _session(reader: asyncio.StreamReader) -> str | None:
+    """Read what was asked for; None from ``status``, which only sees whether anybody listens, and is gone."""
+    line = await asyncio.wait_for(reader.readline(), _LIMIT_S)
+    return line.decode("ascii", "replace").strip() if line else None
+
+
+async def _code(session: str, writer: asyncio.StreamWriter, uid: int, answer: Answer) -> str:
     pid, peer_uid = _peer(writer.get_extra_info("socket"))
-    session = (await asyncio.wait_for(reader.readline(), _LIMIT_S)).decode("ascii", "replace").strip()
     if peer_uid != uid or not is_id("s", session):
         return "relay.grant-ended"
     return await answer(pid, SessionId(session))
