@@ -34,13 +34,20 @@ class Closings:
     former: Callable[[SessionId, View], Iterable[Tunnel]]
     tell: Callable[[Fact], None]
     _tasks: dict[SessionId, "asyncio.Task[bool]"] = field(default_factory=dict)
+    _closing: dict[SessionId, frozenset[int]] = field(default_factory=dict)
     _failed: dict[SessionId, tuple[Grant, str]] = field(default_factory=dict)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Give the ports that are being closed: who still listens there is on the way out, and has us after it."""
+        return frozenset().union(*self._closing.values())
 
     def begin(self, grant: Grant, why: str) -> None:
         """Begin to close a session; returns at once."""
         task = asyncio.get_running_loop().create_task(self._close(grant, why), name=f"close {grant.session}")
         self._tasks[grant.session] = task
-        task.add_done_callback(lambda _: self._tasks.pop(grant.session, None))
+        self._closing[grant.session] = frozenset(forward.port for forward in grant.forwards)
+        task.add_done_callback(lambda _: self._over(grant.session))
 
     async def is_closed(self, session: SessionId) -> bool:
         """Wait for a session's closing, trying anew what failed before; true for one that is not closing."""
@@ -48,6 +55,10 @@ class Closings:
             self.begin(*self._failed[session])
         task = self._tasks.get(session)
         return task is None or await asyncio.shield(task)
+
+    def _over(self, session: SessionId) -> None:
+        self._tasks.pop(session, None)
+        self._closing.pop(session, None)
 
     async def _close(self, grant: Grant, why: str) -> bool:
         left = await self._see_free(grant)

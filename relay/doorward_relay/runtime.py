@@ -194,8 +194,8 @@ class Runtime:
             self.unpair()
         view = self._connections.glance()
         visitors = tuple(one for one in view.visitors if not self._doors.is_own(one.address, one.from_port))
-        before = self._known
-        seen = watch.look(before, replace(view, visitors=visitors), self.ledger, now=now)
+        before, view = self._known, replace(view, visitors=visitors)
+        seen = watch.look(before, view, self.ledger, now=now, closing=self._closings.ports)
         self._known = seen.known
         self._perform(seen.effects)
         self._notice_lost(before)

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 ESTABLISHED: Final = 0x01
+CLOSE_WAIT: Final = 0x08
 LISTEN: Final = 0x0A
 """States of /proc/net/tcp (include/net/tcp_states.h)."""
-_STATES: Final = frozenset({"01", "0A"})
+_STATES: Final = frozenset({"01", "08", "0A"})
+_CONNECTED: Final = frozenset({ESTABLISHED, CLOSE_WAIT})
+"""A process whose peer has closed holds its listeners until it has noticed, and is still who it was."""
 _MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
 """An IPv4 address inside IPv6 begins so (RFC 4291, section 2.5.5.2)."""
 
@@ -149,7 +152,7 @@ class View:
 
 
 def sockets_from_table(text: str) -> tuple[Socket, ...]:
-    """Read /proc/net/tcp or /proc/net/tcp6 (proc(5)): one heading, then one socket a line; keeps the two states above."""
+    """Read /proc/net/tcp or /proc/net/tcp6 (proc(5)): one heading, then one socket a line; keeps the states above."""
     rows = (line.split() for line in text.splitlines()[1:])
     return tuple(_socket(columns) for columns in rows if columns and columns[3] in _STATES)
 
@@ -175,17 +178,17 @@ def visitors_on(sockets: Sequence[Socket], ports: Iterable[int]) -> tuple[Visito
 def view_from(sockets: Sequence[Socket], processes: Sequence[Process], *, ssh_port: int, tunnel_uid: int) -> View:
     """Put sockets and the tunnel user's processes together."""
     listeners = tuple(_listener(one, tunnel_uid) for one in sockets if one.state == LISTEN and one.uid == tunnel_uid)
-    established = {one.inode: one for one in sockets if one.state == ESTABLISHED}
-    arrived = {inode: one for inode, one in established.items() if one.local_port == ssh_port}
+    connected = {one.inode: one for one in sockets if one.state in _CONNECTED}
+    arrived = {inode: one for inode, one in connected.items() if one.local_port == ssh_port}
     found = (_tunnel(process, arrived, listeners) for process in processes)
     tunnels = tuple(one for one in found if one is not None)
-    elsewhere = _of_another_relay(processes, established, {one.key[0] for one in tunnels}, listeners)
+    elsewhere = _of_another_relay(processes, connected, {one.key[0] for one in tunnels}, listeners)
     ours = tuple(one for one in listeners if one.number not in elsewhere)
     return View(tunnels, ours, visitors_on(sockets, (one.port for one in ours)))
 
 
 def _of_another_relay(
-    processes: Sequence[Process], established: dict[int, Socket], own: set[int], listeners: Sequence[Listener]
+    processes: Sequence[Process], connected: dict[int, Socket], own: set[int], listeners: Sequence[Listener]
 ) -> frozenset[int]:
     """Give the sockets of processes that came through another sshd than ours, which shares the tunnel user."""
     doors = {one.port for one in listeners}
@@ -193,7 +196,7 @@ def _of_another_relay(
         process
         for process in processes
         if process.pid not in own
-        and any(inode in established and established[inode].local_port not in doors for inode in process.inodes)
+        and any(inode in connected and connected[inode].local_port not in doors for inode in process.inodes)
     )
     return frozenset(inode for process in strangers for inode in process.inodes)
 

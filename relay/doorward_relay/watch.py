@@ -58,12 +58,15 @@ class Known:
 
     Attributes:
         surplus: numbers of listeners that were found to have no grant, so that each is recorded once.
+        unheld: of those without a grant, the ones that no connection held: a process that was ending while we looked, ours or
+            one of another relay's, is gone at the next look, and nothing was ever wrong.
         is_shut: no live grant and no listener, as it was last recorded; None before the first look.
     """
 
     tunnels: Mapping[TunnelKey, KnownTunnel] = field(default_factory=dict)
     visitors: Mapping[Visitor, KnownVisitor] = field(default_factory=dict)
     surplus: frozenset[int] = frozenset()
+    unheld: frozenset[int] = frozenset()
     is_shut: bool | None = None
 
     @property
@@ -80,16 +83,21 @@ class Seen:
     effects: tuple[Effect, ...] = ()
 
 
-def look(known: Known, view: View, ledger: Ledger, *, now: int) -> Seen:
-    """Compare ``view`` with what was known and with what is granted."""
+def look(known: Known, view: View, ledger: Ledger, *, now: int, closing: frozenset[int] = frozenset()) -> Seen:
+    """Compare ``view`` with what was known and with what is granted.
+
+    ``closing`` are ports of sessions that have just ended: who listens there still is no find, somebody is ending it and
+    will tell how that went.
+    """
     tunnels, about_tunnels = _tunnels(known, view, ledger, now)
     visitors, about_visitors = _visitors(known, view, ledger, now)
-    surplus = tuple(one for one in view.listeners if not is_granted(one, ledger))
+    surplus = tuple(one for one in view.listeners if not is_granted(one, ledger) and one.port not in closing)
     is_shut = not ledger.live and not view.listeners
-    effects = [*_end_surplus(known, view, surplus), *about_tunnels, *about_visitors]
+    told, unheld, about_surplus = _surplus(known, view, surplus)
+    effects = [*about_surplus, *about_tunnels, *about_visitors]
     if is_shut and known.is_shut is not True:
         effects.append(WriteRecord(Fact("doors.shut", data={"listeners": 0, "grants": 0})))
-    return Seen(Known(tunnels, visitors, frozenset(one.number for one in surplus), is_shut), tuple(effects))
+    return Seen(Known(tunnels, visitors, told, unheld, is_shut), tuple(effects))
 
 
 def former_holders(known: Known, view: View, session: SessionId) -> tuple[Tunnel, ...]:
@@ -107,17 +115,22 @@ def is_granted(listener: Listener, ledger: Ledger) -> bool:
     return forward.bind == "*" or listener.is_loopback
 
 
-def _end_surplus(known: Known, view: View, surplus: Sequence[Listener]) -> list[Effect]:
+def _surplus(
+    known: Known, view: View, surplus: Sequence[Listener]
+) -> tuple[frozenset[int], frozenset[int], list[Effect]]:
+    """End whoever holds a listener without a grant, and tell of each once; gives who was told of and who was held by nobody."""
     effects: list[Effect] = []
     held = {each.number: one for one in view.tunnels for each in one.listeners}
+    told = known.surplus & {one.number for one in view.listeners}
     for listener in surplus:
         holder = held.get(listener.number)
-        if listener.number not in known.surplus:
+        if listener.number not in told and (holder is not None or listener.number in known.unheld):
             data = {"address": listener.address, "port": listener.port, "peer": holder and holder.peer}
             effects.append(WriteRecord(Fact("listener.surplus", data=data)))
+            told |= {listener.number}
         if holder is not None:
             effects.append(EndTunnel(holder))
-    return effects
+    return told, frozenset(one.number for one in surplus if one.number not in held), effects
 
 
 def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[TunnelKey, KnownTunnel], list[Effect]]:

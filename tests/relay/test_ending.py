@@ -77,6 +77,8 @@ def test_a_session_when_nobody_calls_then_it_ends_at_its_end(relay: Relay, conso
     wait_until(lambda: not listeners_on(relay.ports[0]), 10, "the end of the session")
     wait_until(lambda: device.ask("check") != 0, 5, "the end of the connection")
     assert console.wait_for_verb("grant.ending", session).fact.data == {"why": "expired"}
+    console.wait_for_verb("tunnel.down", session)
+    assert "listener.surplus" not in console.verbs()
 
 
 @pytest.mark.threat("tunnel-after-end")

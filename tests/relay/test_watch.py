@@ -60,10 +60,23 @@ def test_a_view_when_two_relays_share_the_tunnel_user_then_each_sees_its_own_con
 
 
 def test_a_listener_when_no_process_can_be_found_for_it_then_it_still_counts() -> None:
-    """Provably closed means that nothing of the tunnel user's may be overlooked."""
+    """Provably closed means that nothing of the tunnel user's may be overlooked; a process that ended while we looked is none."""
     found = view_from(sockets_from_table(TABLE_4), [], ssh_port=2222, tunnel_uid=990)
     assert found.listeners == (LISTENER,)
-    assert _verbs(look(Known(is_shut=True), found, Ledger(), now=NOW)) == ["listener.surplus"]
+    first = look(Known(is_shut=True), found, Ledger(), now=NOW)
+    again = look(first.known, found, Ledger(), now=NOW + 1000)
+    assert (_verbs(first), first.known.is_shut) == ([], False)
+    assert _verbs(again) == ["listener.surplus"]
+    assert _verbs(look(again.known, found, Ledger(), now=NOW + 2000)) == []
+    assert _verbs(look(first.known, _view(), Ledger(), now=NOW + 1000)) == ["doors.shut"]
+
+
+def test_a_connection_when_its_peer_has_closed_then_its_listeners_are_still_whose_they_were() -> None:
+    """A device that went leaves its sshd in CLOSE_WAIT for a moment: no listener becomes another relay's by that."""
+    read = sockets_from_table(TABLE_4.replace("0B00000A:9C40 01", "0B00000A:9C40 08"))
+    processes = [Process(100, 99, 5, frozenset({11, 12}))]
+    assert view_from(read, processes, ssh_port=2222, tunnel_uid=990).tunnels == (TUNNEL,)
+    assert view_from(read, processes, ssh_port=2223, tunnel_uid=990).listeners == ()
 
 
 def test_a_tunnel_when_it_comes_and_goes_then_each_is_told_once_and_the_door_is_probed() -> None:
@@ -97,6 +110,17 @@ def test_a_surplus_listener_when_it_is_seen_twice_then_it_is_ended_twice_and_rec
     assert _verbs(again) == []
     assert EndTunnel(TUNNEL) in first.effects
     assert EndTunnel(TUNNEL) in again.effects
+
+
+def test_a_listener_when_its_session_is_being_closed_then_it_is_no_find_until_that_has_failed() -> None:
+    """At a session's end its own listeners are there for a moment longer, and whoever ends them tells how that went."""
+    up = look(Known(), _view(TUNNEL), after(grant()), now=NOW)
+    closing = look(up.known, _view(TUNNEL), Ledger(), now=NOW + 1000, closing=frozenset({20_000}))
+    failed = look(closing.known, _view(TUNNEL), Ledger(), now=NOW + 2000)
+    tried_anew = look(failed.known, _view(TUNNEL), Ledger(), now=NOW + 3000, closing=frozenset({20_000}))
+    again = look(tried_anew.known, _view(TUNNEL), Ledger(), now=NOW + 4000)
+    found = ["listener.surplus" in _verbs(one) for one in (closing, failed, tried_anew, again)]
+    assert found == [False, True, False, False]
 
 
 def test_a_public_listener_when_loopback_is_granted_then_it_is_surplus() -> None:
