@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -132,32 +131,35 @@ def test_a_session_when_the_console_lists_it_no_more_then_reconcile_ends_it(
     assert console.get("/v1/records").json()["live"] == [newer.session]
 
 
-@of_managed
-def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
-    relay: Relay, console: Console, dial: Dial
-) -> None:
-    """Who asks is read from the kernel: naming another's session is not enough, not even for root."""
-    session, device = _open(relay, console, dial)
-    with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(5)
-        asking.connect(str(relay.folder / "run/hello.sock"))
-        asking.sendall(f"{session}\n".encode())
-        assert json.loads(asking.makefile().readline())["code"] == "relay.grant-ended"
-    assert device.ask("check") == 0
+STRANGER = "nobody"
+"""Any user of the relay's machine who is neither root nor the tunnel user."""
 
 
 @of_managed
 @pytest.mark.threat("device-foreign-ports")
-def test_a_hello_when_the_tunnel_users_process_has_no_connection_then_it_moves_nothing(
-    relay: Relay, console: Console, dial: Dial
+@pytest.mark.parametrize(
+    ("user", "mode", "code"),
+    [
+        (STRANGER, None, "relay.unavailable"),
+        (STRANGER, 0o666, "relay.grant-ended"),
+        (None, None, "relay.grant-ended"),
+        (TUNNEL_USER, None, "relay.grant-ended"),
+    ],
+    ids=["stranger", "stranger-where-all-may-connect", "root", "tunnel-user-without-a-connection"],
+)
+def test_a_hello_when_it_does_not_come_through_a_tunnel_then_it_moves_nothing(
+    relay: Relay, console: Console, dial: Dial, user: str | None, mode: int | None, code: str
 ) -> None:
-    """The right user is not enough either: who asks must descend from a connection of a device to this sshd."""
+    """Who asks is read from the kernel: naming a session is not enough, nor is being root, nor the right user.
+
+    The socket's mode keeps strangers from it, their uid would, and who asks must descend from a device's connection.
+    """
     session, device = _open(relay, console, dial)
     there = relay.folder / "run"
-    said = run(
-        ["/usr/bin/python3", there / "hello.py", "--socket", there / "hello.sock", session], user=TUNNEL_USER
-    ).stdout
-    assert json.loads(said)["code"] == "relay.grant-ended"
+    if mode is not None:
+        (there / "hello.sock").chmod(mode)
+    said = run(["/usr/bin/python3", there / "hello.py", "--socket", there / "hello.sock", session], user=user).stdout
+    assert json.loads(said)["code"] == code
     assert device.ask("check") == 0
     assert listeners_on(relay.ports[0])
 
