@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +125,22 @@ def test_socket_when_shipped_then_only_the_agents_user_may_connect(runner_socket
     """Owner and mode of the unit leave nobody but root and the agent."""
     found = runner_socket.stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (uid_of(site.agent_user), 0o600)
+
+
+def test_runner_when_its_standard_input_is_a_network_connection_then_it_answers_nobody(site: Site) -> None:
+    """Were its unit told to listen on TCP, the kernel could not say who is at the other end: then it is nobody."""
+    ask = b'{"verb":"status"}\n'
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        caller = socket.create_connection(listening.getsockname())
+        over_tcp, _ = listening.accept()
+    ends = [socket.socketpair(), (caller, over_tcp)]
+    statuses, answered = [], []
+    for caller, runner in ends:
+        with caller, runner:
+            caller.sendall(ask)
+            ran = subprocess.run(
+                [RUNNER, "--config", site.config], stdin=runner.fileno(), capture_output=True, timeout=30, check=False
+            )
+            statuses.append(ran.returncode)
+            answered.append(bool(ran.stdout))
+    assert (statuses, answered) == ([0, os.EX_NOPERM], [True, False])
