@@ -101,6 +101,15 @@ def test_tunnel_certificate_when_shown_to_sshd_then_only_the_sessions_own_gets_a
     assert gate.exit_code(make(gate)) == code
 
 
+def test_tunnel_certificate_when_it_would_name_nobody_then_it_is_not_made() -> None:
+    """A certificate without a principal, which some servers take for everybody's, is never signed."""
+    authority, other = SshAuthority.generate(), SshAuthority.generate()
+    with pytest.raises(ValueError, match="at least one principal"):
+        authority.tunnel_certificate(
+            other.public_line, device=DEVICE, principals=[], now=now(), ends_at=now() + timedelta(hours=1)
+        )
+
+
 @given(st.binary(max_size=200), st.text(max_size=30), st.text(max_size=30))
 def test_wrapped_key_when_opened_then_only_under_its_name_with_its_key(private: bytes, name: str, other: str) -> None:
     """Wrapping round-trips; another key, another name or a changed byte opens nothing."""
