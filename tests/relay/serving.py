@@ -1,6 +1,7 @@
 """What stands behind a tunnel, and who comes to it."""
 
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,3 +80,15 @@ def answers(one: socket.socket) -> bool:
 def is_served(port: int) -> bool:
     with visit(port) as one:
         return answers(one)
+
+
+def said_through(local: int, wanted: int | None = None) -> bytes:
+    """Read the first line that comes through the client's port; at a dynamic one ``wanted`` is asked for, over SOCKS 4."""
+    with socket.create_connection(("127.0.0.1", local), timeout=5) as through, suppress(ConnectionResetError):
+        if wanted is not None:
+            through.sendall(b"\x04\x01" + struct.pack(">H", wanted) + b"\x7f\x00\x00\x01" + b"x\x00")
+        try:
+            return through.makefile("rb").readline()
+        except TimeoutError:
+            return b"open, and silent"
+    return b""

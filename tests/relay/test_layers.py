@@ -16,8 +16,10 @@ from tests.parts.installed import missing, require
 from tests.parts.ports import free_port
 from tests.parts.processes import PLAIN_ENVIRONMENT, Programs, run
 from tests.parts.waiting import wait_until
+from tests.relay.asking import AGENT, COMMAND, DISPLAY, TERMINAL, Request, answers
 from tests.relay.conftest import Door
 from tests.relay.relaying import Console, Device, Relay, device_for, install_relay
+from tests.relay.serving import said_through
 
 LAYERS: Final = ("configuration", "line", "neither")
 """Who refuses; with neither, everything goes, which shows that the test would see it."""
@@ -119,11 +121,31 @@ def test_a_local_forward_when_one_layer_is_gone_then_the_other_refuses_it(bench:
     argv = [require("ssh"), "-N", *device.options(), "-L", there, device.target]
     client = device.relay.programs.start(*argv, name="local-ssh")
     client.wait_for_port(local)
-    came = b""
-    with socket.create_connection(("127.0.0.1", local), timeout=5) as through, suppress(ConnectionResetError):
-        came = through.recv(4096)
+    came = said_through(local)
     client.end()
     assert (b"secret" in came) == (layer == "neither")
+
+
+@pytest.mark.threat("tunnel-reaches")
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_dynamic_forward_when_one_layer_is_gone_then_the_other_refuses_it(bench: Bench, layer: str) -> None:
+    """Whoever speaks SOCKS to the device's own port gets nowhere on the relay."""
+    device, local = bench.devices[layer], free_port()
+    argv = [require("ssh"), "-N", *device.options(), "-D", f"127.0.0.1:{local}", device.target]
+    client = device.relay.programs.start(*argv, name="dynamic-ssh")
+    client.wait_for_port(local)
+    came = said_through(local, bench.secret.port)
+    client.end()
+    assert (b"secret" in came) == (layer == "neither")
+    assert (came == b"") == (layer != "neither")
+
+
+@pytest.mark.threat("tunnel-shell")
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("asked", [AGENT, DISPLAY, TERMINAL], ids=lambda asked: asked.name)
+def test_a_request_when_one_layer_is_gone_then_the_other_answers_no(bench: Bench, layer: str, asked: Request) -> None:
+    """What sshd answers to the request itself, whatever the client would make of it."""
+    assert answers(bench.devices[layer], asked, COMMAND) == [layer == "neither", True]
 
 
 @pytest.mark.threat("tunnel-shell")

@@ -2,10 +2,8 @@
 
 import json
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,18 @@ from tests.parts.installed import require
 from tests.parts.ports import free_port
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, THROUGH_A_CONNECTION, Case
+from tests.relay.asking import COMMAND, Request, answers, is_logged_in
+from tests.relay.cases import (
+    EVERY_EXTENSION,
+    HOST_CERTIFICATE,
+    NOT_ADMITTED,
+    NOT_GIVEN,
+    NOT_GRANTED,
+    NOT_RUN,
+    THROUGH_A_CONNECTION,
+    Case,
+    Shown,
+)
 from tests.relay.conftest import Door, installed_relay, skip_without_parts
 from tests.relay.relaying import (
     EMBEDDED,
@@ -33,6 +42,7 @@ from tests.relay.relaying import (
     listeners_on,
     new_id,
 )
+from tests.relay.serving import said_through
 
 SOCKETS = {MANAGED: "hello.sock", EMBEDDED: "status.sock", "plain": "some.sock"}
 """A unix socket on which each kind of relay listens."""
@@ -93,6 +103,10 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
             secret.shut()
 
 
+WITHOUT_A_FAULT = Case("hello", ("hello",), login=True)
+"""What a faulty certificate is held against: the same key, shown with a good one."""
+
+
 def _split(asks: list[str]) -> tuple[list[str], list[str]]:
     """Tell ssh's options from the command that is to be run."""
     takes_value = {"-R", "-W", "-L", "-D", "-w", "-o"}
@@ -124,7 +138,8 @@ def is_refused(case: Case, errors: str) -> bool:
 @pytest.mark.threat("tunnel-after-end")
 @pytest.mark.parametrize("case", NOT_ADMITTED, ids=lambda case: case.name)
 def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(stage: Stage, case: Case) -> None:
-    """Without a certificate of the pinned CA for a live session nobody gets past the log-in."""
+    """Without a certificate of the pinned CA for a live session nobody gets past the log-in; the same key with one does."""
+    assert "Authenticated to" in _try(stage, WITHOUT_A_FAULT)[2]
     status, output, errors = _try(stage, case)
 
     assert status == 255, errors
@@ -132,6 +147,16 @@ def test_a_device_when_it_has_no_live_grant_to_show_then_it_is_not_logged_in(sta
     assert "Authenticated to" not in errors
     assert output == ""
     assert listeners_on(stage.relay.ports[0]) == []
+    assert stage.relay.sshd is None or case.says in stage.relay.sshd.log_text()
+
+
+@pytest.mark.feature("B3")
+@pytest.mark.threat("tunnel-certificate")
+def test_a_device_when_its_certificate_is_a_hosts_then_it_is_not_logged_in(stage: Stage) -> None:
+    """The CA's word that a key is a host's is no word that it is a device's; the same key with a user's gets in."""
+    assert is_logged_in(stage.device(WITHOUT_A_FAULT))
+    assert not is_logged_in(stage.device(HOST_CERTIFICATE))
+    assert stage.relay.sshd is None or HOST_CERTIFICATE.says in stage.relay.sshd.log_text()
 
 
 @pytest.mark.threat("tunnel-other-port")
@@ -155,14 +180,22 @@ def test_a_device_when_it_asks_for_more_than_its_grant_then_it_is_refused(stage:
 @pytest.mark.threat("tunnel-shell")
 @pytest.mark.parametrize("case", NOT_RUN, ids=lambda case: case.name)
 def test_a_device_when_it_wants_to_run_something_then_hello_runs_instead(stage: Stage, case: Case) -> None:
-    """No shell, no command, no terminal, no agent: the one thing that runs on the relay is hello."""
+    """No shell and no command: the one thing that runs on the relay is hello."""
     _, output, errors = _try(stage, case)
 
     assert "Authenticated to" in errors, errors
-    lines = output.strip().splitlines()
-    assert len(lines) <= 1
-    assert all(set(json.loads(line)) == {"code", "next"} for line in lines)
-    assert lines or case.name == "pty"
+    (line,) = output.strip().splitlines()
+    assert set(json.loads(line)) == {"code", "next"}
+
+
+@pytest.mark.threat("tunnel-shell")
+@pytest.mark.parametrize("asked", NOT_GIVEN, ids=lambda asked: asked.name)
+def test_a_device_when_it_asks_for_an_agent_a_display_or_a_terminal_then_the_relay_says_no(
+    stage: Stage, asked: Request
+) -> None:
+    """With every extension in its certificate it is the relay that refuses; hello is given on the very same channel."""
+    device = stage.device(Case("", (), Shown(extensions=EVERY_EXTENSION)))
+    assert answers(device, asked, COMMAND) == [False, True]
 
 
 @pytest.mark.threat("tunnel-reaches")
@@ -176,17 +209,8 @@ def test_a_device_when_it_forwards_into_the_relay_then_nothing_comes_through(sta
     )
     client.wait_for_port(local)
 
-    assert _through(local, stage.secret.port, is_socks=case.name == "dynamic-forward") == b""
+    assert said_through(local, stage.secret.port if case.name == "dynamic-forward" else None) == b""
     client.end()
-
-
-def _through(local: int, secret: int, *, is_socks: bool) -> bytes:
-    """Read what comes through the client's port; over SOCKS 4 for a dynamic one, without its answer."""
-    with socket.create_connection(("127.0.0.1", local), timeout=5) as through, suppress(ConnectionResetError):
-        if is_socks:
-            through.sendall(b"\x04\x01" + struct.pack(">H", secret) + b"\x7f\x00\x00\x01" + b"x\x00")
-        return b"".join(iter(lambda: through.recv(4096), b"")).replace(b"\x00\x5b", b"")[:8].strip(b"\x00")
-    return b""
 
 
 @pytest.mark.threat("relay-host-key")

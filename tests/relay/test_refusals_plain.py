@@ -13,10 +13,23 @@ from tests.parts.installed import missing, require
 from tests.parts.ports import free_port
 from tests.parts.processes import Programs, run
 from tests.parts.sshd import start_sshd
-from tests.relay.cases import NOT_ADMITTED, NOT_GRANTED, NOT_RUN, ONLY_WITH_GRANTS, THROUGH_A_CONNECTION, Case
+from tests.relay.asking import COMMAND, Request, answers, is_logged_in
+from tests.relay.cases import (
+    EVERY_EXTENSION,
+    HOST_CERTIFICATE,
+    NOT_ADMITTED,
+    NOT_GIVEN,
+    NOT_GRANTED,
+    NOT_RUN,
+    ONLY_WITH_GRANTS,
+    THROUGH_A_CONNECTION,
+    Case,
+    Shown,
+)
 from tests.relay.conftest import Door
 from tests.relay.relaying import MANAGED, TUNNEL_USER, Console, Relay, listeners_on
-from tests.relay.test_refusals import Stage, _through, _try, is_refused
+from tests.relay.serving import said_through
+from tests.relay.test_refusals import WITHOUT_A_FAULT, Stage, _try, is_refused
 
 
 def applying(cases: Sequence[Case]) -> list[Case]:
@@ -63,7 +76,8 @@ def _stage(programs: Programs, secret: Door) -> Stage:
 def _options(folder: object) -> tuple[str, ...]:
     """Write what E2 asks for, and let each user have keys of their own; where they stand is all that is not usual."""
     said = ("PubkeyAuthentication yes", "GatewayPorts yes", "ClientAliveInterval 30", "ClientAliveCountMax 3")
-    return (*said, f"AuthorizedKeysFile {folder}/%u_keys", "Subsystem sftp internal-sftp")
+    display = ("X11Forwarding yes", "XAuthLocation /bin/true")  # as Debian's own configuration has it
+    return (*said, *display, f"AuthorizedKeysFile {folder}/%u_keys", "Subsystem sftp internal-sftp")
 
 
 def _have_user() -> None:
@@ -94,13 +108,22 @@ def test_a_device_when_it_asks_for_the_port_in_the_line_then_it_gets_it(plain: S
 def test_a_device_when_its_certificate_is_not_the_projects_then_a_plain_relay_does_not_admit_it(
     plain: Stage, case: Case
 ) -> None:
-    """Without a living certificate of the project's CA for the project nobody gets past the log-in."""
+    """Without a living certificate of the project's CA nobody gets past the log-in; the same key with one does."""
+    assert "Authenticated to" in _try(plain, WITHOUT_A_FAULT)[2]
     status, output, errors = _try(plain, case)
 
     assert status == 255, errors
     assert "Permission denied" in errors
     assert "Authenticated to" not in errors
     assert output == ""
+
+
+@pytest.mark.feature("E2")
+@pytest.mark.threat("tunnel-certificate")
+def test_a_device_when_its_certificate_is_a_hosts_then_a_plain_relay_does_not_admit_it(plain: Stage) -> None:
+    """The CA's word that a key is a host's is no word that it is a device's; the same key with a user's gets in."""
+    assert is_logged_in(plain.device(WITHOUT_A_FAULT))
+    assert not is_logged_in(plain.device(HOST_CERTIFICATE))
 
 
 @pytest.mark.feature("E2")
@@ -123,12 +146,23 @@ def test_a_device_when_it_asks_for_more_than_the_line_then_a_plain_relay_refuses
 @pytest.mark.threat("tunnel-shell")
 @pytest.mark.parametrize("case", NOT_RUN, ids=lambda case: case.name)
 def test_a_device_when_it_wants_to_run_something_then_a_plain_relay_runs_nothing(plain: Stage, case: Case) -> None:
-    """No shell, no command, no terminal, no agent: false runs instead."""
+    """No shell and no command: false runs instead."""
     status, output, errors = _try(plain, case)
 
     assert "Authenticated to" in errors, errors
     assert status != 0
     assert output == ""
+
+
+@pytest.mark.feature("E2")
+@pytest.mark.threat("tunnel-shell")
+@pytest.mark.parametrize("asked", NOT_GIVEN, ids=lambda asked: asked.name)
+def test_a_device_when_it_asks_for_an_agent_a_display_or_a_terminal_then_a_plain_relay_says_no(
+    plain: Stage, asked: Request
+) -> None:
+    """Where sshd itself would give them to its users, the line does not; false is run on the very same channel."""
+    device = plain.device(Case("", (), Shown(extensions=EVERY_EXTENSION)))
+    assert answers(device, asked, COMMAND) == [False, True]
 
 
 @pytest.mark.feature("E2")
@@ -141,5 +175,5 @@ def test_a_device_when_it_forwards_into_a_plain_relay_then_nothing_comes_through
     client = plain.relay.programs.start(require("ssh"), "-N", *device.options(), *options, device.target, name="ssh")
     client.wait_for_port(local)
 
-    assert _through(local, plain.secret.port, is_socks=case.name == "dynamic-forward") == b""
+    assert said_through(local, plain.secret.port if case.name == "dynamic-forward" else None) == b""
     client.end()
