@@ -38,18 +38,58 @@ def answers(device: Device, *requests: Request) -> list[bool]:
 
 
 async def _answers(device: Device, requests: tuple[Request, ...]) -> list[bool]:
+    connection, _ = await _connected(device)
+    channel = _channel(connection)
+    await channel._open(b"session")
+    said = [bool(await channel._make_request(one.name.encode(), *one.carries)) for one in requests]
+    connection.abort()
+    return said
+
+
+def words_on_a_tun_device(device: Device) -> list[str]:
+    """Log in as ``device``, ask for a network device of the relay's, and give what it says, ``opened`` if it made one."""
+    return asyncio.run(asyncio.wait_for(_words(device), 20))
+
+
+async def _words(device: Device) -> list[str]:
+    connection, hearing = await _connected(device)
+    try:
+        await _channel(connection)._open(b"tun@openssh.com", UInt32(_LAYER_3), UInt32(_ANY_UNIT))
+    except asyncssh.ChannelOpenError as refused:
+        return [*hearing.said, refused.reason]
+    finally:
+        connection.abort()
+    return [*hearing.said, "opened"]
+
+
+_LAYER_3: Final = 1
+_ANY_UNIT: Final = 0x7FFFFFFF
+"""OpenSSH's PROTOCOL, section 2.3."""
+
+
+class _Hearing(asyncssh.SSHClient):
+    """Keeps what the relay says beside its answers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def debug_msg_received(self, msg: str, *_: object) -> None:
+        self.said.append(msg)
+
+
+async def _connected(device: Device) -> tuple[asyncssh.SSHClientConnection, _Hearing]:
     key = asyncssh.read_private_key(device.folder / "device_key")
-    async with asyncssh.connect(
-        "127.0.0.1", device.relay.ssh_port, username=device.user,
+    hearing = _Hearing()
+    connection, _ = await asyncssh.create_connection(
+        lambda: hearing, "127.0.0.1", device.relay.ssh_port, username=device.user,
         client_keys=[(key, asyncssh.import_certificate(device.certificate))], config=None, agent_path=None,
         known_hosts=asyncssh.import_known_hosts(device.relay.known_hosts()),
-    ) as connection:  # fmt: skip
-        loop = asyncio.get_running_loop()
-        channel: Any = asyncssh.SSHClientChannel(connection, loop, "strict", None, "strict", 65_536, 32_768)
-        await channel._open(b"session")
-        said = [bool(await channel._make_request(one.name.encode(), *one.carries)) for one in requests]
-        connection.abort()
-        return said
+    )  # fmt: skip
+    return connection, hearing
+
+
+def _channel(connection: asyncssh.SSHClientConnection) -> Any:
+    return asyncssh.SSHClientChannel(connection, asyncio.get_running_loop(), "strict", None, "strict", 65_536, 32_768)
 
 
 def is_logged_in(device: Device) -> bool:

@@ -101,7 +101,6 @@ NOT_GRANTED: Final = (
     Case("remote-dynamic-forward", ("-N", "-R", "{p3}"), login=True),
     Case("remote-unix-forward", ("-N", "-R", "{folder}/r.sock:127.0.0.1:9"), login=True),
     Case("sftp", ("-s", "sftp"), login=True),
-    Case("tun-device", ("-N", "-w", "any:any"), login=True),
 )
 """Logged in, and refused what it asks for: ssh ends with an error."""
 
@@ -114,6 +113,9 @@ NOT_RUN: Final = (
 
 NOT_GIVEN: Final = (AGENT, DISPLAY, TERMINAL, VARIABLE)
 """Asked for on a session's channel, and answered no."""
+
+NO_DEVICE: Final = {"Server has rejected tunnel device forwarding", "TUN/TAP request refused"}
+"""What OpenSSH and asyncssh say to whoever asks for a tun device: that it is refused, and not that it could not be made."""
 
 HOST_CERTIFICATE: Final = Case(
     "host-certificate", (), Shown(kind="host"), says="Certificate invalid: not a user certificate"

@@ -16,10 +16,11 @@ from tests.parts.installed import require
 from tests.parts.ports import free_port
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-from tests.relay.asking import COMMAND, Request, answers, is_logged_in
+from tests.relay.asking import COMMAND, Request, answers, is_logged_in, words_on_a_tun_device
 from tests.relay.cases import (
     EVERY_EXTENSION,
     HOST_CERTIFICATE,
+    NO_DEVICE,
     NOT_ADMITTED,
     NOT_GIVEN,
     NOT_GRANTED,
@@ -196,6 +197,12 @@ def test_a_device_when_it_asks_for_an_agent_a_display_or_a_terminal_then_the_rel
     """With every extension in its certificate it is the relay that refuses; hello is given on the very same channel."""
     device = stage.device(Case("", (), Shown(extensions=EVERY_EXTENSION)))
     assert answers(device, asked, COMMAND) == [False, True]
+
+
+@pytest.mark.threat("tunnel-reaches")
+def test_a_device_when_it_asks_for_a_tun_device_then_the_relay_says_no(stage: Stage) -> None:
+    """No network of the relay's is reached that way either, and not only because its user could not make a device."""
+    assert NO_DEVICE & {*words_on_a_tun_device(stage.device(Case("", ())))}
 
 
 @pytest.mark.threat("tunnel-reaches")

@@ -13,10 +13,11 @@ from tests.parts.installed import missing, require
 from tests.parts.ports import free_port
 from tests.parts.processes import Programs, run
 from tests.parts.sshd import start_sshd
-from tests.relay.asking import COMMAND, Request, answers, is_logged_in
+from tests.relay.asking import COMMAND, Request, answers, is_logged_in, words_on_a_tun_device
 from tests.relay.cases import (
     EVERY_EXTENSION,
     HOST_CERTIFICATE,
+    NO_DEVICE,
     NOT_ADMITTED,
     NOT_GIVEN,
     NOT_GRANTED,
@@ -163,6 +164,13 @@ def test_a_device_when_it_asks_for_an_agent_a_display_or_a_terminal_then_a_plain
     """Where sshd itself would give them to its users, the line does not; false is run on the very same channel."""
     device = plain.device(Case("", (), Shown(extensions=EVERY_EXTENSION)))
     assert answers(device, asked, COMMAND) == [False, True]
+
+
+@pytest.mark.feature("E2")
+@pytest.mark.threat("tunnel-reaches")
+def test_a_device_when_it_asks_for_a_tun_device_then_a_plain_relay_says_no(plain: Stage) -> None:
+    """No network of the relay's is reached that way either, and not only because its user could not make a device."""
+    assert NO_DEVICE & {*words_on_a_tun_device(plain.device(Case("", ())))}
 
 
 @pytest.mark.feature("E2")
