@@ -94,7 +94,13 @@ class Scene:
 
 
 @pytest.fixture
-def relay(programs: Programs, scratch: Path) -> Relay:
+def relay_options() -> tuple[str, ...]:
+    """What a test's sshd is told before everything else."""
+    return ()
+
+
+@pytest.fixture
+def relay(programs: Programs, scratch: Path, relay_options: tuple[str, ...]) -> Relay:
     """A plain sshd with a tunnel CA."""
     require("sshd")
     folder = scratch / "relay"
@@ -104,7 +110,7 @@ def relay(programs: Programs, scratch: Path) -> Relay:
     write_whole(folder / "principals", "")
     write_whole(folder / "host_key_rsa", private_pem(rsa.generate_private_key(65_537, 2048)), 0o600)
     write_whole(folder / "host_key_ecdsa", private_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
-    options = [option.format(folder=folder) for option in RELAY_OPTIONS]
+    options = [option.format(folder=folder) for option in (*relay_options, *RELAY_OPTIONS)]
     return Relay(start_sshd(programs, folder, [], options), ca)
 
 

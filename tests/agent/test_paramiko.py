@@ -1,7 +1,11 @@
 """What is paramiko's alone: its child's traps, its limits, and that an agent knows nothing of it."""
 
+import dataclasses
+import json
+import os
 import re
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -20,7 +24,9 @@ from tests.agent.conftest import Scene
 from tests.agent.scripted_relay import ScriptedRelay
 from tests.agent.test_carrying import send, visit
 from tests.agent.tunnels import Bench
+from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
+from tests.runner.site import is_running
 
 
 @pytest.fixture
@@ -43,6 +49,42 @@ def test_child_when_its_input_ends_then_it_ends(connection: ParamikoConnection) 
     """An agent that is gone is noticed even where no death signal comes."""
     connection.input.close()
     assert connection.process.wait(5) == 0
+
+
+AGENT = """
+import json, socket, sys, time
+from pathlib import Path
+from doorward_agent.config import Config
+from doorward_agent.contracts import Dial
+from doorward_agent.edges.paramiko_dialer import ParamikoDialer
+from doorward_protocol.orders import RelayRoute
+folder, (session, route) = Path(sys.argv[1]), json.loads(sys.argv[2])
+made = ParamikoDialer(Config(state_dir=folder / "state"), folder).dial(Dial(1, session, RelayRoute(**route), ()))
+with socket.socket(socket.AF_UNIX) as test:
+    test.connect(str(folder / "test.sock"))
+    socket.send_fds(test, [str(made.process.pid).encode()], [made.input.fileno(), made.output.fileno()])
+time.sleep(300)
+"""
+"""An agent that lends both its ends of the child's pipes to somebody who keeps them."""
+
+
+def test_child_when_the_agent_is_killed_and_its_pipes_stay_open_then_it_dies_by_its_death_signal(
+    bench: Bench, programs: Programs
+) -> None:
+    """The signal does by itself what the end of its input does by itself, above: neither stands in for the other."""
+    order = json.dumps([bench.session, dataclasses.asdict(bench.relay.route(bench.certificate()))])
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(bench.folder / "test.sock"))
+        listening.listen()
+        agent = programs.start(sys.executable, "-c", AGENT, bench.folder, order, name="agent")
+        listening.settimeout(20)
+        with listening.accept()[0] as lender:
+            said, pipes, _, _ = socket.recv_fds(lender, 20, 2)
+    child = int(said)
+    with os.fdopen(pipes[0], "wb"), os.fdopen(pipes[1], "rb") as output:
+        assert json.loads(output.readline()) == {"admitted": True}
+        agent.kill()
+        wait_until(lambda: not is_running(child), 5, "the child's end")
 
 
 def test_child_when_it_is_looked_at_then_its_arguments_hold_no_secret(
