@@ -29,6 +29,7 @@ class Site:
     Attributes:
         config: its configuration file, fixed in sudoers' line.
         is_rootless: runs as ``login_user``, who is the agent's user, too.
+        terminals: how ``/dev/pts`` is mounted for a runner without root, as options of its own; "" leaves the machine's.
         key: the engineer's private key.
         revision: of the last order that was made.
     """
@@ -39,6 +40,7 @@ class Site:
     closer: str
     door: str = "auto"
     is_rootless: bool = False
+    terminals: str = ""
     signer: SigningKey = GRANT_KEY
     revision: int = 0
     sessions: list[SessionId] = field(default_factory=list)
@@ -86,7 +88,11 @@ class Site:
 
     @property
     def _caller(self) -> list[str]:
-        return as_ordinary(self.login_user) if self.is_rootless else []
+        if not self.is_rootless:
+            return []
+        own = f'mount -t devpts -o newinstance,ptmxmode=666,{self.terminals} devpts /dev/pts; exec "$@"'
+        mounted = ["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-ec", own, "sh"]
+        return [*(mounted if self.terminals else []), *as_ordinary(self.login_user)]
 
     def pin(self, *words: str, **changes: Any) -> Any:
         """Pin the device and the project of the test vectors."""

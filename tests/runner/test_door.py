@@ -1,7 +1,10 @@
 """The door itself: who gets in, what goes through, what does not, and what is refused before it opens."""
 
 import os
+import re
+import signal
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,9 @@ from tests.parts.processes import Programs, run
 from tests.parts.sshd import make_ssh_key
 from tests.parts.waiting import wait_until
 from tests.runner.site import BANNER, Site, is_running
+
+SLOW_S = 2.5
+"""Longer than a door is waited for that is only looked at."""
 
 
 @pytest.mark.feature("E3", "E4")
@@ -155,6 +161,24 @@ def test_door_when_order_is_signed_again_then_the_same_door_is_named(door_site: 
     first = site.open()
     again = site.order(site.envelope(site.body(first["session"]), revision=site.revision))
     assert again == first
+
+
+@pytest.mark.real("ip")
+def test_door_when_it_is_slow_to_answer_at_an_extension_then_who_is_logged_in_stays(door_site: Site) -> None:
+    """A busy device's door may take seconds to show its banner: it is there, and is not started anew."""
+    site = door_site
+    first = site.open(duration_s=300)
+    port, pids = first["port"], site.leave_behind(first["port"])
+    listener = re.search(rb"pid=(\d+)", run(["/bin/ss", "-Hltnp", f"sport = :{port}"]).stdout)
+    assert listener is not None
+    longer = site.envelope(site.body(first["session"], 600))
+    os.kill(int(listener[1]), signal.SIGSTOP)
+    going_on = threading.Timer(SLOW_S, os.kill, (int(listener[1]), signal.SIGCONT))
+    going_on.start()
+    again = site.order(longer)
+    going_on.join()
+    assert again == first
+    assert all(is_running(pid) for pid in pids)
 
 
 def test_door_when_its_sshd_died_then_the_same_order_opens_it_again(site: Site) -> None:

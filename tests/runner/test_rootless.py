@@ -95,6 +95,21 @@ def test_runner_when_rootless_then_refusals_are_the_same(rootless_site: Site) ->
     assert json.loads((site.state_dir / "promise.json").read_text())["revision"] == site.revision
 
 
+@pytest.mark.real("unshare")
+@pytest.mark.parametrize("door", ["auto"])
+@pytest.mark.parametrize(("terminals", "kind"), [("gid=5,mode=620", "sshd"), ("mode=600", "embedded")])
+def test_door_when_rootless_and_any_will_do_then_it_is_one_that_can_give_terminals(
+    rootless_site: Site, terminals: str, kind: str
+) -> None:
+    """sshd without root cannot make a terminal tty's: where /dev/pts does not by itself, ours is chosen, and can."""
+    site = rootless_site
+    site.terminals = terminals
+    answer = site.open()
+    assert answer["door"] == kind
+    shell = site.ssh(answer["port"], "tty", "-tt")
+    assert (shell.returncode, shell.stdout.startswith(b"/dev/pts/")) == (0, True), shell.stderr.decode()
+
+
 AS_AGENT: Final = """
 import dataclasses, json, queue, sys
 from pathlib import Path
