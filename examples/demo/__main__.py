@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.geteuid() == 0:
         sys.stderr.write("The demo is for an ordinary user: its door opens that user's own account. Run it as one.\n")
         return os.EX_NOPERM
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDINGS:
         signal.signal(number, _interrupt)
     return _in_a_folder(asked, Telling(sys.stdout))
 
@@ -51,7 +51,7 @@ def _in_a_folder(asked: argparse.Namespace, telling: Telling) -> int:
     try:
         with scratch_folder(asked.folder) as folder:
             check_room(folder)
-            status = _run(Trial(folder, chosen(asked.parts), telling.step), telling)
+            status = _run(Trial(folder, chosen(asked.parts), _heeding(telling)), telling)
     except Lacking as lacking:
         sys.stderr.write(f"{lacking}\n")
         status = os.EX_UNAVAILABLE
@@ -82,7 +82,7 @@ def _run(trial: Trial, telling: Telling) -> int:
         telling.failed(trial.children.who_ended(patience_s=2) or f"The console: {error or type(error).__name__}")
         return 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        _hear_no_more()
         trial.close()
         telling.end("ended; nothing is left")
     return 1
@@ -106,13 +106,32 @@ def _watch(trial: Trial, telling: Telling) -> None:
             raise KeyboardInterrupt
 
 
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _told: Final[list[int]] = []
 """Signals that came: an exception that a signal raises within a library's clean-up is lost."""
 
 
+def _heeding(telling: Telling) -> Callable[[str], None]:
+    """Say each step, and begin none once a signal has come."""
+
+    def say(what: str) -> None:
+        if _told:
+            raise KeyboardInterrupt
+        telling.step(what)
+
+    return say
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _hear_no_more()
     _told.append(number)
     raise KeyboardInterrupt
+
+
+def _hear_no_more() -> None:
+    """End in peace: a second Ctrl-C, or a terminal that is closed after it, must not leave half of it running."""
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

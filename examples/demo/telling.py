@@ -1,9 +1,12 @@
 """What the demo says on the terminal: steps with a sign of life, the places to go, and what happens."""
 
+import itertools
 import os
+import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -11,46 +14,58 @@ if TYPE_CHECKING:
     from demo.trial import Trial
 
 _FRAMES: Final = "|/-\\"
+_TURN_S: Final = 0.1
+_LONG_S: Final = 2.5
+"""A step that takes longer says how long it takes."""
 _WORDS: Final = {"shut": "2", "opening": "33", "open": "32;1", "closing": "33", "failed": "31;1"}
 """Colours of SGR (ECMA-48, section 8.3.117), beside the word and never instead of it."""
 
 
 class Telling:
-    """Writes to ``out``; colour and moving signs only on a terminal."""
+    """Writes to ``out``; colour and moving signs only on a terminal that knows them."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._is_terminal = out.isatty()
-        self._has_colour = self._is_terminal and "NO_COLOR" not in os.environ
+        # A terminal without a name, or a dumb one, understands no control sequence (terminfo(5)).
+        self._is_terminal = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._has_colour = self._is_terminal and not os.environ.get("NO_COLOR")
         self._shown = ""
-        self._busy: threading.Event | None = None
+        self._over = threading.Event()
+        self._alive: threading.Thread | None = None
 
     def step(self, what: str) -> None:
         """Say what is being done now; a step that takes long shows that it lives."""
         self._rest()
         if not self._is_terminal:
             self._write(f"- {what}\n")
-            return
-        self._busy = threading.Event()
-        threading.Thread(
-            target=self._turn, args=(what, self._busy, time.monotonic()), name="sign of life", daemon=True
-        ).start()
+        work = self._turn if self._is_terminal else self._count
+        self._over = threading.Event()
+        self._alive = threading.Thread(
+            target=work, args=(what, self._over, time.monotonic()), name="sign of life", daemon=True
+        )
+        self._alive.start()
 
-    def _turn(self, what: str, done: threading.Event, since: float) -> None:
-        frame = 0
-        while not done.wait(0.1):
-            took = time.monotonic() - since
-            seconds = f" {took:.0f} s" if took > 2 else ""  # what is quicker needs no clock
-            self._write(f"\r{_FRAMES[frame % 4]} {what}{seconds}")
-            frame += 1
-        self._write(f"\r\x1b[K- {what} ({time.monotonic() - since:.1f} s)\n")
-        self._busy = None
+    def _turn(self, what: str, over: threading.Event, since: float) -> None:
+        frames = itertools.cycle(_FRAMES)
+        with suppress(OSError):  # nobody reads any more; whoever says the next word finds out
+            while not over.wait(_TURN_S):
+                took = time.monotonic() - since
+                seconds = f" {took:.0f} s" if took > _LONG_S else ""  # what is quicker needs no clock
+                # A line that is longer than the terminal is wide would be written below itself again and again.
+                line = f"{next(frames)} {what}{seconds}"[: shutil.get_terminal_size().columns - 1]
+                self._write(f"\r{line}")
+            self._write(f"\r\x1b[K- {what} ({time.monotonic() - since:.1f} s)\n")
+
+    def _count(self, _what: str, over: threading.Event, since: float) -> None:
+        with suppress(OSError):
+            while not over.wait(_LONG_S):
+                self._write(f"  … {time.monotonic() - since:.0f} s\n")
 
     def _rest(self) -> None:
-        busy, self._busy = self._busy, None
-        if busy is not None:
-            busy.set()
-            time.sleep(0.15)  # the thread writes its last line
+        self._over.set()
+        if self._alive is not None:
+            self._alive.join()
+            self._alive = None
 
     def ready(self, trial: "Trial") -> None:
         """Say where everything is, and what to do."""

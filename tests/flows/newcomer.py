@@ -1,10 +1,12 @@
 """An ordinary user of this machine, for as long as a test: an account, an empty home, and a checkout to try."""
 
 import os
+import pwd
 import secrets
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,10 +40,11 @@ class Newcomer:
     def temporary(self) -> Path:
         return self.folder / "with some spaces"
 
-    def demo(self, *words: str) -> "pexpect.spawn[Any]":
-        """Start the demo in a terminal of its own."""
+    def demo(self, *words: str, environment: Mapping[str, str] | None = None) -> "pexpect.spawn[Any]":
+        """Start the demo in a terminal of its own, with another environment where one is given."""
         argv = [*as_ordinary(self.name), sys.executable, "-m", "demo", *words]
-        made = pexpect.spawn(argv[0], argv[1:], env=self.environment, timeout=READY_S, dimensions=(50, 400))
+        env = dict(environment or self.environment)
+        made = pexpect.spawn(argv[0], argv[1:], env=env, timeout=READY_S, dimensions=(50, 400))
         self.started.append(made)
         return made
 
@@ -50,6 +53,11 @@ class Newcomer:
 
     def run(self, *argv: str | Path, limit_s: float = 150) -> subprocess.CompletedProcess[bytes]:
         return run(self.command(*argv), env=self.environment, limit_s=limit_s)
+
+    def processes(self) -> list[int]:
+        """Name everything that runs as this user."""
+        uid = f"\nUid:\t{pwd.getpwnam(self.name).pw_uid}\t".encode()
+        return [int(one.parent.name) for one in Path("/proc").glob("[0-9]*/status") if uid in read_or_empty(one)]
 
     def left(self) -> list[str]:
         """Name what is left of any demo: folders, and processes that name them."""
@@ -73,4 +81,14 @@ def newcomer_with_account() -> Iterator[Newcomer]:
         finally:
             for one in made.started:
                 one.close(force=True)
+            for pid in made.processes():  # of a test that failed
+                os.kill(pid, signal.SIGKILL)
             run(["/usr/sbin/userdel", "--force", name])
+
+
+def read_or_empty(path: Path) -> bytes:
+    """Read a file of a process, which may just have ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -6,14 +6,16 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
 import pytest
 from demo.console import Console
 
-from tests.flows.newcomer import Newcomer, newcomer_with_account
+from tests.flows.newcomer import Newcomer, newcomer_with_account, read_or_empty
 from tests.house.machine import CHECKOUT
+from tests.parts.files import write_whole
 from tests.parts.installed import missing
 from tests.parts.processes import PLAIN_ENVIRONMENT, run
 from tests.parts.waiting import wait_until
@@ -129,30 +131,80 @@ def test_demo_when_killed_at_any_moment_then_the_next_start_cleans_up(newcomer: 
         console.sign_in("you@example.com", password.group(1).decode())
         console.open_door(console.get(f"/projects/{console.project}/devices")[0]["id"])
         console.close()
-    terminal.expect(moment)
-    os.kill(the_demo(newcomer), signal.SIGKILL)
+    terminal.expect("OPEN\x1b" if moment == "OPEN" else moment)  # and not at OPENING
+    demo = the_demo(newcomer)
+    for pid in newcomer.processes():
+        if pid != demo:
+            os.kill(pid, signal.SIGSTOP)  # what hangs does not end itself
+    os.kill(demo, signal.SIGKILL)
     terminal.expect(pexpect.EOF)
-    cleaned = newcomer.run(sys.executable, "-c", CLEAN_UP)
-    assert cleaned.stdout.count(b"doorward-demo-") == 1, cleaned.stderr.decode()
+    wait_until(lambda: lasting(newcomer) == [], 5, "the programs that die with the demo")
+    assert any(b"doorward_door" in words_of(pid) for pid in newcomer.processes()) is (moment == "OPEN")
+    assert len([*newcomer.temporary.iterdir()]) == 1
+    started = newcomer.run(sys.executable, "-c", NEXT_START)
+    assert started.stdout == b"started\n", started.stderr.decode()
     assert newcomer.left() == []
+
+
+NEXT_START = """
+from demo.scratch import scratch_folder
+with scratch_folder():
+    print("started")
+"""
+
+
+@pytest.mark.real("mosquitto")
+def test_demo_when_a_step_is_slow_then_it_says_how_long_and_ctrl_c_again_and_again_ends_it_cleanly(
+    newcomer: Newcomer,
+) -> None:
+    """Whoever waits sees that it lives; whoever is impatient presses again, and leaves nothing behind all the same."""
+    slow = write_whole(newcomer.folder / "mosquitto", "#!/bin/sh\nexec sleep 600\n", 0o755)
+    path = {"PATH": f"{slow.parent}:{newcomer.environment['PATH']}"}
+    terminal = newcomer.demo(environment={**newcomer.environment, **path})
+    terminal.expect(r"[|/\\-] broker: Mosquitto 3 s", timeout=60)
+    for _ in range(200):  # leaning on it
+        terminal.sendintr()
+    terminal.expect("nothing is left")
+    terminal.expect(pexpect.EOF)
+    assert b"nothing is left" not in (terminal.before or b"")
+    terminal.close()
+    assert terminal.exitstatus == 0
+    assert newcomer.left() == []
+
+
+def test_demo_when_the_terminal_is_plain_and_home_cannot_be_written_then_it_runs_and_says_all_in_plain_text(
+    newcomer: Newcomer,
+) -> None:
+    """No TERM, colours not wanted, a read-only home: nothing but text, all of it; the window closed, nothing is left."""
+    (newcomer.folder / "home").chmod(0o555)
+    plain = {name: value for name, value in newcomer.environment.items() if name != "TERM"} | {"NO_COLOR": "1"}
+    terminal = newcomer.demo("--parts", "embedded", environment=plain)
+    terminal.expect("the door is SHUT")
+    said = terminal.before or b""
+    assert b"log in    ssh -i " in said
+    assert not {0x1B, 0x08} & {*said}
+    assert re.search(rb"\r(?!\n)", said) is None
+    with suppress(pexpect.ExceptionPexpect):  # it takes its time
+        terminal.close(force=False)  # hangs up
+    wait_until(lambda: newcomer.left() == [], 30, "the demo's end")
+    assert [*(newcomer.folder / "home").iterdir()] == []
+
+
+def lasting(newcomer: Newcomer) -> list[int]:
+    """Find the programs that the demo starts to go on beside it."""
+    names = {b"broker", b"signer", b"worker", b"web", b"serve", b"run"}
+    return [pid for pid in newcomer.processes() if names & {*words_of(pid)}]
 
 
 def the_demo(newcomer: Newcomer) -> int:
     """Find the demo's own process, below the shell that made its surroundings."""
-    (found,) = [pid for pid in processes_of(newcomer) if words_of(pid)[1:3] == [b"-m", b"demo"]]
+    (found,) = [pid for pid in newcomer.processes() if words_of(pid)[1:3] == [b"-m", b"demo"]]
     return found
-
-
-def processes_of(newcomer: Newcomer) -> list[int]:
-    uid = int(run(["/usr/bin/id", "-u", newcomer.name]).stdout)
-    return [
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and entry.stat().st_uid == uid
-    ]
 
 
 def words_of(pid: int) -> list[bytes]:
     """Give a command line, and a last empty word."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return read_or_empty(Path(f"/proc/{pid}/cmdline")).split(b"\0")
 
 
 def test_demo_when_run_by_root_then_it_says_why_not() -> None:
@@ -215,7 +267,7 @@ def test_demo_when_one_of_its_programs_is_killed_then_it_says_which(newcomer: Ne
     terminal.expect("the door is")
     folder = next(newcomer.temporary.glob("doorward-demo-*"))
     web = next(
-        pid for pid in processes_of(newcomer) if b"doorward_console" in words_of(pid) and words_of(pid)[-2] == b"web"
+        pid for pid in newcomer.processes() if b"doorward_console" in words_of(pid) and words_of(pid)[-2] == b"web"
     )
     assert folder.is_dir()
     os.kill(web, signal.SIGKILL)
