@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.echo import Visitors
-from bench.relay_standing import Standing, black_hole, enter_own_network, peer_ports, standing
+from bench.relay_standing import Standing, peer_ports, standing
 from bench.report import MOST, Bench, Goal, Report, say
+from tests.parts.alone import black_hole, enter_own_network
 from tests.parts.files import scratch_folder
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until

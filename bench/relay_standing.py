@@ -4,7 +4,6 @@ Everything stands in a network of its own (a namespace with nothing but a loopba
 any TCP port is free.
 """
 
-import ctypes
 import json
 import os
 import subprocess
@@ -25,44 +24,17 @@ from bench.memory import pss_mib
 from bench.report import say
 from tests.house.machine import CHECKOUT
 from tests.parts.files import write_whole
-from tests.parts.processes import Programs, run
+from tests.parts.processes import Programs
 from tests.relay.relaying import EMBEDDED, Console, Relay, install_relay
 
 PROCESSES: Final = 2
 """Of devices: as many as the machine has cores; each holds fewer descriptors than it may."""
-_CLONE_NEWNET: Final = 0x40000000
-_WEATHER: Final = """
-table inet weather {
-  chain arriving {
-    type filter hook input priority 0;
-  }
-}
-"""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-
-
-def enter_own_network() -> None:
-    """Move this process and all that it starts into a network of their own; needs root."""
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-    _must("ip", "link", "set", "lo", "up")
-    _must("nft", "-f", "-", stdin=_WEATHER)
-
-
-def black_hole(port: int) -> None:
-    """Let all packets to and from a TCP port vanish, while both ends keep their connections."""
-    for end in ("sport", "dport"):
-        _must("nft", "add", "rule", "inet", "weather", "arriving", "tcp", end, str(port), "drop")
 
 
 def peer_ports(ssh_port: int) -> set[int]:
     """Name the other ends' ports of a relay's connections with devices."""
     return {one.remote_port for one in kernel.sockets() if one.state == ESTABLISHED and one.local_port == ssh_port}
-
-
-def _must(*argv: str, stdin: str = "") -> None:
-    done = run(["/usr/bin/env", *argv], stdin=stdin.encode())
-    assert done.returncode == 0, f"{argv}: {done.stderr.decode()}"
 
 
 @dataclass(slots=True)
