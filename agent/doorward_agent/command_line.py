@@ -11,10 +11,10 @@ from doorward_agent.config import DEFAULT_PATH
 
 EXAMPLES: Final = """\
 examples:
-  doorward-agent join 'doorward-join-1 https://console.example.com …'   once, as root
-  doorward-agent join - < line                                          the same, where others could read it from ps
-  doorward-agent run                                                    as the agent's user; systemd does this
-  doorward-agent status --json                                          how door, link, runner and journal stand
+  doorward-agent join             once, as root; then paste the line from the device's page
+  doorward-agent join < FILE      the same, from a file or a pipe
+  doorward-agent run              as the agent's user; systemd does this
+  doorward-agent status --json    how door, link, runner and journal stand
 
 exit status: 0 done · 1 no, and why · 64 usage · 69 a library is missing · 75 already running · 77 not joined · 78 configuration
 """
@@ -46,7 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | status")
     commands.add_parser("run", help="work until told to stop")
     join = commands.add_parser("join", help="make this machine a device of a project")
-    join.add_argument("line", help="the join string, as copied from the device's page; - reads it from standard input")
+    join.add_argument(
+        "line", nargs="?", default="-",
+        help="the join line itself, which others can then read from ps and the shell keeps in its history; better left out",
+    )  # fmt: skip
     join.add_argument("--again", action="store_true", help="although this machine has joined already")
     status = commands.add_parser("status", help="say how things stand")
     status.add_argument("--json", action="store_true", help="as one JSON object")

@@ -23,11 +23,18 @@ def run_command(chosen: Chosen) -> int:
     """Do what the command line asks for."""
     config = config_from_file(chosen.config)
     if chosen.command == "join":
-        line = sys.stdin.readline(_LONGEST_LINE).strip() if chosen.line == "-" else chosen.line
-        return _join(config, line, is_again=chosen.is_again)
+        return _join(config, _line() if chosen.line == "-" else chosen.line, is_again=chosen.is_again)
     if chosen.command == "status":
         return _status(config, as_json=chosen.as_json)
     return _run(config)
+
+
+def _line() -> str:
+    """Read the join line from standard input, and ask for it where a person sits there."""
+    if sys.stdin.isatty():
+        sys.stderr.write("Paste the join line from the device's page: ")
+        sys.stderr.flush()
+    return sys.stdin.readline(_LONGEST_LINE).strip()
 
 
 def _identity(config: Config, store: DocumentStore) -> Identity:

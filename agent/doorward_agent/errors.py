@@ -53,7 +53,7 @@ class NotJoined(Exception):
     def __init__(self, state_dir: str) -> None:
         super().__init__(
             f"This machine has not joined: {state_dir} holds no identity. "
-            "Copy the join string from the device's page and run: doorward-agent join '…'"
+            "Run doorward-agent join, and paste the join line from the device's page."
         )
 
 
@@ -61,7 +61,7 @@ class AlreadyJoined(Exception):
     def __init__(self, device: str) -> None:
         super().__init__(
             f"This machine is joined already, as {device}. To join it anew, losing that identity and its journal's "
-            "place in the history, run: doorward-agent join --again '…'"
+            "place in the history, run: doorward-agent join --again"
         )
 
 

@@ -202,7 +202,7 @@ class Trial:
             **({} if self.parts.tunnel_ssh is None else {"ssh_program": self.parts.tunnel_ssh}),
         })  # fmt: skip
         agent = ours("doorward-agent", "--config", place / "agent.toml")
-        self.children.run(*agent, "join", "-", stdin=line.encode() + b"\n")  # others may read a command line
+        self.children.run(*agent, "join", stdin=line.encode() + b"\n")  # others may read a command line
         started = self.children.start("agent", *agent, "run")
         self.children.wait(
             started, lambda: self.console.get(f"/devices/{self.device}")["presence"] == "connected", DEVICE

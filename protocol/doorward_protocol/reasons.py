@@ -102,7 +102,7 @@ _ROWS: Final = (
     Reason("signer.no-relay", "owner", "The device has no relay and port.", "Enter a relay and a port on the device's page."),
     Reason("signer.no-keys", "owner", "The project has no engineer key pair, so nobody could log in.", "Make the key pair on the project's Keys page."),
     Reason("signer.port-taken", "owner", "Another open session uses this relay and port.", "Choose another port, or shut the other session."),
-    Reason("signer.not-joined", "owner", "The device has not joined yet.", "Copy the join string to the device: doorward-agent join '…'"),
+    Reason("signer.not-joined", "owner", "The device has not joined yet.", "Run doorward-agent join on the device and paste the join line."),
     Reason("signer.unavailable", "administrator", "The signer does not answer.", "Start it: doorward-console signer"),
     Reason("signer.too-old", "owner", "The request waited for more than two minutes until the signer could look at it.", "Turn maintenance on again."),
     # The project's licence policy

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 from cryptography import x509
 from doorward_protocol.joining import JoinLine, fingerprint_of, text_from_join, token_from_bytes
@@ -129,13 +130,29 @@ def test_join_when_console_answers_then_keys_stay_and_pins_reach_the_runner(
     }
 
 
-def test_join_when_the_line_comes_on_standard_input_then_no_command_line_shows_its_token(
+def test_join_when_run_by_a_person_then_it_asks_for_the_line_and_no_command_line_shows_its_token(
     server: JoinServer, config: Path
 ) -> None:
-    """Everybody on the machine can read command lines (proc(5)); ``-`` keeps the token off them."""
-    argv = [sys.executable, "-m", "doorward_agent", "--config", str(config), "join", "-"]
+    """Everybody on the machine can read command lines (proc(5)), and shells keep them: the line is pasted where it asks."""
+    argv = ["-m", "doorward_agent", "--config", str(config), "join"]
+    person: pexpect.spawn[str] = pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=30, dimensions=(24, 80))
+    person.expect_exact("Paste the join line from the device's page: ")
+    person.sendline(server.line)
+    person.expect_exact("Joined as pump-7")
+    person.expect(pexpect.EOF)
+    person.close()
+    assert (person.exitstatus, server.came[0]["token"]) == (0, TOKEN)
+
+
+@pytest.mark.parametrize("words", [[], ["-"]])
+def test_join_when_the_line_comes_through_a_pipe_then_it_is_read_and_nothing_is_asked(
+    server: JoinServer, config: Path, words: list[str]
+) -> None:
+    """A script gives it on standard input, and its output is what joining says."""
+    argv = [sys.executable, "-m", "doorward_agent", "--config", str(config), "join", *words]
     done = subprocess.run(argv, input=f"{server.line}\n", capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, server.came[0]["token"]) == (0, TOKEN), done.stderr
+    assert "Paste" not in done.stdout + done.stderr
 
 
 def test_join_when_certificate_is_another_then_nothing_is_sent(server: JoinServer, config: Path) -> None:

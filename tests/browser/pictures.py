@@ -4,7 +4,7 @@ from typing import Final
 
 PAGES: Final = (
     "sign-in", "first", "first-relay", "projects", "devices", "devices-filtered", "device-shut", "device-open",
-    "device-opening", "device-failed", "device-added", "relays", "relay", "keys", "keys-made", "history", "history-all",
+    "device-opening", "device-failed", "device-added", "device-licence", "relays", "relay", "keys", "keys-made", "history", "history-all",
     "members", "settings", "tokens", "error", "password", "api", "dialog",
 )  # fmt: skip
 PLACES: Final = {"desk": (1280, 860), "phone": (390, 844)}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
+from doorward_console.fleet.models import Device
 from doorward_console.people.models import Member, Project
 from playwright.sync_api import Page, expect
 
@@ -65,6 +67,7 @@ def test_pages_when_looked_at_have_no_fault_in_the_console_and_do_not_scroll_sid
         camera.take(name)
     _dialogs(camera, paths)
     _first_minutes(camera, console)
+    _licence(camera, console)
     assert wide == []
     assert [fault for fault in faults if NOT_A_FAULT not in fault] == []
     made = {path.name for path in folder.glob(f"*-{place}-{theme}.png")}
@@ -93,6 +96,15 @@ def _first_minutes(camera: Camera, console: Console) -> None:
     camera.take("first")
     camera.page.get_by_role("link", name="Add a relay").click()
     camera.take("first-relay")
+
+
+def _licence(camera: Camera, console: Console) -> None:
+    """A device of a project that requires licences, which has none yet."""
+    strict = Project.objects.create(name="Kanie pumps", licence_policy="required")
+    Member.objects.create(project=strict, user=console.house.owner, role="owner")
+    device = Device.objects.create(project=strict, name="Pump 1", state="joined", joined_at=timezone.now())
+    camera.page.goto(f"/projects/{strict.id}/devices/{device.id}/")
+    camera.take("device-licence")
 
 
 def _paths(console: Console) -> dict[str, str]:

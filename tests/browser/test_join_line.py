@@ -24,7 +24,7 @@ def test_join_line_stays_while_the_page_lives_on_and_goes_when_the_device_has_jo
     page = visitor(console.house.owner.email)
     page.goto(f"/projects/{console.house.project.id}/devices/{console.house.device.id}/")
     page.get_by_role("button", name="Make the join line").click()
-    line = page.get_by_label("join command", exact=True)
+    line = page.get_by_label("join line", exact=True)
     said = line.inner_text()
     Device.objects.update(agent_version="0.2.0")
     ring("web")

@@ -3,12 +3,18 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from doorward_protocol.signature import SigningKey
 
 from tests.console.conftest import FOLDER
 from tests.parts.certificates import make_root
 from tests.parts.files import write_whole
 from tests.parts.ports import free_port
 from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs
+
+ISSUER: Final = SigningKey.generate()
+"""Whose licences this console believes."""
 
 
 @dataclass(slots=True)
@@ -32,7 +38,7 @@ class Web:
             make_root().server().write(self.scratch, "web")
         lines = [f'address = "{self.url}"', f'database = "{self.database}"', f'data_dir = "{FOLDER}"']
         lines += [f'run_dir = "{FOLDER}/run"', f'web_key = "{FOLDER}/web_key"']
-        lines += [f'tls_certificate = "{certificate}"', f'tls_key = "{key}"']
+        lines += [f'tls_certificate = "{certificate}"', f'tls_key = "{key}"', f'licence_issuers = ["{ISSUER.public}"]']
         config = write_whole(self.scratch / "web.toml", "\n".join(lines) + "\n")
         self.program = self.programs.start(
             sys.executable, "-m", "uvicorn", "doorward_console.asgi:application", "--host", "127.0.0.1",

@@ -58,17 +58,17 @@ class Site:
             (machine.folder / "etc/tmpfiles.d").mkdir(exist_ok=True)
             machine.power_on()
 
-    def type_in(self, name: str, block: str) -> str:
+    def type_in(self, name: str, block: str, pasted: str = "") -> str:
         """Type a block on a machine; gives all that it printed, and fails with the command that failed."""
-        return "".join(self._type_line(self.machines[name], line) for line in block.splitlines())
+        return "".join(self._type_line(self.machines[name], line, pasted) for line in block.splitlines())
 
-    def _type_line(self, machine: Machine, line: str) -> str:
+    def _type_line(self, machine: Machine, line: str, pasted: str) -> str:
         if line.startswith(NOT_HERE):
             return ""
         if line.startswith("systemctl "):
             self._systemctl(machine, *line.split()[1:])
             return ""
-        return machine.must("/usr/bin/env", f"PATH={PATH}", "/bin/sh", "-ec", _placed(line))
+        return machine.must("/usr/bin/env", f"PATH={PATH}", "/bin/sh", "-ec", _placed(line), stdin=pasted.encode())
 
     def _systemctl(self, machine: Machine, verb: str, *units: str) -> None:
         for unit in units:
@@ -203,7 +203,7 @@ def set_up_relay(site: Site) -> str:
 
 def set_up_device(site: Site, line: str) -> None:
     """Follow the page on the device, on its way without systemd."""
-    install, users, without_systemd, start = blocks("device")
+    install, users, without_systemd, join, start = blocks("device")
     machine = site.machines["device"]
     site.type_in("device", install + users + without_systemd)
     etc = machine.folder / "etc"
@@ -211,7 +211,7 @@ def set_up_device(site: Site, line: str) -> None:
     write_whole(etc / "doorward/agent.toml", AGENT_TOML.format(programs=PROGRAMS, tunnel="auto"))
     rule = etc / "sudoers.d/doorward"
     write_whole(rule, _placed(rule.read_text()), 0o440)
-    machine.must(PROGRAMS / "doorward-agent", "join", line)
+    site.type_in("device", join, f"{line}\n")
     service, status = start.splitlines()
     site.type_in("device", service)
     assert f"User={AGENT_USER}\n" in _unit(machine, "doorward-agent.service").read_text()

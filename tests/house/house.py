@@ -177,7 +177,7 @@ class House:
         """Add a device in the console, carry the join string over, and start its agent."""
         device = self.build_device(name)
         device.id, line = self.console.add_device(name, self.relay_id, relay_port)
-        device.machine.must(PROGRAMS / "doorward-agent", "join", line)
+        device.machine.must(PROGRAMS / "doorward-agent", "join", stdin=f"{line}\n".encode())
         device.start_agent()
         self.console.wait_for_device(device.id, lambda said: said["presence"] == "connected")
         return device

@@ -165,7 +165,7 @@ def join(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
         return redirect("device", place.project.id, one.id)
     token = live_join_token(one)
     until = token.expires_at if token else None
-    answer = _page(request, place, one, join_command=f"doorward-agent join '{line}'", join_until=until)
+    answer = _page(request, place, one, join_line=line, join_until=until)
     answer["Cache-Control"] = "no-store"
     return answer
 
