@@ -11,9 +11,11 @@ SOURCES := protocol agent relay console examples tests bench
 install: .venv/.stamp
 
 .venv/.stamp: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(V)/pip install --quiet --disable-pip-version-check --editable '.[agent,relay,console,trial,dev]'
-	touch $@
+	@echo 'Making the environment in .venv: a few minutes, once'
+	@$(PYTHON) -m venv .venv
+	@if [ -t 1 ]; then how=; else how=--quiet; fi; \
+	  $(V)/pip install $$how --disable-pip-version-check --editable '.[agent,relay,console,trial,dev]'
+	@touch $@
 
 check: install  ## Format, lint, types, rooms: under a minute
 	$(V)/ruff format --check .

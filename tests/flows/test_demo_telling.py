@@ -2,9 +2,16 @@
 
 import os
 import pty
+import re
+import shlex
+import sys
+from pathlib import Path
 
 import pytest
 from demo.telling import Telling
+
+from tests.house.machine import CHECKOUT
+from tests.parts.processes import PLAIN_ENVIRONMENT, run
 
 
 @pytest.mark.parametrize(
@@ -29,8 +36,37 @@ def test_telling_when_the_terminal_is_so_then_colours_and_moving_signs_are_what_
         telling.step("a step")
         telling.end("the end")
         telling.door({"state": "open"})
-        said = os.read(master, 4096)
+        said = b""
+        while b"OPEN" not in said or not said.endswith(b"\n"):
+            said += os.read(master, 4096)
     os.close(master)
     assert b"a step" in said
     assert (b"\x1b[32;1mOPEN" in said) is has_colour
     assert (b"\x1b[K" in said) is moves
+
+
+READY = """
+import sys
+from pathlib import Path
+from demo.parts import Parts
+from demo.telling import Telling
+from demo.trial import Trial
+ssh = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+trial = Trial(Path(sys.argv[1]), Parts(None, None, None, None, ssh), print)
+trial.device = "d-aaaaaaaaaaaaaaaa"
+Telling(sys.stdout).ready(trial)
+"""
+
+
+def test_ready_when_there_is_no_ssh_client_then_the_line_says_what_to_install(tmp_path: Path) -> None:
+    """A line that cannot be typed helps nobody; with a client it is the line itself, for a folder with spaces, too."""
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    argv: list[str | Path] = [sys.executable, "-c", READY, folder]
+    env = {**PLAIN_ENVIRONMENT, "PYTHONPATH": str(CHECKOUT / "examples")}
+    (without,) = re.findall(r"  log in +(.*)", run(argv, env=env).stdout.decode())
+    assert "apt install openssh-client" in without
+    (line,) = re.findall(r"  log in +(.*)", run([*argv, "/usr/bin/ssh"], env=env).stdout.decode())
+    words = shlex.split(line)
+    assert words[:3] == ["ssh", "-i", str(folder / "device.key")]
+    assert f'UserKnownHostsFile="{folder}/known_hosts"' in words
