@@ -21,7 +21,7 @@ from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor, RelayRoute
 
 from tests.agent.scripted import ScriptedConsole, ScriptedRunner, Seat, TunnelCa, new_id, private_pem, ssh_line
-from tests.agent.tunnels import RELAY_OPTIONS, Bench, Relay
+from tests.agent.tunnels import FOLDERS, RELAY_OPTIONS, Bench, Relay
 from tests.parts.files import write_whole
 from tests.parts.installed import require
 from tests.parts.mosquitto import Broker
@@ -152,12 +152,13 @@ def running(scene: Scene) -> Scene:
 def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
     """A tunnel edge, its relay, and a door that the test answers for."""
     key = Ed25519PrivateKey.generate()
-    (scratch / "state").mkdir()
-    write_whole(scratch / "state" / "tunnel_key", private_pem(key), 0o600)
-    (scratch / "run").mkdir()
+    state, run = (scratch / name for name in FOLDERS)
+    state.mkdir()
+    write_whole(state / "tunnel_key", private_pem(key), 0o600)
+    run.mkdir()
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    config = Config(state_dir=scratch / "state", tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
-    edge = TunnelEdge(config, scratch / "run", came.put)
+    config = Config(state_dir=state, tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
+    edge = TunnelEdge(config, run, came.put)
     door = socket.create_server(("127.0.0.1", 0))
     made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)
     relay.admit(made.session, made.port)

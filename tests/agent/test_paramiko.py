@@ -37,7 +37,7 @@ def tunnel() -> str:
 @pytest.fixture
 def connection(bench: Bench) -> Iterator[ParamikoConnection]:
     """A child that the relay has admitted, without the edge around it."""
-    dialer = ParamikoDialer(Config(state_dir=bench.folder / "state"), bench.folder)
+    dialer = ParamikoDialer(Config(state_dir=bench.state_dir), bench.folder)
     made = dialer.dial(Dial(1, bench.session, bench.relay.route(bench.certificate()), ()))
     wait_until(made.is_admitted)
     yield made
@@ -59,7 +59,7 @@ from doorward_agent.contracts import Dial
 from doorward_agent.edges.paramiko_dialer import ParamikoDialer
 from doorward_protocol.orders import RelayRoute
 folder, (session, route) = Path(sys.argv[1]), json.loads(sys.argv[2])
-made = ParamikoDialer(Config(state_dir=folder / "state"), folder).dial(Dial(1, session, RelayRoute(**route), ()))
+made = ParamikoDialer(Config(state_dir=Path(sys.argv[3])), folder).dial(Dial(1, session, RelayRoute(**route), ()))
 with socket.socket(socket.AF_UNIX) as test:
     test.connect(str(folder / "test.sock"))
     socket.send_fds(test, [str(made.process.pid).encode()], [made.input.fileno(), made.output.fileno()])
@@ -76,7 +76,7 @@ def test_child_when_the_agent_is_killed_and_its_pipes_stay_open_then_it_dies_by_
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(bench.folder / "test.sock"))
         listening.listen()
-        agent = programs.start(sys.executable, "-c", AGENT, bench.folder, order, name="agent")
+        agent = programs.start(sys.executable, "-c", AGENT, bench.folder, order, bench.state_dir, name="agent")
         listening.settimeout(20)
         with listening.accept()[0] as lender:
             said, pipes, _, _ = socket.recv_fds(lender, 20, 2)

@@ -78,7 +78,7 @@ def test_forward_when_it_is_asked_for_then_no_delayed_acknowledgement_is_waited_
 
 def _granted_within_s(bench: Bench) -> float:
     """Dial, and ask for a forward in the moment of the admission."""
-    dialer = ParamikoDialer(Config(state_dir=bench.folder / "state"), bench.folder)
+    dialer = ParamikoDialer(Config(state_dir=bench.state_dir), bench.folder)
     made = dialer.dial(Dial(1, bench.session, bench.relay.route(bench.certificate()), ()))
     try:
         select.select(made.watched, [], [], 20)

@@ -87,7 +87,7 @@ def test_dial_when_host_key_is_another_then_each_of_two_options_alone_refuses_it
     route = bench.relay.route(bench.certificate(), host_keys=(ssh_line(Ed25519PrivateKey.generate()),))
     write_whole(bench.folder / ssh_command.KNOWN_HOSTS, ssh_command.known_hosts_text(route))
     write_whole(bench.folder / ssh_command.CERTIFICATE, f"{route.certificate}\n")
-    config = Config(state_dir=bench.folder / "state", ssh_program=require("ssh"), tunnel_limit_s=2)
+    config = Config(state_dir=bench.state_dir, ssh_program=require("ssh"), tunnel_limit_s=2)
     ssh, *rest = ssh_command.dial_command(config, route)
     first = [word for option in gone for word in ("-o", option)]  # of each option the first counts
     client = programs.start(ssh, *first, *rest, name="dial", cwd=bench.folder)
@@ -215,7 +215,7 @@ def test_tunnel_when_an_agent_left_one_then_the_next_ends_it_before_it_dials(ben
     bench.open()
     (left,) = tunnel_children(os.getpid())
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    edge = TunnelEdge(Config(state_dir=bench.folder / "state"), bench.folder / "run", came.put)
+    edge = TunnelEdge(Config(state_dir=bench.state_dir), bench.run_dir, came.put)
     assert bench.next() == events.TunnelFailed(1, "tunnel.lost")
     wait_until(lambda: not is_listening(bench.port))
     assert left not in tunnel_children(os.getpid())

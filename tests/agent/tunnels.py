@@ -21,6 +21,9 @@ from tests.parts.sshd import Sshd
 TUNNELS = ("ssh", "paramiko")
 """Who can dial a relay."""
 
+FOLDERS = ("the agent's state", "what it runs in")
+"""Names with spaces, which ssh would take for several words."""
+
 RELAY_OPTIONS = (
     "PermitRootLogin yes",
     "AllowTcpForwarding remote",
@@ -73,6 +76,14 @@ class Bench:
     port: int
     door: socket.socket
     folder: Path
+
+    @property
+    def state_dir(self) -> Path:
+        return self.folder / FOLDERS[0]
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / FOLDERS[1]
 
     @property
     def door_port(self) -> int:

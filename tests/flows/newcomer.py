@@ -18,7 +18,6 @@ from tests.house.machine import CHECKOUT
 from tests.parts.files import scratch_folder
 from tests.parts.ordinary import as_ordinary
 from tests.parts.processes import PLAIN_ENVIRONMENT, run
-from tests.trial_smoke import left_behind
 
 READY_S = 120
 
@@ -55,13 +54,15 @@ class Newcomer:
         return run(self.command(*argv), env=self.environment, limit_s=limit_s)
 
     def processes(self) -> list[int]:
-        """Name everything that runs as this user."""
+        """Name everything that runs as this user, and is not merely waiting to be reaped."""
         uid = f"\nUid:\t{pwd.getpwnam(self.name).pw_uid}\t".encode()
-        return [int(one.parent.name) for one in Path("/proc").glob("[0-9]*/status") if uid in read_or_empty(one)]
+        found = {int(one.parent.name): read_or_empty(one) for one in Path("/proc").glob("[0-9]*/status")}
+        return [pid for pid, said in found.items() if uid in said and b"\nState:\tZ" not in said]
 
     def left(self) -> list[str]:
-        """Name what is left of any demo: folders, and processes that name them."""
-        return [*map(str, self.temporary.iterdir()), *left_behind(self.temporary)[1:]]
+        """Name what is left of any demo: folders, and whatever this user runs."""
+        words = {pid: read_or_empty(Path(f"/proc/{pid}/cmdline")) for pid in self.processes()}
+        return [*map(str, self.temporary.iterdir()), *(f"{pid}: {said!r}" for pid, said in words.items())]
 
 
 @contextmanager

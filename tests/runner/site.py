@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -99,6 +99,30 @@ class Site:
         pins = {"device": DEVICE, "project": PROJECT, "grant_keys": [self.signer.public], "host_certificate": None}
         return self.as_root("pin", *words, stdin=json.dumps(pins | changes).encode())
 
+    def certify_host_key(self, device: str) -> Path:
+        """Have the door's host key certified and pinned, as at joining; gives a known_hosts file with the authority alone."""
+        authority = self.folder / "host_ca"
+        make_ssh_key(authority)
+        public = write_whole(self.folder / "door.pub", self.as_root("prepare").stdout.decode().split('"')[3] + "\n")
+        sign: list[str | Path] = [
+            require("ssh").with_name("ssh-keygen"),
+            "-q",
+            "-s",
+            authority,
+            "-I",
+            "door",
+            "-h",
+            "-n",
+            device,
+            public,
+        ]
+        made = run(sign)
+        assert made.returncode == 0, made.stderr.decode()
+        certificate = (self.folder / "door-cert.pub").read_text().strip()
+        assert self.pin("--again", host_certificate=certificate).returncode == 0
+        line = f"@cert-authority {device} {authority.with_suffix('.pub').read_text()}"
+        return write_whole(self.folder / "known", line)
+
     def ask(self, request: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Hand a request to the runner as the agent does and give its answer."""
         line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
@@ -153,10 +177,10 @@ class Site:
             "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
         ]  # fmt: skip
 
-    def ssh(self, port: int, command: str, *options: str) -> Any:
-        """Run a command behind the door."""
+    def ssh(self, port: int, command: str, *options: str, first: Sequence[str] = ()) -> Any:
+        """Run a command behind the door; of each option the first counts."""
         target = ["-p", str(port), f"{self.login_user}@127.0.0.1", command]
-        return run([require("ssh"), *self.ssh_options(), *options, *target])
+        return run([require("ssh"), *first, *self.ssh_options(), *options, *target])
 
     def leave_behind(self, port: int) -> set[int]:
         """Leave processes running as an engineer would who wants them to stay, and give their ids."""

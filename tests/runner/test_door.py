@@ -136,18 +136,9 @@ def test_door_when_user_has_an_rc_file_then_it_is_not_run(door_site: Site) -> No
 def test_door_when_host_key_is_certified_then_ssh_accepts_it_by_its_authority(door_site: Site) -> None:
     """The known_hosts line that the console prints is enough: the door proves that it is this device's."""
     site = door_site
-    authority = site.folder / "host_ca"
-    make_ssh_key(authority)
-    public = write_whole(site.folder / "door.pub", site.as_root("prepare").stdout.decode().split('"')[3] + "\n")
     device = "d-aaaaaaaaaaaaaaaa"
-    made = run(
-        [require("ssh").with_name("ssh-keygen"), "-q", "-s", authority, "-I", "door", "-h", "-n", device, public]
-    )
-    assert made.returncode == 0, made.stderr.decode()
-    certificate = (site.folder / "door-cert.pub").read_text().strip()
-    assert site.pin("--again", host_certificate=certificate).returncode == 0
+    known = site.certify_host_key(device)
     port = site.open()["port"]
-    known = write_whole(site.folder / "known", f"@cert-authority {device} {authority.with_suffix('.pub').read_text()}")
     strict = ["-F", "none", "-i", str(site.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     strict += ["-o", f"UserKnownHostsFile={known}", "-p", str(port)]
     for alias, status in ((device, 0), ("d-bbbbbbbbbbbbbbbb", 255)):

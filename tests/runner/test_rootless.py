@@ -21,9 +21,18 @@ pytestmark = pytest.mark.real("root")
 def test_door_when_rootless_then_its_user_logs_in_and_the_answer_says_whose_it_is(rootless_site: Site) -> None:
     """No root anywhere, a folder below /tmp with spaces in its name, and the answer marks that the agent's user is shared."""
     site = rootless_site
+    known = site.certify_host_key("d-aaaaaaaaaaaaaaaa")
     answer = site.open()
     assert (answer["door"], answer["shares_user"], answer["closer"]) == (site.door, True, "subreaper")
-    ran = site.ssh(answer["port"], 'id -un; echo "$DOORWARD_DOOR"')
+    strict = (
+        "-o",
+        "HostKeyAlias=d-aaaaaaaaaaaaaaaa",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        f'UserKnownHostsFile="{known}"',
+    )
+    ran = site.ssh(answer["port"], 'id -un; echo "$DOORWARD_DOOR"', first=strict)
     folder = site.run_dir / f"door-{answer['session']}"
     assert ran.stdout.decode().splitlines() == [site.login_user, str(folder)], ran.stderr.decode()
     status = site.ask({"verb": "status"})
