@@ -1,6 +1,5 @@
 """What is paramiko's alone: its child's traps, its limits, and that an agent knows nothing of it."""
 
-import dataclasses
 import json
 import os
 import re
@@ -72,7 +71,7 @@ def test_child_when_the_agent_is_killed_and_its_pipes_stay_open_then_it_dies_by_
     bench: Bench, programs: Programs
 ) -> None:
     """The signal does by itself what the end of its input does by itself, above: neither stands in for the other."""
-    order = json.dumps([bench.session, dataclasses.asdict(bench.relay.route(bench.certificate()))])
+    order = json.dumps([bench.session, bench.relay.route(bench.certificate())._asdict()])
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(bench.folder / "test.sock"))
         listening.listen()
