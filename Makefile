@@ -60,9 +60,10 @@ lab: install parts  ## Opens a network of device, NAT, two relays, broker, conso
 MINUTES ?= 60
 SEED ?=
 ONLY ?=
+EACH ?=
 
-soak: install parts  ## Every fault, for MINUTES, at moments by chance (SEED repeats them, ONLY chooses); the report goes into docs/reliability.md
-	@PYTHONPATH=examples $(V)/python -m tests.lab.soak --write --minutes $(MINUTES) --only '$(ONLY)' $(if $(SEED),--seed $(SEED))
+soak: install parts  ## Every fault, for MINUTES, at moments by chance (SEED repeats them, ONLY chooses, EACH=1 goes through the table); the report goes into docs/reliability.md
+	@PYTHONPATH=examples $(V)/python -m tests.lab.soak --write --minutes $(MINUTES) --only '$(ONLY)' $(if $(SEED),--seed $(SEED)) $(if $(EACH),--each)
 
 docs: install  ## Vectors and the generated parts of docs/
 	$(V)/python -m tests.protocol.make_vectors

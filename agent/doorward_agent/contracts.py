@@ -117,8 +117,8 @@ class Journal(Protocol):
         """Add the record after ``head``; it is on the disk when this returns."""
         ...
 
-    def resume(self, head: Head) -> None:
-        """Go on after ``head``, which is ahead of what is held: the records between are lost, their numbers are taken."""
+    def resume(self, head: Head, kept: int) -> None:
+        """Go on after ``head``, as if nothing had been written after number ``kept``: the numbers between are taken by others."""
         ...
 
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:

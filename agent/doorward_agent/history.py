@@ -6,13 +6,21 @@ store. Records are signed when they are sent, so that an idle agent need not loa
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from doorward_protocol.digests import Digest, digest_of
 from doorward_protocol.fields import Malformed
 from doorward_protocol.receipts import Receipt
-from doorward_protocol.records import Fact, Head, Moment, document_from_head, head_from_document, next_payload
+from doorward_protocol.records import (
+    Fact,
+    Head,
+    Moment,
+    document_from_head,
+    head_from_document,
+    next_payload,
+    record_from_payload,
+)
 
 from doorward_agent import outbox, policy, refusals
 from doorward_agent.contracts import Broker, Journal, Store
@@ -29,6 +37,10 @@ FOR_EVER: Final = 2**62
 FIRST_PATIENCE_MS: Final = 20_000
 """A receipt is there within a second; a worker that was killed had its subscription with it, and what the broker acknowledged
 meanwhile is nowhere."""
+MOST_REWRITTEN: Final = 100_000
+"""More than a journal holds."""
+UNTOLD_PATIENCE_MS: Final = 5_000
+"""A console that is there answers an ask within a second; it may have come back a moment after us."""
 LONGEST_PATIENCE_MS: Final = 300_000
 """With nobody there to receipt, no oftener than what is done every five minutes anyway."""
 
@@ -44,10 +56,12 @@ class History:
         self._most_bytes = most_bytes
         self._refusals = Refusals()
         self._forked: tuple[int, str | None] | None = None
+        self._is_told = False
         self.patience_ms = FIRST_PATIENCE_MS
         known = store.load("receipt") or {}
         upto = known.get("upto", 0)
         self._outbox = Outbox(upto, upto)
+        self._last = (upto, known.get("digest"))
         self._heads = _heads_from_document(known.get("heads", {}))
         self.lost = self._resume(upto, known.get("digest"))
 
@@ -61,7 +75,7 @@ class History:
         if digest is None or upto <= held:
             return {}
         _log.error("journal ends before what the console has held=%s receipted=%s", held, upto)
-        self._journal.resume(Head(self._journal.head.epoch, upto, Digest(digest)))
+        self._journal.resume(Head(self._journal.head.epoch, upto, Digest(digest)), held)
         return {"lost_after": held, "lost_upto": upto}
 
     @property
@@ -99,8 +113,8 @@ class History:
 
     @property
     def is_owed(self) -> bool:
-        """Whether records are under way that nobody has receipted."""
-        return self._outbox.sent > self._outbox.receipted
+        """Whether records are under way that nobody has receipted, or wait for the console's word."""
+        return self._outbox.sent > self._outbox.receipted or (not self._is_told and bool(self._due()))
 
     def lose_patience(self) -> None:
         """Begin again at the receipted record, for its receipt does not come; the next time is waited for twice as long."""
@@ -111,30 +125,69 @@ class History:
         """Begin again at the receipted record."""
         self._outbox = outbox.restarted(self._outbox)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the console has said, over this connection, how far it has our records."""
+        return self._is_told
+
+    def greet(self) -> None:
+        """Hear first, on a new connection, how far the console has our records: signed for numbers that are taken they break the chain."""
+        self._is_told, self.patience_ms = False, UNTOLD_PATIENCE_MS
+        self.restart()
+
     def send(self, broker: Broker) -> None:
         """Hand over as many records as there is room for."""
-        due = self._journal.after(self._outbox.sent, self._outbox.room)
-        if not self._signing.is_loaded and not policy.is_worth_signing([_verb(payload) for _n, payload in due]):
-            return
-        for n, payload in due:
+        for n, payload in self._due() if self._is_told else ():
             broker.publish("record", self._signing.seal(payload), record=n)
             self._outbox = outbox.sent(self._outbox, n)
+
+    def _due(self) -> Sequence[tuple[int, bytes]]:
+        due = self._journal.after(self._outbox.sent, self._outbox.room)
+        is_due = self._signing.is_loaded or policy.is_worth_signing([_verb(payload) for _n, payload in due])
+        return due if is_due else ()
 
     def delivered(self, n: int) -> None:
         self._outbox = outbox.delivered(self._outbox, n)
 
     def take_receipt(self, raw: bytes, moment: Moment) -> None:
-        """Note what the console has; a receipt for another record than ours drops nothing and is recorded once."""
+        """Note what the console has; a receipt for another record than ours drops nothing and is recorded."""
         if not self._signing.is_loaded and self._says_nothing_new(raw):
+            self._be_told()
             return
         receipt = self._signing.receipt(raw)
         if receipt is None:
             _log.warning("receipt refused")
-        elif self._is_ours(receipt):
+            return
+        self._be_told()
+        if self._is_ours(receipt):
             self._note(receipt)
+        elif receipt.upto > self._outbox.receipted:
+            self._go_on_after(receipt, moment)
         elif self._forked != (receipt.upto, receipt.digest):
             self._forked = (receipt.upto, receipt.digest)
             self.write("history.forked", None, {"upto": receipt.upto, "digest": receipt.digest}, moment)
+
+    def _be_told(self) -> None:
+        if not self._is_told:
+            self._is_told, self.patience_ms = True, FIRST_PATIENCE_MS
+
+    def _go_on_after(self, receipt: Receipt, moment: Moment) -> None:
+        """Go on after what the console has, with what it lacks of ours under new numbers; the history says so.
+
+        This device was put back from a backup, or a second machine has its identity: the numbers are taken. An older receipt
+        that somebody plays again brings about nothing: only one above all that were taken comes here.
+        """
+        known = self._outbox.receipted
+        ours = [record_from_payload(payload) for _n, payload in self._journal.after(known, MOST_REWRITTEN)]
+        _log.error("console has other records than we receipted=%s upto=%s ours=%s", known, receipt.upto, len(ours))
+        self._journal.resume(Head(self._journal.head.epoch, receipt.upto, receipt.digest), known)
+        self._note(receipt)
+        data = {"upto": receipt.upto, "digest": receipt.digest, "lost_after": known, "again": len(ours)}
+        self.write("history.forked", None, data, moment)
+        for one in ours:
+            self._journal.append(
+                next_payload(self._identity.author, self._journal.head, one.moment, one.fact, one.heads)
+            )
 
     def _says_nothing_new(self, raw: bytes) -> bool:
         """Tell whether a receipt claims just what is known, which is not worth loading the signature library for.
@@ -147,13 +200,14 @@ class History:
 
     def _is_ours(self, receipt: Receipt) -> bool:
         """Compare digests, where the record is still held."""
-        if receipt.upto < max(1, self._journal.first):
+        if receipt.upto < max(1, self._journal.first) or (receipt.upto, receipt.digest) == self._last:
             return True
         found = self._journal.after(receipt.upto - 1, 1)
         return bool(found) and found[0][0] == receipt.upto and digest_of(found[0][1]) == receipt.digest
 
     def _note(self, receipt: Receipt) -> None:
         has_changed = receipt.upto != self._outbox.receipted
+        self._last = (receipt.upto, receipt.digest)
         self._outbox = outbox.receipted(self._outbox, receipt.upto)
         self._heads = receipt.heads
         if has_changed:

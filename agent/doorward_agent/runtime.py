@@ -130,6 +130,8 @@ class Runtime:
             self._ask()
         elif name == do.RECEIPT:
             self._history.lose_patience()
+            if not self._history.is_told:
+                self._ask()  # who answers an ask says how far our records are stored
         elif name == do.LINK_RETRY:
             self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
         else:
@@ -233,7 +235,7 @@ class Runtime:
             case do.DisconnectBroker():
                 self._edges.broker.disconnect()
             case do.GreetConsole():
-                self._history.restart()
+                self._history.greet()
                 self.timers[do.ASK] = self._now_ms + round(ASK_AGAIN_MS * (1 + self._edges.system.chance()))
                 self._ask()
 

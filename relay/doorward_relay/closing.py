@@ -7,6 +7,7 @@ closed is tried anew. Knows no grants' rules. Used by ``runtime``; protocol.md Â
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +15,7 @@ from doorward_protocol.grants import Grant
 from doorward_protocol.ids import SessionId
 from doorward_protocol.records import Fact
 
-from doorward_relay.contracts import PAUSE_S, Connections
+from doorward_relay.contracts import PAUSE_S, Connections, KernelUnread
 from doorward_relay.view import Listener, Tunnel, View
 
 LIMIT_S: Final = 10.0
@@ -71,13 +72,14 @@ class Closings:
         return not left
 
     async def _see_free(self, grant: Grant) -> tuple[Listener, ...]:
-        """End connections until nothing listens on the session's ports; gives what still does at the limit."""
+        """End connections until nothing listens on the session's ports; gives what still does at the limit, once that can be seen."""
         ports = tuple(forward.port for forward in grant.forwards)
         deadline = time.monotonic() + LIMIT_S
         while True:
-            view = self.connections.look()
-            self.connections.end((*view.holders_of(ports), *self.former(grant.session, view)))
-            left = self.connections.listening(ports)
-            if not left or time.monotonic() > deadline:
-                return left
+            with suppress(KernelUnread):
+                view = self.connections.look()
+                self.connections.end((*view.holders_of(ports), *self.former(grant.session, view)))
+                left = self.connections.listening(ports)
+                if not left or time.monotonic() > deadline:
+                    return left
             await asyncio.sleep(PAUSE_S)

@@ -17,6 +17,10 @@ class StoreUnavailable(Exception):
     """The store cannot be read or written now: a full disk, a broken one, a lock that lasts."""
 
 
+class KernelUnread(Exception):
+    """The kernel's tables cannot be read now: this process has no descriptor left, or the machine no memory."""
+
+
 class Admission(Protocol):
     """Who may log in: the one CA, and the sessions that are live."""
 

@@ -6,6 +6,7 @@ reading and writing the ledger there is never an ``await``. The control API, dev
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from doorward_relay import reaper, watch
 from doorward_relay.chain import Chain
 from doorward_relay.closing import LIMIT_S, Closings
 from doorward_relay.config import RelayConfig
-from doorward_relay.contracts import PAUSE_S, Front, StoreUnavailable
+from doorward_relay.contracts import PAUSE_S, Front, KernelUnread, StoreUnavailable
 from doorward_relay.doors import Doors
 from doorward_relay.edges.probing import Probed
 from doorward_relay.edges.reserve import Reserve
@@ -37,6 +38,7 @@ from doorward_relay.refusals import Tally, count
 from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
 from doorward_relay.view import Tunnel, View
 
+_LOG: Final = logging.getLogger("doorward.relay")
 EAGER_S: Final = 60.0
 """For so long after a grant its listener is looked for eagerly: people wait for green."""
 
@@ -89,7 +91,10 @@ class Runtime:
             raise self._refused(refused.code, None) from None
         if grant.session != session:
             raise self._refused("grant.malformed", grant)
-        offer = rules.Offer(grant, digest_of(raw), self._busy(rules.ports_of(grant)))
+        try:
+            offer = rules.Offer(grant, digest_of(raw), self._busy(rules.ports_of(grant)))
+        except KernelUnread:
+            raise self._refused("relay.unavailable", grant) from None
         low, high = self.config.ports
         limits = rules.Limits(low, high, self.config.longest_session_s)
         decided = rules.put(self.ledger, offer, limits, now=self.clock())
@@ -174,8 +179,15 @@ class Runtime:
     async def keep_watching(self) -> None:
         """Look, again and again; the pause is short while somebody waits for a door."""
         while True:
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
             self.tick()
             await self._pause()
+        except KernelUnread as error:
+            _LOG.error("kernel.unread why=%s; nothing is seen until there is room again", error)
+            await asyncio.sleep(1)
 
     async def _pause(self) -> None:
         """Wait a second; while somebody waits for a door, only until a listener comes or goes."""

@@ -117,6 +117,7 @@ class ScriptedConsole:
     broker: Broker
     relays: tuple[RelayRoute, ...] = ()
     asks: list[Ask] = field(default_factory=list)
+    receipted: int = 0
     records: list[Record] = field(default_factory=list)
     raw_records: dict[int, bytes] = field(default_factory=dict)
     presence: list[str] = field(default_factory=list)
@@ -154,6 +155,8 @@ class ScriptedConsole:
         leaf = message.topic.rpartition("/")[2]
         if leaf == "ask":
             self.asks.append(ask_from_bytes(bytes(message.payload)))
+            if self.asks[-1].journal.n != self.receipted:
+                self.receipt(self.receipted)  # a console says so to every ask of a device with unsent records
         elif leaf == "presence":
             self.presence.append(json.loads(message.payload)["state"])
         elif leaf == "record":
@@ -249,6 +252,7 @@ class ScriptedConsole:
             "at": now_ms(),
             "heads": {},
         }
+        self.receipted = upto
         payload = payload_from_receipt(Receipt(**{**values, **changes}))
         self.publish(self.seat.record.seal("receipt", payload), "receipt")
 

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,7 +49,7 @@ def test_journal_when_resumed_after_what_it_lost_then_it_goes_on_there_also_afte
     journal = JournalOnDisk(tmp_path / "j")
     write(journal, 3)
     taken = Head(0, 5, digest_of(b"the fifth"))
-    journal.resume(taken)
+    journal.resume(taken, 3)
     write(journal)
     again = JournalOnDisk(tmp_path / "j")
     write(again)
@@ -57,6 +59,22 @@ def test_journal_when_resumed_after_what_it_lost_then_it_goes_on_there_also_afte
     assert check_link(sixth.head, seventh) is None
     again.trim(7, 2**62)
     assert numbers(again) == [6, 7]
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize("kept", [0, 3, 31, 32, 33, 60])
+def test_journal_when_what_follows_a_record_is_given_up_then_it_is_set_aside_and_the_chain_goes_on_elsewhere(
+    tmp_path: Path, kept: int
+) -> None:
+    """Wherever the cut falls among the files, what is before it is held, what is after it is gone, and the next number is as told."""
+    journal = JournalOnDisk(tmp_path / "j")
+    write(journal, 60, size=2_000)
+    journal.resume(Head(0, 100, digest_of(b"the hundredth")), kept)
+    write(journal, 2)
+    for one in (journal, JournalOnDisk(tmp_path / "j")):
+        assert numbers(one) == [*range(1, kept + 1), 101, 102]
+        assert one.head.n == 102
+    assert kept == 60 or list((tmp_path / "j").glob("*.cut"))
 
 
 @given(cut=st.integers(1, 400))
@@ -131,6 +149,37 @@ def test_journal_when_disk_is_full_then_nothing_raises_and_what_waited_is_writte
     again = JournalOnDisk(small_disk / "j")
     assert again.head == journal.head == Head(0, 101, journal.head.digest)
     assert_chained(again)
+
+
+@pytest.mark.feature("E9")
+def test_journal_when_a_line_is_damaged_and_the_disk_is_full_then_it_is_opened_all_the_same(small_disk: Path) -> None:
+    """There is no room to set the damage aside: an agent that does not start would be worse."""
+    write(JournalOnDisk(small_disk / "j"), 3)
+    (segment,) = (small_disk / "j").glob("*.jsonl")
+    os.truncate(segment, segment.stat().st_size - 20)
+    with (small_disk / "rubbish").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    assert JournalOnDisk(small_disk / "j").head.n == 2
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize("pages", range(1, 40))
+def test_journal_when_the_disk_fills_up_at_any_of_its_writes_then_it_goes_on_in_order_once_there_is_room(
+    small_disk: Path, tmp_path: Path, pages: int
+) -> None:
+    """However many pages were left, nothing raises, nothing is lost or doubled, and what is on the disk chains."""
+    with (small_disk / "rubbish").open("wb", buffering=0) as rubbish:
+        rubbish.write(b"x" * 4096 * (64 - pages))
+    journal = JournalOnDisk(small_disk / "j")
+    write(journal, 60, size=3_000)
+    assert numbers(journal) == list(range(1, 61))
+    torn = JournalOnDisk(Path(shutil.copytree(small_disk / "j", tmp_path / "as a power cut leaves it")))
+    assert numbers(torn) == list(range(1, torn.head.n + 1))
+    (small_disk / "rubbish").unlink()
+    write(journal)
+    assert JournalOnDisk(small_disk / "j").head.n == 61
+    assert_chained(JournalOnDisk(small_disk / "j"))
 
 
 def test_journal_when_a_line_is_damaged_then_it_is_set_aside_for_whoever_looks(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.parts.installed import cgroup_root
 from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs, run
 from tests.parts.waiting import wait_until
 
@@ -114,6 +116,18 @@ class Machine:
             os.kill(self.init_pid, signal.SIGKILL)
             self.holder.process.wait(10)
             self.holder = None
+            self._forget_groups()
+
+    def _forget_groups(self) -> None:
+        """Take away the doors' control groups, as a kernel that starts anew has none; ours goes on."""
+        sessions = {path.name[-18:] for path in (self.folder / "run").rglob("*s-????????????????") if path.is_dir()}
+        root = cgroup_root()
+        if root is None:
+            return
+        for session in sessions:
+            for group in (root / f"doorward-{session}" / "door", root / f"doorward-{session}"):
+                with suppress(FileNotFoundError):
+                    group.rmdir()
 
     def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None, network: int = 0) -> list[str]:
         as_user = (

@@ -17,7 +17,8 @@ from tests.house.machine import Inside, Machine
 from tests.house.weather import Weather
 from tests.lab import sightings
 from tests.lab.invariants import all_hold
-from tests.parts.processes import run
+from tests.lab.sightings import AT_REST
+from tests.parts.limits import none_left
 from tests.parts.waiting import wait_until
 
 STATES: Final = ("SHUT", "OPENING", "OPEN", "CLOSING")
@@ -33,12 +34,14 @@ class Fault:
         do: breaks it; what stays broken ``House.restore`` mends.
         within_s: after the mending, everything is as it should be.
         states: where the door may be when it happens.
+        may_fail: codes with which an opening may end for it, said at once; then it opens when it is asked for again.
     """
 
     name: str
     do: Callable[[House], None]
     within_s: float = 40
     states: Sequence[str] = STATES
+    may_fail: Sequence[str] = ()
 
 
 def bring(house: House, state: str) -> None:
@@ -60,6 +63,9 @@ def go_through(house: House, fault: Fault, state: str, pause: Callable[[], None]
     pause()
     fault.do(house)
     house.restore()
+    if WANTED[state] == "open" and (door := house.console.door(house.device.id))["state"] in AT_REST:
+        assert door["why"]["code"] in fault.may_fail, door
+        house.console.open_door(house.device.id)
     house.console.wait_for_door(house.device.id, WANTED[state], fault.within_s)
     all_hold(house, fault.within_s)
 
@@ -139,28 +145,10 @@ def used_up(victim: str) -> Callable[[House], None]:
     """Leave a process no descriptor but those it has, for three seconds; prlimit(1)."""
 
     def use_up(house: House) -> None:
-        pid = _inside(house, victim).pid
-        soft, hard = _limits(pid)
-        _limit(pid, len(list(Path(f"/proc/{pid}/fd").iterdir())), hard)
-        let_pass(3)
-        if Path(f"/proc/{pid}").exists():
-            _limit(pid, soft, hard)
+        with none_left(_inside(house, victim).pid):
+            let_pass(3)
 
     return use_up
-
-
-def _limits(pid: int) -> tuple[int, int]:
-    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
-    soft, hard = next(line for line in lines if line.startswith("Max open files")).split()[3:5]
-    return int(soft), int(hard)
-
-
-def _limit(pid: int, soft: int, hard: int) -> None:
-    """Set a process's limits, as the user who runs it: others' are not even root's everywhere."""
-    owner = Path(f"/proc/{pid}").stat()
-    as_owner = ["/usr/bin/setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
-    done = run([*as_owner, "/usr/bin/prlimit", f"--pid={pid}", f"--nofile={soft}:{hard}"])
-    assert done.returncode == 0, done.stderr.decode()
 
 
 def _inside(house: House, victim: str) -> Inside:
@@ -170,12 +158,14 @@ def _inside(house: House, victim: str) -> Inside:
     return house.device.agent
 
 
-def full_disk(place: str, lasts_s: float = 4) -> Callable[[House], None]:
-    """Fill the disk on which a part keeps its state, for some seconds."""
+def full_disk(place: str, left_kib: int, lasts_s: float = 4) -> Callable[[House], None]:
+    """Fill the disk on which a part keeps its state, but for so much, for some seconds."""
 
     def fill(house: House) -> None:
         with on_a_small_disk(house, place) as (machine, folder):
             machine.run("/bin/dd", "if=/dev/zero", f"of={folder}/filler", "bs=4k")
+            size_kib = Path(f"{machine.inside(folder)}/filler").stat().st_size // 1024
+            machine.must("/usr/bin/truncate", f"--size={max(0, size_kib - left_kib)}K", f"{folder}/filler")
             let_pass(lasts_s)
             machine.must("/bin/rm", f"{folder}/filler")
 
@@ -255,11 +245,16 @@ VICTIMS: Final = (
     "web",
     "broker",
 )
-_MOVING: Final = ("OPENING", "OPEN", "CLOSING")
+_WITHOUT_RELAY: Final = ("relay.unreachable", "relay.unavailable")
+"""An opening whose relay does not answer has failed at once, and says so."""
 
 FAULTS: Final[Sequence[Fault]] = (
-    *(Fault(f"SIGKILL {one}", killing(one)) for one in VICTIMS),
-    *(Fault(f"SIGKILL {one} and {other}", killing(one, other)) for n, one in enumerate(VICTIMS) for other in VICTIMS[n + 1 :]),
+    *(Fault(f"SIGKILL {one}", killing(one), may_fail=_WITHOUT_RELAY) for one in VICTIMS),
+    *(
+        Fault(f"SIGKILL {one} and {other}", killing(one, other), may_fail=_WITHOUT_RELAY)
+        for n, one in enumerate(VICTIMS)
+        for other in VICTIMS[n + 1 :]
+    ),
     Fault("power cut", reboot, 60),
     Fault("power cut, relay not told", silent_reboot, 60),
     Fault("half-open link to the device, 5 s", under(lambda weather: weather.black_hole("device", "to"), 5), 60),
@@ -271,9 +266,13 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("NAT forgets what is idle for 40 s, for 90 s", under(lambda weather: weather.forget_idle(40), 90), 60, ("SHUT", "OPEN")),
     Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
     Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
-    *(Fault(f"descriptors used up: {one}", used_up(one)) for one in ("agent", "relay", "worker", "signer", "web")),
-    *(Fault(f"disk full: {one}", full_disk(one)) for one in ("device", "relay", "console")),
-    *(Fault(f"frozen 5 s: {one}", frozen(one, 5)) for one in ("agent", "relay", "worker", "signer")),
+    *(Fault(f"descriptors used up: {one}", used_up(one), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "web")),
+    *(
+        Fault(f"disk full but for {left} KiB: {one}", full_disk(one, left), may_fail=_WITHOUT_RELAY)
+        for one in ("device", "relay", "console")
+        for left in (0, 4, 16, 64)
+    ),
+    *(Fault(f"frozen 5 s: {one}", frozen(one, 5), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer")),
     Fault("journal torn in its last record", torn_journal),
 )  # fmt: skip
 

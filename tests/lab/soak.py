@@ -1,7 +1,7 @@
 """``make soak``: every fault, many times, in states and at moments by chance, and what came of it as a table.
 
-``MINUTES`` and ``SEED`` are its arguments; the seed is printed, and with it the same faults come in the same order. One lab is
-used on and on, as a house is: a fault that leaves something behind breaks the next. After a failure the lab is built anew.
+``MINUTES`` and ``SEED`` are its arguments; the seed is printed, and with it the same faults come in the same order. ``EACH=1`` goes
+through the table once in each state instead, as far as the minutes reach. One lab is used on and on, as a house is: a fault that leaves something behind breaks the next. After a failure the lab is built anew.
 The report goes into docs/reliability.md, between its marks.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,15 @@ LONGEST_PAUSE_S: Final = 1.0
 FUZZED: Final = 0.1
 """The part of the time that goes into fuzzing."""
 _MARKS: Final = re.compile(r"(<!-- soak -->\n).*?(<!-- /soak -->)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fault, where the door is when it happens, and how long after that was brought about."""
+
+    fault: Fault
+    state: str
+    pause_s: float
 
 
 @dataclass(slots=True)
@@ -61,7 +70,8 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="make soak")
     asked.add_argument("--minutes", type=float, default=60)
     asked.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
-    asked.add_argument("--only", default="", help="faults whose name has this in it, and no fuzzing")
+    asked.add_argument("--only", default="", help="faults in whose name this pattern is found, and no fuzzing")
+    asked.add_argument("--each", action="store_true", help="the table once in each state, and no fuzzing")
     asked.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     chosen = asked.parse_args()
     if reasons := lacking():
@@ -69,12 +79,12 @@ def main() -> int:
         return os.EX_UNAVAILABLE
     tally, ends_at = Tally(chosen.seed, chosen.minutes), time.monotonic() + chosen.minutes * 60
     print(f"seed {tally.seed}", flush=True)
-    if not chosen.only:
+    if not chosen.only and not chosen.each:
         fuzz(tally, chosen.minutes * FUZZED)
-    chance = random.Random(tally.seed)
-    faults = [fault for fault in FAULTS if chosen.only in fault.name]
-    while time.monotonic() < ends_at:
-        in_one_lab(tally, faults, chance, ends_at)
+    faults = [fault for fault in FAULTS if re.search(chosen.only, fault.name)]
+    plan = iter(each(faults)) if chosen.each else by_chance(faults, random.Random(tally.seed))
+    while time.monotonic() < ends_at and in_one_lab(tally, plan, ends_at):
+        pass
     print(tally.table())
     if chosen.write:
         REPORT.write_text(_MARKS.sub(lambda found: found[1] + tally.table() + found[2], REPORT.read_text()))
@@ -96,30 +106,49 @@ def fuzz(tally: Tally, minutes: float) -> None:
         print(done.stdout[-4000:], flush=True)
 
 
-def in_one_lab(tally: Tally, faults: Sequence[Fault], chance: random.Random, ends_at: float) -> None:
-    """Do one fault after the other to one lab, until one breaks something or time is up; then look whether anything grew."""
+def each(faults: Sequence[Fault]) -> list[Case]:
+    """Give each fault once in each of its states, an instant after the state was reached."""
+    return [Case(fault, state, 0.0) for fault in faults for state in fault.states]
+
+
+def by_chance(faults: Sequence[Fault], chance: random.Random) -> Iterator[Case]:
+    """Give faults for ever, in states and at moments by chance."""
+    while True:
+        fault = chance.choice(faults)
+        yield Case(fault, chance.choice(fault.states), chance.random() * LONGEST_PAUSE_S)
+
+
+def in_one_lab(tally: Tally, plan: Iterator[Case], ends_at: float) -> bool:
+    """Do one fault after the other to one lab, until one breaks something or time is up; then look whether anything grew.
+
+    Tells whether there is more to do.
+    """
     with a_lab() as house:
         before = weigh(house)
-        while time.monotonic() < ends_at:
-            fault = chance.choice(faults)
-            state, pause_s = chance.choice(fault.states), chance.random() * LONGEST_PAUSE_S
-            if not survives(tally, house, fault, state, pause_s):
-                return
+        for case in plan:
+            if not survives(tally, house, case):
+                return True
+            if time.monotonic() > ends_at:
+                break
+        else:
+            ends_at = 0.0
         if grown := growth(before, weigh(house)):
             tally.broke["growth"] = grown
+            print(f"GREW  {grown}", flush=True)
+    return time.monotonic() < ends_at
 
 
-def survives(tally: Tally, house: House, fault: Fault, state: str, pause_s: float) -> bool:
+def survives(tally: Tally, house: House, case: Case) -> bool:
     """Do one fault, and say how it went."""
-    name, began = f"{fault.name}, while {state}", time.monotonic()
+    name, began = f"{case.fault.name}, while {case.state}", time.monotonic()
     tally.tried[name] += 1
     try:
-        go_through(house, fault, state, lambda: let_pass(pause_s))
+        go_through(house, case.fault, case.state, lambda: let_pass(case.pause_s))
     except Exception as failed:  # noqa: BLE001  # whatever it is, it belongs into the report
         tally.broke.setdefault(name, []).append(str(failed))
-        print(f"BROKE {name}, {pause_s:.3f} s on the way: {failed}\n{house.logs()}", flush=True)
+        print(f"BROKE {name}, {case.pause_s:.3f} s on the way: {failed}\n{house.logs()}", flush=True)
         return False
-    print(f"held  {name}, {pause_s:.3f} s on the way, well after {time.monotonic() - began:.1f} s", flush=True)
+    print(f"held  {name}, {case.pause_s:.3f} s on the way, well after {time.monotonic() - began:.1f} s", flush=True)
     return True
 
 

@@ -1,9 +1,13 @@
 """The agent in a world whose clock, broker, runner, relay and disk the test moves."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 from doorward_agent import effects as do
 from doorward_protocol.orders import ShutDoor
-from doorward_protocol.records import check_link, record_from_payload
+from doorward_protocol.records import Head, check_link, record_from_payload
 
 from tests.worlds.device import MINUTE_MS, YEAR_MS, World
 
@@ -310,12 +314,115 @@ def test_journal_when_it_ends_before_what_was_receipted_then_the_chain_goes_on_a
 def test_receipt_when_it_names_another_record_then_forked_is_recorded_and_nothing_dropped(world: World) -> None:
     """A console with another history than ours is told so, once."""
     open_door(world)
+    last = world.journal.head.n
+    world.deliver(world.receipt(last), "receipt")
     wrong = world.receipt(2, "sha256:" + "0" * 64)
     world.deliver(wrong, "receipt")
     world.deliver(wrong, "receipt")
     assert world.journal.verbs.count("history.forked") == 1
+    assert world.journal.head.n == last + 1
     world.deliver(world.receipt(2), "receipt")
     assert world.store.durable["receipt"]["upto"] == 2
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A world's disk at some moment."""
+
+    payloads: tuple[bytes, ...]
+    head: Head
+    documents: dict[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, world: World) -> "Backup":
+        return cls(tuple(world.journal.payloads), world.journal.head, dict(world.store.durable))
+
+    def put_back(self, world: World) -> None:
+        world.reboot()
+        world.journal.payloads, world.journal.head = list(self.payloads), self.head
+        world.store.durable = dict(self.documents)
+
+
+def a_session(world: World, number: int) -> None:
+    open_door(world, number)
+    world.deliver(world.order(ShutDoor(None)))
+    assert world.state == "SHUT"
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
+
+
+@pytest.mark.feature("E9", "B6")
+@pytest.mark.parametrize("away", [False, True], ids=["online", "with a session written down while the broker was away"])
+def test_device_when_put_back_from_a_backup_then_its_history_goes_on_after_the_consoles_and_says_so(
+    *, world: World, away: bool
+) -> None:
+    """No number is used twice, whatever the device wrote before it heard; the door opens as ever."""
+    a_session(world, 1)
+    backup = Backup.of(world)
+    a_session(world, 2)
+    taken = world.journal.head
+    sent = len(world.sent_records)
+    backup.put_back(world)
+    world.broker.is_up = not away
+    world.start()
+    if away:
+        for _ in range(20):
+            world.crash()
+            world.start()
+    world.broker.is_up = True
+    world.move(MINUTE_MS)
+    open_door(world, 3)
+    chain = list(
+        {record.head: record for record in world.sent_records[sent:]}.values()
+    )  # sent again, but not otherwise
+    assert chain[0].fact.verb == "history.forked"
+    assert chain[0].fact.data == {
+        "upto": taken.n, "digest": taken.digest, "lost_after": backup.head.n, "again": 21 if away else 1,
+    }  # fmt: skip
+    heads = [taken, *(record.head for record in chain)]
+    assert [check_link(before, after) for before, after in zip(heads, chain, strict=False)] == [None] * len(chain)
+    assert [one.fact.verb for one in chain].count("agent.started") == (21 if away else 1)
+    assert chain[-1].fact.verb == "door.opened"
+
+
+@pytest.mark.threat("broker-replay")
+def test_receipt_when_an_old_one_is_played_again_after_a_backup_was_put_back_then_no_number_is_used_twice(
+    world: World,
+) -> None:
+    """The broker keeps receipts of the time that the device lost; none of them moves its chain back."""
+    a_session(world, 1)
+    backup = Backup.of(world)
+    open_door(world, 2)
+    old = [world.receipt(n) for n in range(1, world.journal.head.n + 1)]
+    world.deliver(old[-1], "receipt")
+    world.deliver(world.order(ShutDoor(None)))
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
+    taken = world.journal.head
+    backup.put_back(world)
+    world.start()
+    open_door(world, 3)
+    sent = len(world.sent_records)
+    for raw in old[backup.head.n :]:
+        world.deliver(raw, "receipt")
+    world.deliver(world.order(ShutDoor(None)))
+    assert all(record.head.n > taken.n for record in world.sent_records[sent:])
+    assert world.journal.head.n > taken.n
+
+
+def test_records_when_nobody_has_said_how_far_they_are_stored_then_none_is_signed_and_it_is_asked_for(
+    world: World,
+) -> None:
+    """On a new connection the device hears first; a lost receipt is asked for after 20 s."""
+    world.broker.drop()
+    world.settle()
+    world.is_receipting, world.broker.is_up = False, True
+    world.move(5_000)
+    open_door(world)
+    assert world.sent_records == []
+    asked = len(world.asks)
+    world.is_receipting = True
+    world.move(40_000)
+    assert len(world.asks) > asked
+    assert world.sent_records[-1].fact.verb == "door.opened"
 
 
 def test_receipt_when_signed_by_a_stranger_then_ignored(world: World) -> None:

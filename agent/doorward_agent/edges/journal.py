@@ -72,9 +72,23 @@ class JournalOnDisk:
         except OSError as error:
             _log.error("record not on disk n=%s error=%s", self._head.n, error)
 
-    def resume(self, head: Head) -> None:
+    def resume(self, head: Head, kept: int) -> None:
         """Go on in a segment of its own: within one, a record's place is its number."""
+        self._waiting = deque((one for one in self._waiting if one[0] <= kept), MOST_WAITING)
+        while self._segments and self._segments[-1].first > kept:
+            _set_aside(self._segments[-1].path, 0)
+            self._segments.pop().path.unlink()
+        if self._segments:
+            self._cut_after(kept)
         self._head, self._is_resumed = head, True
+
+    def _cut_after(self, kept: int) -> None:
+        last = self._segments[-1]
+        lines = last.path.read_bytes().splitlines(keepends=True)
+        size = sum(map(len, lines[: kept - last.first + 1]))
+        if size < last.size:
+            _set_aside(last.path, size)
+            self._segments[-1] = _Segment(last.path, last.first, size)
 
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
@@ -194,9 +208,12 @@ def _good_records(content: bytes, first: int) -> tuple[list[Record], int]:
 
 
 def _set_aside(path: Path, size: int) -> None:
-    """Keep what is cut off beside the journal, for whoever wants to know, and cut it off."""
+    """Keep what is cut off beside the journal, for whoever wants to know and if there is room, and cut it off."""
     content = path.read_bytes()
-    path.with_suffix(".cut").write_bytes(content[size:])
+    try:
+        path.with_suffix(".cut").write_bytes(content[size:])
+    except OSError as error:
+        _log.error("what was cut off is not kept file=%s error=%s", path.name, error)
     os.truncate(path, size)
 
 

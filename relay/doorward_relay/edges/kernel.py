@@ -3,32 +3,36 @@
 Decides nothing: ``view`` says what the tables mean.
 """
 
+import errno
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from doorward_relay.contracts import KernelUnread
 from doorward_relay.view import Process, Socket, sockets_from_table
 
 _PROC: Final = Path("/proc")
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def sockets() -> tuple[Socket, ...]:
-    """Read all TCP sockets of this network namespace."""
+    """Read all TCP sockets of this network namespace; raises KernelUnread."""
     found: list[Socket] = []
     for table in _TABLES:
-        with suppress(FileNotFoundError):  # a kernel without IPv6
+        with suppress(FileNotFoundError), _asking():  # a kernel without IPv6
             found.extend(sockets_from_table(table.read_text()))
     return tuple(found)
 
 
 def processes_of(uid: int) -> tuple[Process, ...]:
-    """Read the processes of one user, with the sockets that they hold."""
-    found = (_process(pid) for pid in _pids() if _uid(pid) == uid)
-    return tuple(one for one in found if one is not None)
+    """Read the processes of one user, with the sockets that they hold; raises KernelUnread."""
+    with _asking():
+        found = (_process(pid) for pid in _pids() if _uid(pid) == uid)
+        return tuple(one for one in found if one is not None)
 
 
 def holders_of(inodes: Iterable[int]) -> tuple[str, ...]:
@@ -78,6 +82,30 @@ def end(pid: int, started: int) -> bool:
     return True
 
 
+def _nothing(error: OSError) -> None:
+    """Take what is gone, or not ours to see, for nothing; what only we lack is another matter."""
+    if error.errno in _SHORT:
+        raise KernelUnread(error.strerror) from error
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _nothing(error)
+        raise
+
+
+def _text(pid: int, name: str) -> str:
+    """Read one file of a process; empty where that is gone."""
+    try:
+        return (_PROC / str(pid) / name).read_text()
+    except OSError as error:
+        _nothing(error)
+        return ""
+
+
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdecimal())
 
@@ -89,9 +117,7 @@ def _process(pid: int) -> Process | None:
 
 def _stat(pid: int) -> list[str] | None:
     """Read /proc/PID/stat from its third field on; the second may hold anything, also spaces and brackets."""
-    with suppress(OSError):
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return None
+    return _text(pid, "stat").rpartition(")")[2].split() or None
 
 
 def _name(pid: int) -> str:
@@ -102,19 +128,18 @@ def _name(pid: int) -> str:
 
 def _uid(pid: int) -> int | None:
     """Read the real uid; the folder's owner would be root's for what changed its user, as sshd does."""
-    with suppress(OSError):
-        for line in (_PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith("Uid:"):
-                return int(line.split()[1])
-    return None
+    lines = _text(pid, "status").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
 
 
 def _inodes(pid: int) -> frozenset[int]:
     found = set()
-    with suppress(OSError):
+    try:
         for entry in os.scandir(_PROC / str(pid) / "fd"):
             with suppress(OSError):
                 target = os.readlink(entry.path)  # noqa: PTH115 - thousands of times, as text
                 if target.startswith("socket:["):
                     found.add(int(target[8:-1]))
+    except OSError as error:
+        _nothing(error)
     return frozenset(found)
