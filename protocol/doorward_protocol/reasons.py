@@ -125,6 +125,7 @@ _ROWS: Final = (
     Reason("session.lost", "nobody", "The door was open and cannot be reached any more; the device is dialling again.", "Wait a minute; if it stays so, look at the device's own reason."),
     Reason("session.device-blocked", "owner", "The device was blocked, which ended its session.", "Unblock the device to open it again."),
     Reason("session.disagreement", "administrator", "Device, relay and console do not agree whether this door is shut.", "The page names who disagrees; look there first."),
+    Reason("device.two-machines", "owner", "Two machines speak as this device: somebody copied its disk. Whichever spoke last is the one that opens.", "Find the copy and switch it off, or join it as a device of its own: doorward-agent join --again '…'"),
     # Joining
     Reason("join.bad-token", "owner", "The join token is wrong, was used, or is too old.", "Make a new join string on the device's page."),
     Reason("join.wrong-certificate", "owner", "The server shows another certificate than the join string names. Nothing was sent to it.", "Check the address and the network; copy the join string again."),
@@ -133,7 +134,7 @@ _ROWS: Final = (
     Reason("join.other-identity", "owner", "This device has a history that another identity signed.", "Add the machine as a new device, or bring back the agent's state folder."),
     Reason("join.refused", "administrator", "The console's signer did not certify this device in time.", "Look at the console: doorward-console check"),
     # History
-    Reason("history.forked", "administrator", "The console's receipt names another record than the device has at that place.", "Keep an export of both; run doorward-console verify-history on it."),
+    Reason("history.forked", "administrator", "The console's receipt names another record than the device has at that place.", "If its disk was put back from a backup, nothing: it goes on after what the console has. If not, look for a second machine with this device's identity. Keep an export; run doorward-console verify-history on it."),
 )  # fmt: skip
 
 REASONS: Final = {reason.code: reason for reason in _ROWS}

@@ -3,11 +3,13 @@
 from typing import Any
 
 from django.http import Http404, HttpRequest
+from django.utils import timezone
 from ninja import Query, Router
 
 from doorward_console.api.caller import device_place, project_place
 from doorward_console.api.shapes.devices import DeviceIn, DeviceOut, DevicesWanted, JoinOut, ReasonIn, WayIn
 from doorward_console.fleet import changing
+from doorward_console.fleet.asks import has_twin
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, Row, live_join_token, relays_of, row_of, rows_of
 from doorward_console.maintenance import asking
@@ -113,4 +115,5 @@ def _document(row: Row) -> dict[str, Any]:
         "bind": device.bind,
         "door": row.door.word,
         "shares_user": row.shares_user,
+        "has_twin": has_twin(device, timezone.now()),
     }

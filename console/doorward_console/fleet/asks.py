@@ -1,11 +1,12 @@
 """What devices say of themselves: asks and presence, stored as hints.
 
 An ask is not signed: it moves what is shown, and it makes the console send an order again; nothing else. A blocked device
-is not heard. Called by the worker.
+is not heard. A boot id never comes back after another: one that does, and goes on counting, is a second machine's that has
+the device's identity, and people are told. Called by the worker.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -14,14 +15,18 @@ from doorward_protocol.ids import DeviceId
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
+from doorward_console.history.writing import note
 from doorward_console.times import ms_from_time
 
 _SAYS: Final = (
-    "boot", "ask_count", "nonce", "runner_nonce", "seen_at", "clock_skew_ms", "agent_version", "facts", "presence",
+    "boot", "ask_count", "former_boot", "former_count", "twin_at", "nonce", "runner_nonce", "seen_at", "clock_skew_ms", "agent_version", "facts", "presence",
     "presence_at", "door_state", "door_session", "door_code", "door_epoch", "door_revision", "door_digest",
     "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported",
 )  # fmt: skip
 """What an ask tells of a device."""
+TWIN: Final = "device.two-machines"
+TWIN_SHOWN: Final = timedelta(hours=1)
+"""Two machines that throw each other off the broker are seen every few minutes."""
 
 
 def newest(asks: Iterable[Ask]) -> dict[DeviceId, Ask]:
@@ -47,8 +52,9 @@ def take_asks(asks: Mapping[DeviceId, Ask], now: datetime) -> frozenset[DeviceId
     heard = set()
     for device in joined.order_by("pk"):  # in one order everywhere: two workers must not wait for each other
         ask = asks[device.pk]
-        if ask.boot == device.boot and ask.count <= device.ask_count:
+        if ask.count <= _counts_of(device).get(ask.boot, -1):
             continue
+        _notice_twin(device, ask, now)
         _store_ask(device, ask, now)
         device.save(update_fields=_SAYS)
         heard.add(ask.device)
@@ -57,7 +63,29 @@ def take_asks(asks: Mapping[DeviceId, Ask], now: datetime) -> frozenset[DeviceId
     return frozenset(heard)
 
 
+def _counts_of(device: Device) -> dict[str, int]:
+    """Give how far this boot and the one before have counted."""
+    return {device.former_boot: device.former_count, device.boot: device.ask_count}
+
+
+def has_twin(device: Device, now: datetime) -> bool:
+    """Tell whether two machines speak as this device."""
+    return device.twin_at is not None and now - device.twin_at < TWIN_SHOWN
+
+
+def _notice_twin(device: Device, ask: Ask, now: datetime) -> None:
+    """Tell people when a boot comes back that had given way to another; an ask is not signed, so nothing else follows."""
+    if not device.former_boot or ask.boot != device.former_boot:
+        return
+    if not has_twin(device, now):
+        data = {"code": TWIN, "hostname": dict(ask.facts).get("hostname", "")}
+        note(device.project, "console.alarm", device=device.pk, data=data)
+    device.twin_at = now
+
+
 def _store_ask(device: Device, ask: Ask, now: datetime) -> None:
+    if ask.boot != device.boot:
+        device.former_boot, device.former_count = device.boot, device.ask_count
     device.boot, device.ask_count = ask.boot, ask.count
     device.nonce, device.runner_nonce = ask.nonce, ask.runner_nonce
     device.seen_at, device.clock_skew_ms = now, ask.clock_at - ms_from_time(now)

@@ -200,6 +200,7 @@ def _finish(enrolment: Enrolment) -> dict[str, Any]:
     device.door_host_certificate = enrolment.door_host_certificate
     device.agent_version, device.facts = enrolment.agent_version, enrolment.facts
     device.boot, device.ask_count, device.nonce, device.runner_nonce = "", 0, "", None
+    device.former_boot, device.former_count, device.twin_at = "", 0, None
     device.save()
     Chain.objects.update_or_create(
         author=f"device:{device.id}", defaults={"project": device.project, "public_key": device.identity_key}

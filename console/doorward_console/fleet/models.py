@@ -84,6 +84,9 @@ class Device(models.Model):
     presence_at = models.DateTimeField(null=True, blank=True)
     boot = models.CharField(max_length=64, blank=True)
     ask_count = models.PositiveBigIntegerField(default=0)
+    former_boot = models.CharField(max_length=64, blank=True)  # the one before, and its last count
+    former_count = models.PositiveBigIntegerField(default=0)
+    twin_at = models.DateTimeField(null=True, blank=True)  # when two machines were last seen to speak as this device
     nonce = models.CharField(max_length=64, blank=True)
     runner_nonce = models.CharField(max_length=64, null=True, blank=True)
     agent_version = models.CharField(max_length=40, blank=True)

@@ -16,7 +16,7 @@ from doorward_console.people.models import Project
 
 _SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at")
 _DEVICE = ("name", "state", "presence", "presence_at", "seen_at", "relay_id", "relay_port", "bind", "agent_version",
-           "facts", "clock_skew_ms")  # fmt: skip
+           "facts", "clock_skew_ms", "twin_at")  # fmt: skip
 _RELAY = ("name", "code", "paired_at", "removed_at", "version", "seen_at")
 
 

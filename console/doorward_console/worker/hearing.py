@@ -67,9 +67,10 @@ def _take_alone(ask: Ask, now: datetime) -> frozenset[DeviceId]:
 
 
 def _behind(heard: Sequence[Ask]) -> tuple[Behind, ...]:
-    told = {f"device:{ask.device}": ask.journal.n for ask in heard}
-    chains = Chain.objects.filter(author__in=told, broken="").values_list("author", "n", "project_id")
-    return tuple((author.removeprefix("device:"), project) for author, n, project in chains if n != told[author])
+    """Name those whose journal does not end with what is stored, whatever the reason: each waits for a receipt before it sends."""
+    told = {f"device:{ask.device}": (ask.journal.n, ask.journal.digest) for ask in heard}
+    chains = Chain.objects.filter(author__in=told).values_list("author", "n", "digest", "project_id")
+    return tuple((author.removeprefix("device:"), of) for author, *head, of in chains if tuple(head) != told[author])
 
 
 def hear_presence(device: str, payload: bytes, now: datetime) -> None:

@@ -37,6 +37,7 @@ class DeviceOut(Schema):
     shares_user: bool = Field(
         description="As the device said of its door that is open now: a log-in shares the agent's user."
     )
+    has_twin: bool = Field(description="Whether two machines were seen to speak as this device within the last hour.")
 
 
 class DeviceIn(Schema):

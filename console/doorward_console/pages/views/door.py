@@ -5,9 +5,11 @@ from typing import Any, Final
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 from doorward_protocol.reasons import Reason, reason_of
 
+from doorward_console.fleet.asks import TWIN, has_twin
 from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Row, row_of
@@ -35,6 +37,7 @@ def card_context(place: Place, row: Row, problem: str = "") -> dict[str, Any]:
         "problem": problem,
         "claims": row.claims,
         "disagreement": reason_of(DISAGREEMENT) if row.claims else None,
+        "twin": reason_of(TWIN) if has_twin(device, timezone.now()) else None,
         "durations": sorted({*DURATIONS_S, place.project.default_duration_s}),
         "blocker": None if door.is_live else _blocker(place, device),
     }
