@@ -151,12 +151,13 @@ class ScriptedConsole:
             self._client.on_message = self._client.on_connect = self._client.on_subscribe = None
             self._client = None  # paho closes its sockets when nobody holds it any more
 
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         leaf = message.topic.rpartition("/")[2]
         if leaf == "ask":
             self.asks.append(ask_from_bytes(bytes(message.payload)))
             if self.asks[-1].journal.n != self.receipted:
-                self.receipt(self.receipted)  # a console says so to every ask of a device with unsent records
+                # A console says so to every ask of a device with unsent records; nothing is waited for in paho's own thread.
+                client.publish(topic(self.seat.device, "receipt"), self._receipt(self.receipted), qos=1)
         elif leaf == "presence":
             self.presence.append(json.loads(message.payload)["state"])
         elif leaf == "record":
@@ -243,7 +244,11 @@ class ScriptedConsole:
         self.publish(self.order(ShutDoor(None if session is None else SessionId(session))))
 
     def receipt(self, upto: int, **changes: Any) -> None:
-        """Sign a receipt for the device's records up to ``upto``."""
+        """Send a receipt for the device's records up to ``upto``."""
+        self.receipted = upto
+        self.publish(self._receipt(upto, **changes), "receipt")
+
+    def _receipt(self, upto: int, **changes: Any) -> bytes:
         values: dict[str, Any] = {
             "project": self.seat.project,
             "author": f"device:{self.seat.device}",
@@ -252,9 +257,7 @@ class ScriptedConsole:
             "at": now_ms(),
             "heads": {},
         }
-        self.receipted = upto
-        payload = payload_from_receipt(Receipt(**{**values, **changes}))
-        self.publish(self.seat.record.seal("receipt", payload), "receipt")
+        return self.seat.record.seal("receipt", payload_from_receipt(Receipt(**{**values, **changes})))
 
 
 class ScriptedRunner:

@@ -1,19 +1,25 @@
 """The worker hears anything that a broker lets through: it drops it and goes on, and the history stays whole."""
 
+import json
+
+import httpx
 import pytest
 from django.conf import settings
 from django.utils import timezone
 from doorward_console.edges.key_files import wrapping_key_from_file
+from doorward_console.edges.relay_client import RelayAway, RelayRefused, _document, _paired, _read
+from doorward_console.fleet.joining import JoinRefused, request_from_json
 from doorward_console.history.models import Chain
 from doorward_console.keys.making import ensure_worker_keys
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.worker import hearing
 from doorward_protocol.ids import DeviceId
+from doorward_protocol.signature import SigningKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.console.conftest import House
-from tests.fuzz.shapes import VECTORS, messages_like, patient
+from tests.console.conftest import ED25519_LINE, House
+from tests.fuzz.shapes import NASTY, VECTORS, messages_like, only_refuses, patient
 from tests.worlds.scripted_device import ScriptedDevice
 
 SAMPLES = [one["raw"].encode() for kind in ("asks", "records") for one in VECTORS[kind]]
@@ -45,3 +51,39 @@ def test_worker_when_anything_comes_from_a_device_then_it_goes_on_and_stores_wha
         assert (chain.n, chain.broken) == (joined, "")
 
     hear()
+
+
+REQUEST = json.dumps(
+    {"v": 1, "token": "a" * 26, "identity": SigningKey.generate().public, "tunnel_key": ED25519_LINE, "door_host_key": None,
+     "mqtt_csr": "-----BEGIN CERTIFICATE REQUEST-----", "agent": "0.1.0", "facts": {"hostname": "press"}}
+).encode()  # fmt: skip
+
+
+@pytest.mark.feature("E9")
+@given(messages_like([REQUEST]) | st.sampled_from(NASTY))
+@patient
+def test_join_request_when_it_is_anything_then_it_is_read_or_refused(raw: bytes) -> None:
+    """Anybody may send one: there is no session and no cookie before the token."""
+    only_refuses(lambda: request_from_json(raw), JoinRefused)
+
+
+PAIRED = json.dumps(
+    {"record_key": "a" * 44, "version": "0.1.0", "ssh_host_keys": [ED25519_LINE], "ssh_port": 2222, "tunnel_user": "t",
+     "ports": [1024, 65_535], "clock_at": 1, "kind": "managed"}
+).encode()  # fmt: skip
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize("status", [200, 409, 500])
+@given(raw=messages_like([PAIRED]) | st.sampled_from(NASTY))
+@patient
+def test_relays_answer_when_it_is_anything_then_the_worker_reads_it_or_calls_the_relay_away(
+    status: int, raw: bytes
+) -> None:
+    """A relay in somebody's hands can cut itself off, and nothing more."""
+
+    def read() -> None:
+        with _read():
+            _paired(_document(httpx.Response(status, content=raw)))
+
+    only_refuses(read, RelayAway, RelayRefused)

@@ -54,13 +54,14 @@ class Device:
 
 @dataclass(slots=True)
 class House:
-    """A house in ``folder``; ``network`` is None on the host's loopback, ``tunnel`` is who dials on its devices."""
+    """A house in ``folder``; ``network`` is None on the host's loopback, ``tunnel`` is who dials on its devices, ``database`` a URL in place of SQLite."""
 
     folder: Path
     programs: Programs
     network: Network | None = None
     separate: bool = False
     tunnel: str = "auto"
+    database: str = ""
     ports: Ports = field(default_factory=some_ports)
     parts: dict[str, Inside] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
@@ -117,7 +118,7 @@ class House:
             PROGRAMS / "doorward-console", "init",
             "--address", f"https://{address}:{self.ports.web}", "--listen", f"{address}:{self.ports.web}",
             "--broker", f"{self.address_of('broker')}:{self.ports.broker}", "--owner", OWNER, "--project", "Pumps",
-            *password, *(["--separate"] if self.separate else []),
+            *password, *(["--separate"] if self.separate else []), *(["--database", self.database] if self.database else []),
         )  # fmt: skip
         machine.must(PROGRAMS / "doorward-console", "broker-config", "/etc/mosquitto/doorward")
         self.start_broker()

@@ -12,11 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.parts.files import write_whole
 from tests.parts.installed import cgroup_root
 from tests.parts.processes import PLAIN_ENVIRONMENT, Program, Programs, run
 from tests.parts.waiting import wait_until
@@ -51,6 +53,7 @@ class Machine:
         name: for logs.
         network: a process in whose network namespace the machine stands; 0 for the host's.
         folder: holds the machine's folders as seen from outside, and outlives a power cut but for ``run``.
+        environment: what programs that are started on it find besides a plain PATH.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Machine:
     network: int = field(default=0)
     holder: Program | None = field(default=None)
     init_pid: int = field(default=0)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Lay out the machine's own folders once."""
@@ -71,6 +75,7 @@ class Machine:
         """Start the machine with an empty /run, as a boot does."""
         shutil.rmtree(self.folder / "run")
         (self.folder / "run").mkdir(mode=0o755)
+        write_whole(self.folder / "boot_id", f"{uuid.uuid4()}\n", 0o444)
         self.holder = self.programs.start(
             *self._wired(), "/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private",
             "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init",
@@ -82,6 +87,7 @@ class Machine:
         hidden = [path for path in (Path(sys.base_prefix), CHECKOUT) if _is_covered(path)]
         lines = [f"mkdir -p {self._own(path)}; mount --bind {path} {self._own(path)}" for path in hidden]
         lines += [f"mount --rbind {self.folder}/{name} /{name}" for name in _OWN_FOLDERS]
+        lines.append(f"mount --bind {self.folder}/boot_id /proc/sys/kernel/random/boot_id")
         # sshd that is not the system's gives a terminal only where /dev/pts has the group tty.
         lines.append("mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts")
         lines.append("mount --bind /dev/pts/ptmx /dev/ptmx")
@@ -126,7 +132,7 @@ class Machine:
             return
         for session in sessions:
             for group in (root / f"doorward-{session}" / "door", root / f"doorward-{session}"):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # gone, or a twin's
                     group.rmdir()
 
     def _inside(self, argv: Sequence[str | os.PathLike[str]], user: str | None, network: int = 0) -> list[str]:
@@ -137,6 +143,9 @@ class Machine:
         enter.append(f"--net=/proc/{network}/ns/net" if network else "--net")
         return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
 
+    def _environment(self) -> dict[str, str]:
+        return {**PLAIN_ENVIRONMENT, "HOME": "/root", **self.environment}
+
     def _group(self, user: str) -> str:
         """Give the id of a user's first group, which need not have the user's name; passwd(5)."""
         accounts = (line.split(":") for line in (self.folder / "etc/passwd").read_text().splitlines())
@@ -146,7 +155,7 @@ class Machine:
         self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None, limit_s: float = 60
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program on the machine to its end; never raises for a status."""
-        return run(self._inside(argv, user), stdin=stdin, limit_s=limit_s, env=_environment())
+        return run(self._inside(argv, user), stdin=stdin, limit_s=limit_s, env=self._environment())
 
     def must(self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None) -> str:
         """Run a program on the machine and give its output; a status other than 0 fails with all it said."""
@@ -161,7 +170,7 @@ class Machine:
         """Start a program on the machine, with the network of the process ``network`` instead of the machine's own if given."""
         called = name or Path(argv[0]).name
         entered = self.programs.start(
-            *self._inside(argv, user, network), name=f"{self.name}-{called}", env=_environment()
+            *self._inside(argv, user, network), name=f"{self.name}-{called}", env=self._environment()
         )
         return Inside(entered)
 
@@ -197,10 +206,6 @@ class Inside:
         """Ask it to end and give its status."""
         os.kill(self.pid, signal.SIGTERM)
         return self.entered.process.wait(20)
-
-
-def _environment() -> dict[str, str]:
-    return {**PLAIN_ENVIRONMENT, "HOME": "/root"}
 
 
 _PASSING = re.compile(r"(passwd|shadow|group|gshadow|subuid|subgid)\.\d+")

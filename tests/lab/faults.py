@@ -16,8 +16,10 @@ from tests.house.house import House
 from tests.house.machine import Inside, Machine
 from tests.house.weather import Weather
 from tests.lab import sightings
+from tests.lab.clocks import LACKING, a_day_alone, jumped
 from tests.lab.invariants import all_hold
 from tests.lab.sightings import AT_REST
+from tests.lab.twins import cloned, put_back
 from tests.parts.limits import none_left
 from tests.parts.waiting import wait_until
 
@@ -34,6 +36,7 @@ class Fault:
         do: breaks it; what stays broken ``House.restore`` mends.
         within_s: after the mending, everything is as it should be.
         states: where the door may be when it happens.
+        lacking: what it needs and is not here; empty when it can be done.
         may_fail: codes with which an opening may end for it, said at once; then it opens when it is asked for again.
     """
 
@@ -42,6 +45,7 @@ class Fault:
     within_s: float = 40
     states: Sequence[str] = STATES
     may_fail: Sequence[str] = ()
+    lacking: str = ""
 
 
 def bring(house: House, state: str) -> None:
@@ -247,6 +251,8 @@ VICTIMS: Final = (
 )
 _WITHOUT_RELAY: Final = ("relay.unreachable", "relay.unavailable")
 """An opening whose relay does not answer has failed at once, and says so."""
+_BY_THE_CLOCK: Final = ("session.expired", "relay.grant-ended", "grant.past-its-end", "grant.too-long")
+"""By a clock that is a day ahead the session has ended: it is shut, and opens again when it is asked for."""
 
 FAULTS: Final[Sequence[Fault]] = (
     *(Fault(f"SIGKILL {one}", killing(one), may_fail=_WITHOUT_RELAY) for one in VICTIMS),
@@ -274,6 +280,14 @@ FAULTS: Final[Sequence[Fault]] = (
     ),
     *(Fault(f"frozen 5 s: {one}", frozen(one, 5), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer")),
     Fault("journal torn in its last record", torn_journal),
+    *(
+        Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)
+        for one in ("device", "relay", "console")
+        for days in (1, -1)
+    ),
+    Fault("broker away for a day", a_day_alone, 90, ("SHUT",)),
+    Fault("disk put back from a backup", put_back, 60, ("SHUT", "OPEN")),
+    Fault("disk copied into a second machine", cloned, 130, ("SHUT", "OPEN")),
 )  # fmt: skip
 
 

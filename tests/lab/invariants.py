@@ -120,9 +120,18 @@ def history_faults(house: House) -> list[str]:
         found.append(f"the relay has written {head} records, the console has {stored}")
     for device in _on(house):
         stored = heads.get(f"device:{device.id}", 0)
-        if kept_back := [verb for n, verb in sightings.journal(device) if n > stored and verb not in UNSENT]:
+        if kept_back := [verb for n, verb, _ in sightings.journal(device) if n > stored and verb not in UNSENT]:
             found.append(f"{device.name} has written {kept_back}, the console has {stored} records")
+        if other := _otherwise(device, export.read_text().splitlines()[1:]):
+            found.append(f"{device.name} holds other records {other} than the console")
     return found
+
+
+def _otherwise(device: Device, lines: list[str]) -> list[int]:
+    """Name the records of which the device holds another than the console: its history would be two."""
+    payloads = {place_of(line): payload_of(line) for line in lines}
+    author = f"device:{device.id}"
+    return [n for n, _, held in sightings.journal(device) if payloads.get((author, n), held) != held]
 
 
 def numbering_faults(lines: list[str]) -> list[str]:
@@ -153,8 +162,12 @@ def heads_of(lines: list[str]) -> dict[str, int]:
 
 def place_of(line: str) -> tuple[str, int]:
     """Read author and number of an export's line."""
-    payload = json.loads(base64.b64decode(json.loads(line)["payload"]))
+    payload = json.loads(payload_of(line))
     return str(payload["author"]), int(payload["n"])
+
+
+def payload_of(line: str) -> bytes:
+    return base64.b64decode(json.loads(line)["payload"])
 
 
 MOST_PSS_KIB: Final = 8 * 1024

@@ -99,13 +99,12 @@ def words_of(house: House, device: Device) -> Words:
     return Words(house.console.door(device.id), device_status(device), granted, tunnels)
 
 
-def journal(device: Device) -> list[tuple[int, str]]:
-    """Read number and verb of each record from the device's disk."""
+def journal(device: Device) -> list[tuple[int, str, bytes]]:
+    """Read number, verb and payload of each record from the device's disk."""
     segments = sorted(device.machine.inside("/var/lib/doorward/journal").glob("*.jsonl"))
-    lines = [
-        json.loads(line) for segment in segments for line in segment.read_text().splitlines() if line.endswith("}")
-    ]
-    return [(line["n"], line["verb"]) for line in lines]
+    payloads = [line for one in segments for line in one.read_bytes().splitlines() if line.endswith(b"}")]
+    read = [json.loads(payload) for payload in payloads]
+    return [(one["n"], one["verb"], payload) for one, payload in zip(read, payloads, strict=True)]
 
 
 _HEAD: Final = """

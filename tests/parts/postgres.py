@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.parts.installed import require
@@ -16,12 +16,18 @@ class Postgres:
 
     Attributes:
         folder: the unix socket's folder, to be used as the host.
+        network: a process in whose network it listens; 0 for ours.
     """
 
     program: Program
     binaries: Path
     folder: Path
     port: int
+    network: int = 0
+
+    def restarted(self, programs: Programs) -> "Postgres":
+        """Start it again on its data, once it has ended."""
+        return replace(self, program=_started(programs, self.binaries, self.folder, self.port, self.network))
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Name a database in libpq's form, through the unix socket."""
@@ -40,48 +46,55 @@ class Postgres:
         return ran.stdout.decode()
 
 
-def start_postgres(programs: Programs, folder: Path) -> Postgres:
-    """Make a cluster in ``folder`` and start it; as root everything runs as the postgres user."""
+def start_postgres(programs: Programs, folder: Path, network: int = 0) -> Postgres:
+    """Make a cluster in ``folder`` and start it; as root everything runs as the postgres user.
+
+    Args:
+        programs: keeps its log and ends it.
+        folder: made if it is not there.
+        network: a process in whose network namespace it listens; 0 for ours.
+    """
     binaries = require("postgres").parent
-    user = "postgres" if os.geteuid() == 0 else None
+    user = _user()
     folder.mkdir(mode=0o755, exist_ok=True)
     if user is not None:
         os.chown(folder, *_ids(user))
-    made = run(
-        [
-            binaries / "initdb",
-            "--no-sync",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "-U",
-            "postgres",
-            folder / "data",
-        ],
-        user=user,
-        limit_s=50,
-    )
+    words = ["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres"]
+    made = run([binaries / "initdb", *words, folder / "data"], user=user, limit_s=50)
     assert made.returncode == 0, made.stderr.decode()
     port = free_port()
+    return Postgres(_started(programs, binaries, folder, port, network), binaries, folder, port, network)
+
+
+def _started(programs: Programs, binaries: Path, folder: Path, port: int, network: int) -> Program:
     settings = (
         "fsync=off",
         "synchronous_commit=off",
         f"unix_socket_directories={folder}",
         "listen_addresses=127.0.0.1",
     )
-    program = programs.start(
+    server: list[str | Path] = [
         binaries / "postgres",
         "-D",
         folder / "data",
         "-p",
         str(port),
         *(f"-c{one}" for one in settings),
-        name="postgres",
-        user=user,
-    )
+    ]
+    user = _user()
+    if network:
+        inside = ["/usr/bin/nsenter", f"--net=/proc/{network}/ns/net", "--"]
+        as_user = ["/usr/bin/setpriv", f"--reuid={user}", "--regid=postgres", "--clear-groups"] if user else []
+        program = programs.start(*inside, *as_user, *server, name="postgres")
+    else:
+        program = programs.start(*server, name="postgres", user=user)
     program.wait_for_socket(folder / f".s.PGSQL.{port}", limit_s=30)
     program.wait_for_log("ready to accept connections", limit_s=30)
-    return Postgres(program, binaries, folder, port)
+    return program
+
+
+def _user() -> str | None:
+    return "postgres" if os.geteuid() == 0 else None
 
 
 def _ids(user: str) -> tuple[int, int]:

@@ -1,0 +1,90 @@
+"""Configuration files that are not TOML or not text, what a console answers to a join, and what the runner is given to pin."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from doorward_agent.config import config_from_file as agent_config
+from doorward_agent.edges.console import _answer as join_answer
+from doorward_agent.errors import ConfigError as AgentFault
+from doorward_agent.errors import JoinFailed
+from doorward_agent.identity import identity_from_document
+from doorward_console.config import ConfigError as ConsoleFault
+from doorward_console.config import config_from_file as console_config
+from doorward_protocol.fields import Malformed
+from doorward_protocol.signature import SigningKey
+from doorward_relay.config import ConfigError as RelayFault
+from doorward_relay.config import config_from_text
+from doorward_runner.config import config_from_file as runner_config
+from doorward_runner.edges.memory import Memory
+from doorward_runner.errors import ConfigError as RunnerFault
+from doorward_runner.joining import CannotPin, pin
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.shapes import NASTY, messages_like, only_refuses, patient, texts_like
+
+pytestmark = pytest.mark.feature("E9")
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+KEY: Final = SigningKey.generate().public
+ANSWER: Final = json.dumps(
+    {
+        "v": 1, "device": "d-aaaaaaaaaaaaaaaa", "project": "p-aaaaaaaaaaaaaaaa", "name": "press", "grant_keys": [KEY],
+        "record_keys": [KEY], "mqtt": {"host": "broker.example.com", "port": 8883, "ca": "x", "chain": "x"},
+        "host_certificate": "ssh-ed25519-cert-v01@openssh.com AAAA",
+    }
+).encode()  # fmt: skip
+
+FILES: Final[Mapping[str, Callable[[Path], object]]] = {
+    "agent.toml": agent_config,
+    "runner.toml": runner_config,
+    "relay.toml": lambda path: config_from_text(path.read_text(encoding="utf-8")),
+    "console.toml": console_config,
+}
+FAULTS: Final = (AgentFault, RunnerFault, RelayFault, ConsoleFault)
+
+
+@pytest.mark.parametrize("name", FILES)
+@given(data=st.data())
+@patient
+def test_config_file_when_it_holds_anything_then_it_is_read_or_its_fault_is_told(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    """A file that an editor cut, doubled or saved in another encoding ends in a sentence, never in a traceback."""
+    sample = (EXAMPLES / name).read_text(encoding="utf-8")
+    content = data.draw(
+        texts_like([sample]).map(lambda text: text.encode(errors="surrogatepass")) | st.binary(max_size=80)
+    )
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    unreadable = (UnicodeDecodeError,) if name == "relay.toml" else ()  # the test's own read
+    only_refuses(lambda: FILES[name](path), *FAULTS, *unreadable)
+
+
+def joined(raw: bytes, status: int = 200) -> Any:
+    return identity_from_document(join_answer(status, raw))
+
+
+@pytest.mark.parametrize("status", [200, 403, 503])
+@given(raw=messages_like([ANSWER]))
+@patient
+def test_join_answer_when_it_is_anything_then_the_machine_joins_or_says_why_not(status: int, raw: bytes) -> None:
+    """Whoever answers at the console's address, also something that is no console."""
+    only_refuses(lambda: joined(raw, status), JoinFailed, Malformed)
+
+
+@pytest.mark.parametrize("raw", NASTY, ids=range(len(NASTY)))
+def test_join_answer_when_it_is_what_others_stumbled_over_then_it_says_why_not(raw: bytes) -> None:
+    """Deep nesting, numbers without bound, half characters."""
+    only_refuses(lambda: joined(raw), JoinFailed, Malformed)
+
+
+@given(raw=messages_like([ANSWER]) | st.sampled_from(NASTY))
+@patient
+def test_runner_when_it_is_given_anything_to_pin_then_it_pins_or_refuses(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
+    """Root's half trusts the agent with nothing, at joining neither."""
+    only_refuses(lambda: pin(Memory(tmp_path_factory.getbasetemp()), raw, is_again=True), CannotPin)

@@ -1,0 +1,97 @@
+"""Clocks that are set while everything runs: libfaketime moves the time of day of one machine, and no other clock of it.
+
+A machine's programs are started anew under it, then its time jumps, and jumps back. What counts seconds (monotonic and boot-time
+clocks) is left alone, as when somebody sets the clock of a machine.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from tests.house.house import AGENT_USER, House
+from tests.house.machine import CHECKOUT, PROGRAMS, Machine
+from tests.parts.waiting import wait_until
+
+_LIBRARY: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+LACKING: Final = "" if _LIBRARY else "needs libfaketime: apt install faketime"
+"""Why clocks cannot jump here; empty when they can."""
+DAY_TAKES_S: Final = 240
+FEWEST_DIALS: Final = 24 * 60
+"""Nobody waits longer than a minute for a device that could have been back..."""
+MOST_DIALS: Final = 24 * 60 * 4
+"""... and a device that is alone is quiet."""
+_TIME: Final = "run/time-of-day"
+
+
+def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]:
+    """Let the clock of device, relay or console jump by so many days, and back after a while."""
+
+    def jump(house: House) -> None:
+        machine, parts = _machine(house, place)
+        was = house.console.door(house.device.id)["state"]
+        _under_a_clock_that_moves(house, machine, parts)
+        house.console.wait_for_door(house.device.id, was, 60)
+        _set(machine, f"{days:+d}d")
+        _let_pass(lasts_s)
+        _set(machine, "+0")
+        _let_pass(2)
+        machine.environment.clear()
+        _stop(house, parts)
+
+    return jump
+
+
+def a_day_alone(house: House) -> None:
+    """Take the broker away for a day that is moved, not waited: the real agent dials all day, then an agent starts as ever."""
+    agent = house.device.agent
+    assert agent is not None
+    house.stop("broker")
+    agent.kill()
+    done = house.device.machine.run(
+        PROGRAMS / "python", CHECKOUT / "bench" / "alone.py", "24", user=AGENT_USER, limit_s=DAY_TAKES_S
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    dials = json.loads(done.stdout)["dials"]
+    assert FEWEST_DIALS < dials < MOST_DIALS, dials
+
+
+def _under_a_clock_that_moves(house: House, machine: Machine, parts: tuple[str, ...]) -> None:
+    _set(machine, "+0")
+    machine.environment |= {
+        "LD_PRELOAD": str(_LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": f"/{_TIME}",
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    _stop(house, parts)
+    house.restore()
+
+
+def _set(machine: Machine, offset: str) -> None:
+    path = machine.folder / _TIME
+    path.write_text(offset + "\n")
+    path.chmod(0o644)
+
+
+def _let_pass(seconds: float) -> None:
+    try:
+        wait_until(lambda: False, seconds)
+    except AssertionError:
+        return
+
+
+def _stop(house: House, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        if part != "agent":
+            house.stop(part)
+        elif house.device.agent is not None:
+            house.device.agent.kill()
+
+
+def _machine(house: House, place: str) -> tuple[Machine, tuple[str, ...]]:
+    return {
+        "device": (house.device.machine, ("agent",)),
+        "relay": (house.relay_machine, ("relay",)),
+        "console": (house.console_machine, ("web", "worker", "signer")),
+    }[place]
