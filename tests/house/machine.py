@@ -85,9 +85,9 @@ class Machine:
     def _mounts(self) -> str:
         """Write the first steps of the boot, in sh: own folders, with the tests' own interpreter left visible."""
         hidden = [path for path in (Path(sys.base_prefix), CHECKOUT) if _is_covered(path)]
-        lines = [f"mkdir -p {self._own(path)}; mount --bind {path} {self._own(path)}" for path in hidden]
+        lines = [f"mount --bind {self.folder}/boot_id /proc/sys/kernel/random/boot_id"]
+        lines += [f"mkdir -p {self._own(path)}; mount --bind {path} {self._own(path)}" for path in hidden]
         lines += [f"mount --rbind {self.folder}/{name} /{name}" for name in _OWN_FOLDERS]
-        lines.append(f"mount --bind {self.folder}/boot_id /proc/sys/kernel/random/boot_id")
         # sshd that is not the system's gives a terminal only where /dev/pts has the group tty.
         lines.append("mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts")
         lines.append("mount --bind /dev/pts/ptmx /dev/ptmx")

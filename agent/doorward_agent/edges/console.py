@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from doorward_protocol.fields import Malformed, object_from_json
 from doorward_protocol.joining import JoinLine, fingerprint_of
 
 from doorward_agent.errors import JoinFailed
@@ -54,11 +55,9 @@ def _check_certificate(connection: http.client.HTTPSConnection, fingerprint: str
 
 def _answer(status: int, raw: bytes) -> Mapping[str, Any]:
     try:
-        answer = json.loads(raw)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise JoinFailed("join.refused", f"The console answered with status {status} and no JSON object.")
+        answer = object_from_json(raw)
+    except Malformed:
+        raise JoinFailed("join.refused", f"The console answered with status {status} and no JSON object.") from None
     if status >= 400:
         code = answer.get("code")
         raise JoinFailed(code if isinstance(code, str) and code.startswith("join.") else "join.refused")
