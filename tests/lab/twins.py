@@ -46,7 +46,11 @@ def a_twin(house: House) -> Iterator[Machine]:
 
 
 def _copy(original: Machine, folder: object, name: str) -> None:
-    done = run(["/bin/cp", "-a", original.folder / name, f"{folder}/{name}"])
+    _on_disk(f"cp -a {original.folder}/{name} {folder}/{name}")
+
+
+def _on_disk(commands: str) -> None:
+    done = run(["/bin/sh", "-ec", commands])
     assert done.returncode == 0, done.stderr.decode()
 
 
@@ -61,6 +65,6 @@ def put_back(house: House) -> None:
         house.console.wait_for_door(device.id, "open")
     if was != "open":
         house.console.shut_and_wait(device.id)
-    assert device.agent is not None
-    device.agent.kill()
-    machine.must("/bin/sh", "-ec", "rm -rf /var/lib/doorward*; cp -a /root/kept/. /var/lib")
+    machine.cut_power()
+    _on_disk(f"cd {machine.folder}; rm -rf var/lib/doorward*; cp -a root/kept/. var/lib")
+    device.boot()

@@ -6,9 +6,11 @@ into the database. Nobody listening is no error. Rings that come together are he
 """
 
 import asyncio
+import logging
 import os
 import select
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -20,6 +22,7 @@ from django.db import connection, connections, transaction
 from doorward_console.edges.short_names import short_name
 
 Whom = Literal["signer", "worker", "web"]
+_LOG: Final = logging.getLogger("doorward.doorbell")
 
 _AGAIN_S: Final = 2.0
 """Between attempts to listen to a database that went away."""
@@ -84,9 +87,17 @@ class Bell:
         self._ear = _Notifications(whom) if connection.vendor == "postgresql" else _Datagrams(whom)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until somebody has rung since the last wait, or ``timeout_s``; tell which."""
-        readable, _, _ = select.select([self._ear], [], [], timeout_s)
-        return bool(readable) and self.heard()
+        """Wait until somebody has rung since the last wait, or ``timeout_s``; tell which.
+
+        A database that is away carries no rings: then it is waited, and looked.
+        """
+        try:
+            readable, _, _ = select.select([self._ear], [], [], timeout_s)
+            return bool(readable) and self.heard()
+        except psycopg.OperationalError as error:
+            _LOG.warning("the doorbell cannot be heard error=%s", error)
+            time.sleep(timeout_s)
+            return True
 
     def heard(self) -> bool:
         """Take in what has been rung, without waiting; tell whether anything was."""
