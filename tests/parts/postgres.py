@@ -52,7 +52,7 @@ def start_postgres(programs: Programs, folder: Path, network: int = 0) -> Postgr
     Args:
         programs: keeps its log and ends it.
         folder: made if it is not there.
-        network: a process in whose network namespace it listens; 0 for ours.
+        network: a process in whose network namespace it listens; 0 for ours. There it keeps what it has committed when it is killed.
     """
     binaries = require("postgres").parent
     user = _user()
@@ -69,7 +69,7 @@ def start_postgres(programs: Programs, folder: Path, network: int = 0) -> Postgr
 def _started(programs: Programs, binaries: Path, folder: Path, port: int, network: int) -> Program:
     settings = (
         "fsync=off",
-        "synchronous_commit=off",
+        f"synchronous_commit={'on' if network else 'off'}",
         f"unix_socket_directories={folder}",
         "listen_addresses=127.0.0.1",
     )
