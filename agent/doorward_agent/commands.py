@@ -68,6 +68,7 @@ def _run(config: Config) -> int:
     from doorward_agent.edges.memory import give_back
     from doorward_agent.edges.runner import RunnerEdge
     from doorward_agent.edges.system import Machine, SystemClock
+    from doorward_agent.edges.threads import end_with_the_first
     from doorward_agent.edges.tunnel import TunnelEdge
     from doorward_agent.mailbox import Mailbox
     from doorward_agent.runtime import Edges, Runtime
@@ -105,6 +106,7 @@ def _run(config: Config) -> int:
     signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes)
     runtime = Runtime(identity, signing, edges, VERSION, config.journal_max_bytes)
     give_back()
+    end_with_the_first()
     runtime.run(mailbox)
     return 0
 

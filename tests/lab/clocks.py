@@ -1,7 +1,8 @@
 """Clocks that are set while everything runs: libfaketime moves the time of day of one machine, and no other clock of it.
 
 A machine's programs are started anew under it, then its time jumps, and jumps back. What counts seconds (monotonic and boot-time
-clocks) is left alone, as when somebody sets the clock of a machine.
+clocks) is left alone, as when somebody sets the clock of a machine. An agent under libfaketime cannot be moved back (its pauses
+fail there): tests/worlds moves its clock both ways.
 """
 
 import json

@@ -282,8 +282,7 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("journal torn in its last record", torn_journal),
     *(
         Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)
-        for one in ("device", "relay", "console")
-        for days in (1, -1)
+        for one, days in (("device", 1), ("relay", 1), ("relay", -1), ("console", 1), ("console", -1))
     ),
     Fault("broker away for a day", a_day_alone, 90, ("SHUT",)),
     Fault("disk put back from a backup", put_back, 60, ("SHUT", "OPEN")),

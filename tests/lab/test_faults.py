@@ -9,12 +9,12 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9", "B15")]
 
 QUICK = (
     ("SIGKILL agent", "OPENING"),
-    ("SIGKILL tunnel", "OPEN"),
     ("SIGKILL door", "OPEN"),
     ("SIGKILL relay and worker", "CLOSING"),
     ("power cut, relay not told", "OPEN"),
     ("journal torn in its last record", "SHUT"),
-    ("descriptors used up: agent", "CLOSING"),
+    ("descriptors used up: relay", "OPEN"),
+    ("disk put back from a backup", "SHUT"),
 )
 
 

@@ -16,7 +16,8 @@ from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
 from tests.relay.relaying import EMBEDDED, listeners_on
 
-FIRST_PORT: Final = 40_000
+FIRST_PORT: Final = 20_000
+"""Below those that the kernel gives to whoever dials."""
 BACK_S: Final = 60.0
 
 
