@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,14 @@ from tests.lab.faults import FAULTS, Fault, go_through, let_pass
 from tests.lab.invariants import growth
 from tests.lab.sightings import weigh
 
-REPORT: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
+TESTS: Final = Path(__file__).parents[1]
+REPORT: Final = TESTS.parent / "docs" / "reliability.md"
+BESIDE: Final[Mapping[str, Sequence[str]]] = {
+    "PostgreSQL restarted under load": ("pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "lab/test_postgres.py")),
+    "embedded relay restarted with 1,000 devices": ("tests.lab.thousand", "embedded", "1000"),
+    "managed relay's daemon restarted with 200 devices": ("tests.lab.thousand", "managed", "200"),
+}
+"""What needs a house or a network of its own; once in a soak."""
 LONGEST_PAUSE_S: Final = 1.0
 """An opening takes less: a fault may come at any moment of it."""
 FUZZED: Final = 0.1
@@ -81,6 +88,8 @@ def main() -> int:
     print(f"seed {tally.seed}", flush=True)
     if not chosen.only and not chosen.each:
         fuzz(tally, chosen.minutes * FUZZED)
+        for name, module in BESIDE.items():
+            run_program(tally, name, module)
     faults = possible([fault for fault in FAULTS if re.search(chosen.only, fault.name)])
     plan = iter(each(faults)) if chosen.each else by_chance(faults, random.Random(tally.seed))
     while time.monotonic() < ends_at and in_one_lab(tally, plan, ends_at):
@@ -93,17 +102,22 @@ def main() -> int:
 
 def fuzz(tally: Tally, minutes: float) -> None:
     """Run the long form of what the suite fuzzes for seconds."""
+    files = [str(TESTS / "fuzz"), *(str(TESTS / room / "test_fuzz.py") for room in ("console", "door", "relay"))]
+    seed = f"--hypothesis-seed={tally.seed}"
+    run_program(tally, "fuzzing", ["pytest", "-q", "-p", "no:cacheprovider", seed, *files], minutes)
+
+
+def run_program(tally: Tally, name: str, module: Sequence[str], minutes: float = 0.0) -> None:
+    """Run what needs no lab, or one of its own."""
     environment = {**os.environ, "DOORWARD_FUZZ_MINUTES": str(minutes)}
-    tests = Path(__file__).parents[1]
-    files = [str(tests / "fuzz"), *(str(tests / room / "test_fuzz.py") for room in ("console", "door", "relay"))]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--hypothesis-seed={tally.seed}", *files],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    tally.tried["fuzzing"] += 1
+        [sys.executable, "-m", *module], env=environment, capture_output=True, text=True, check=False, cwd=TESTS.parent
+    )
+    tally.tried[name] += 1
+    print(f"{'BROKE' if done.returncode else 'held '} {name}: {done.stdout[-200:]}", flush=True)
     if done.returncode:
-        tally.broke["fuzzing"] = [done.stdout[-4000:]]
-        print(done.stdout[-4000:], flush=True)
+        tally.broke[name] = [(done.stdout + done.stderr)[-4000:]]
+        print(tally.broke[name][0], flush=True)
 
 
 def possible(faults: Sequence[Fault]) -> list[Fault]:
