@@ -11,13 +11,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.fleet.models import Device
+from doorward_console.history.models import Chain
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.worker import hearing
 from doorward_console.worker.events import Event, MessageCame
 from doorward_console.worker.relay_links import RelayLinks
 from doorward_console.worker.runtime import Runtime
 from doorward_protocol.asks import DoorReport
+from doorward_protocol.digests import digest_of
 from doorward_protocol.ids import DeviceId
+from doorward_protocol.records import Head
 from doorward_protocol.revisions import Revision
 
 from tests.console.conftest import House, make_house
@@ -90,3 +93,21 @@ class _NoBroker:
 def _runtime() -> Runtime:
     keys = WorkerKeys(wrapping_key_from_file(settings.CONFIG.worker_key))
     return Runtime(keys, _NoBroker(), RelayLinks(keys, hearing.relay_head, 10))
+
+
+@pytest.mark.feature("E9", "B6")
+def test_receipt_when_a_device_names_another_record_under_the_number_that_is_stored_then_it_is_told(
+    house: House,
+) -> None:
+    """A device that was put back from a backup may have written just as many records as were lost; a broken chain is told, too."""
+    (device,) = _devices(house, 1)
+    stored = Head(0, 3, digest_of(b"stored"))
+    Chain.objects.create(
+        project=house.project, author=f"device:{device.device}", public_key=device.key.public, n=3, digest=stored.digest
+    )
+    other = Head(0, 3, digest_of(b"other"))
+    assert hearing.hear_asks({device.device: [device.ask_bytes(journal=stored)]}, timezone.now()) == ()
+    told = ((device.device, house.project.pk),)
+    assert hearing.hear_asks({device.device: [device.ask_bytes(journal=other)]}, timezone.now()) == told
+    Chain.objects.update(broken="two records 2 were signed")
+    assert hearing.hear_asks({device.device: [device.ask_bytes(journal=other)]}, timezone.now()) == told
