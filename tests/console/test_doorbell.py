@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, transaction
 from doorward_console.edges.doorbell import Bell, Chime, is_listening, ring
 
+from tests.parts.ports import free_port
 from tests.parts.waiting import wait_until
 
 
@@ -96,6 +97,29 @@ def test_bell_when_its_connection_was_lost_then_it_looks_at_once_and_hears_the_n
         ring("worker")
         assert bell.wait(5)
     finally:
+        bell.close()
+
+
+@pytest.mark.real("postgres")
+@pytest.mark.feature("E9")
+def test_bell_when_the_database_is_away_for_longer_then_it_waits_and_looks_and_hears_again(on_postgres: str) -> None:
+    """Nobody ends because the database that carries the rings is being restarted."""
+    bell, place = Bell("worker"), connection.settings_dict
+    port = place["PORT"]
+    try:
+        place["PORT"] = str(free_port())  # whoever dials now finds nobody
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN doorward_worker'"
+            )
+        assert wait_until(lambda: bell.wait(0.2), 5, "the loss to be noticed")
+        assert bell.wait(0.2), "it did not look meanwhile"
+        place["PORT"] = port
+        wait_until(lambda: not bell.wait(0.2), 5, "the bell to listen again")
+        ring("worker")
+        assert bell.wait(5)
+    finally:
+        place["PORT"] = port
         bell.close()
 
 
