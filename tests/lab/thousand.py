@@ -10,7 +10,8 @@ import sys
 import time
 from typing import Final
 
-from bench.relay_standing import Standing, enter_own_network, standing
+from bench.relay_standing import Standing, standing
+from tests.parts.alone import enter_own_network
 from tests.parts.files import scratch_folder
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
