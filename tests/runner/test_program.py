@@ -22,6 +22,13 @@ from doorward_runner.__main__ import main
 status = main(["--config", sys.argv[1]])
 print(status, [name for name in sys.modules if name.partition(".")[0] in ("cryptography", "argparse", "ctypes")])
 """
+_ORDERED = """
+import sys
+from doorward_runner import runtime, requests
+from doorward_runner.edges import request_line
+from doorward_protocol import admission, signature
+print([name for name in ("dataclasses", "inspect", "argparse", "ctypes") if name in sys.modules])
+"""
 
 
 def test_runner_when_asked_for_status_then_no_signature_library_is_loaded(site: Site) -> None:
@@ -30,6 +37,11 @@ def test_runner_when_asked_for_status_then_no_signature_library_is_loaded(site: 
     answer, loaded = ran.stdout.decode().splitlines()
     assert json.loads(answer)["state"] == "shut"
     assert loaded == "0 []"
+
+
+def test_runner_when_it_is_given_an_order_then_it_loads_nothing_that_makes_classes_slowly() -> None:
+    """Each opening starts a runner: dataclasses alone would cost it a quarter of its processor time."""
+    assert run([sys.executable, "-c", _ORDERED]).stdout.decode().strip() == "[]"
 
 
 def test_runner_when_it_names_its_version_then_it_is_the_distributions(site: Site) -> None:
