@@ -5,11 +5,11 @@ is not heard. A boot id never comes back after another: one that does, and goes 
 the device's identity, and people are told. Called by the worker.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from doorward_protocol.asks import Ask
 from doorward_protocol.ids import DeviceId
 
@@ -49,18 +49,18 @@ def take_asks(asks: Mapping[DeviceId, Ask], now: datetime) -> frozenset[DeviceId
     Not heard is a device that is unknown, blocked or not joined, and an ask that came late.
     """
     joined = Device.objects.select_for_update(no_key=True).filter(pk__in=asks, state=Device.State.JOINED)
-    heard = set()
+    heard: list[Device] = []
     for device in joined.order_by("pk"):  # in one order everywhere: two workers must not wait for each other
         ask = asks[device.pk]
         if ask.count <= _counts_of(device).get(ask.boot, -1):
             continue
         _notice_twin(device, ask, now)
-        _store_ask(device, ask, now)
-        device.save(update_fields=_SAYS)
-        heard.add(ask.device)
+        _take_ask(device, ask, now)
+        heard.append(device)
     if heard:
+        _store(heard)
         ring("web")
-    return frozenset(heard)
+    return frozenset(DeviceId(device.pk) for device in heard)
 
 
 def _counts_of(device: Device) -> dict[str, int]:
@@ -83,7 +83,31 @@ def _notice_twin(device: Device, ask: Ask, now: datetime) -> None:
     device.twin_at = now
 
 
-def _store_ask(device: Device, ask: Ask, now: datetime) -> None:
+def _store(devices: Sequence[Device]) -> None:
+    """Write what these devices said in one statement.
+
+    Saved one by one a row costs a millisecond and a half, most of it Django's; its ``bulk_update`` is no quicker with so many
+    columns. PostgreSQL has to be told the types, for which the first row is enough.
+    """
+    fields = [field for field in Device._meta.concrete_fields if field.name in {"id", *_SAYS}]  # noqa: SLF001  # Django's documented name
+    columns = [str(field.column) for field in fields]
+    plain = "(" + ", ".join("%s" for _ in fields) + ")"
+    casts = ", ".join(f"CAST(%s AS {field.db_type(connection)})" for field in fields)
+    first = f"({casts})" if connection.vendor == "postgresql" else plain
+    table, values = Device._meta.db_table, ", ".join([first] + [plain] * (len(devices) - 1))  # noqa: SLF001  # as above
+    setting = ", ".join(f"{name} = said.{name}" for name in columns if name != "id")
+    with connection.cursor() as cursor:
+        cursor.execute(  # names are the model's own, values are parameters
+            f"WITH said ({', '.join(columns)}) AS (VALUES {values}) UPDATE {table} SET {setting} FROM said WHERE {table}.id = said.id",  # noqa: S608
+            [
+                field.get_db_prep_save(getattr(one, str(field.attname)), connection)
+                for one in devices
+                for field in fields
+            ],
+        )
+
+
+def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     if ask.boot != device.boot:
         device.former_boot, device.former_count = device.boot, device.ask_count
     device.boot, device.ask_count = ask.boot, ask.count
