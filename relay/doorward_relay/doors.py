@@ -1,13 +1,14 @@
-"""The probe's loop: ask each open door for its banner, and tell when the answer changes.
+"""The probe's calendar: ask each open door for its banner, and tell when the answer changes.
 
-One task for each session with a tunnel: eager until the door first answers (a device starts tunnel and door side by side,
-so the first tries come too early), then every 10 seconds, eager again as soon as it stops or is doubted. Used by ``runtime``.
+Eager until a door first answers (a device starts tunnel and door side by side, so the first tries come too early), then every
+10 seconds, eager again as soon as it stops or is doubted. Between looks a door costs a timer and no task, for there may be
+thousands; their steady looks keep a distance from one another, so that they never stand in the engineers' way together.
+Used by ``runtime``.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +23,10 @@ LONGEST_PAUSE_S: Final = 1.0
 STEADY_S: Final = 10.0
 """How long green may outlive a device that is gone without a word, besides the probe's own limit; as the console's worker
 looks at plain relays. A look costs the device's sshd some 30 ms."""
+APART_S: Final = 0.02
+"""Between one steady look and the next. A look costs an embedded relay 2 ms; 400 devices that came back in one second would
+else be looked at in one second, every ten. With more than 500 doors each is looked at more rarely; a device that falls
+silent is doubted after 12 s however many there are."""
 PATIENCE_S: Final = 5.0
 """A door that never answered is called silent only after this long."""
 _OWN_KEPT_S: Final = 20.0
@@ -31,55 +36,72 @@ Tell = Callable[[Fact], None]
 
 
 @dataclass(slots=True)
+class _Watched:
+    """A door behind a tunnel that is up; between two looks it waits, during one it is asked."""
+
+    grant: Grant
+    since: float
+    pause_s: float = FIRST_PAUSE_S
+    has_answered: bool | None = None
+    unanswered: int = 0
+    waiting: asyncio.TimerHandle | None = None
+    asking: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
 class Doors:
     """Doors that are being watched.
 
     Attributes:
         host: where engineers connect.
         tell: takes each fact for the chain.
+        steady_s: between looks at a door that answers.
     """
 
     host: str
     tell: Tell
-    _tasks: dict[SessionId, asyncio.Task[None]] = field(default_factory=dict)
-    _answered: dict[SessionId, bool] = field(default_factory=dict)
-    _doubts: dict[SessionId, asyncio.Event] = field(default_factory=dict)
-    _unanswered: dict[SessionId, int] = field(default_factory=dict)
+    steady_s: float = STEADY_S
+    _watched: dict[SessionId, _Watched] = field(default_factory=dict)
+    _last_steady: float = 0.0
     _own: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def watch(self, grant: Grant) -> None:
         """Begin to probe the door of a session behind a tunnel that has just come up; its answer is news in any case."""
-        self._cancel(grant.session)
-        self._answered.pop(grant.session, None)
-        name = f"probe {grant.session}"
-        self._tasks[grant.session] = asyncio.get_running_loop().create_task(self._keep_probing(grant), name=name)
+        self.forget(grant.session)
+        one = self._watched[grant.session] = _Watched(grant, time.monotonic())
+        self._look(one)
 
     def doubt(self, session: SessionId) -> None:
         """Probe a session's door now: its device has become silent."""
-        if session in self._doubts:
-            self._doubts[session].set()
+        one = self._watched.get(session)
+        if one is not None and one.waiting is not None:
+            one.waiting.cancel()
+            self._look(one)
 
     @property
     def unanswered(self) -> Mapping[SessionId, int]:
-        """How many probes in a row a session's door has left without an answer of any kind."""
-        return self._unanswered
+        """How many probes in a row a session's door has left without an answer of any kind; without those that left none."""
+        return {session: one.unanswered for session, one in self._watched.items() if one.unanswered}
 
     def lost(self, grant: Grant) -> None:
         """Note that the session's tunnel is gone while the session lives."""
-        if self._answered.get(grant.session):
-            self._say(grant, Probed("probe.refused", 0, None))
-        self._cancel(grant.session)
+        one = self._watched.get(grant.session)
+        if one is not None and one.has_answered:
+            self._say(one, Probed("probe.refused", 0, None))
+        self.forget(grant.session)
 
     def forget(self, session: SessionId) -> None:
         """Stop probing: the session is over."""
-        self._cancel(session)
-        self._answered.pop(session, None)
+        one = self._watched.pop(session, None)
+        if one is not None and one.waiting is not None:
+            one.waiting.cancel()
+        if one is not None and one.asking is not None:
+            one.asking.cancel()
 
     def is_own(self, address: str, port: int) -> bool:
         """Tell whether a connection is a probe of ours."""
-        oldest = time.monotonic() - _OWN_KEPT_S
-        self._own = {key: at for key, at in self._own.items() if at > oldest}
-        return (address, port) in self._own
+        at = self._own.get((address, port))
+        return at is not None and time.monotonic() - at <= _OWN_KEPT_S
 
     async def ask(self, grant: Grant) -> Probed:
         """Probe once, and say so when the port is open on loopback but not where engineers connect."""
@@ -88,45 +110,50 @@ class Doors:
         if found.code == "probe.refused" and forward.bind == "*":
             near = await probe("127.0.0.1", forward.port, grant.banner, self._dialling)
             found = Probed("probe.not-public", found.ms, None) if near.is_open else found
-        if grant.session in self._tasks:
-            self._unanswered[grant.session] = self._unanswered.get(grant.session, 0) + 1 if found.is_silent else 0
-        if found.is_open or self._answered.get(grant.session):
-            self._say(grant, found)
+        one = self._watched.get(grant.session)
+        if one is not None:
+            one.unanswered = one.unanswered + 1 if found.is_silent else 0
+            if found.is_open or one.has_answered:
+                self._say(one, found)
         return found
 
     def _address(self, forward: GrantedForward) -> str:
         return self.host if forward.bind == "*" else "127.0.0.1"
 
     def _dialling(self, address: str, port: int) -> None:
-        self._own[address, port] = time.monotonic()
+        """Remember who is ours, the newest last; the kernel gives a port again, so one is moved there."""
+        now = time.monotonic()
+        self._own.pop((address, port), None)
+        self._own[address, port] = now
+        while now - self._own[oldest := next(iter(self._own))] > _OWN_KEPT_S:
+            del self._own[oldest]
 
-    async def _keep_probing(self, grant: Grant) -> None:
-        pause_s, began = FIRST_PAUSE_S, time.monotonic()
-        while True:
-            found = await self.ask(grant)
-            if not found.is_open and time.monotonic() - began > PATIENCE_S:
-                self._say(grant, found)
-            await self._wait(grant.session, STEADY_S if found.is_open else pause_s)
-            pause_s = FIRST_PAUSE_S if found.is_open else min(pause_s * 2, LONGEST_PAUSE_S)
+    def _look(self, one: _Watched) -> None:
+        one.waiting = None
+        looking = self._looked(one)
+        one.asking = asyncio.get_running_loop().create_task(looking, name=f"probe {one.grant.session}")
 
-    async def _wait(self, session: SessionId, pause_s: float) -> None:
-        """Wait, or until it is doubted whether the device is still there."""
-        doubt = self._doubts[session] = asyncio.Event()
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(doubt.wait(), pause_s)
+    async def _looked(self, one: _Watched) -> None:
+        found = await self.ask(one.grant)
+        if not found.is_open and time.monotonic() - one.since > PATIENCE_S:
+            self._say(one, found)
+        pause_s = self._steady_s() if found.is_open else one.pause_s
+        one.pause_s = FIRST_PAUSE_S if found.is_open else min(one.pause_s * 2, LONGEST_PAUSE_S)
+        one.asking = None
+        one.waiting = asyncio.get_running_loop().call_later(pause_s, self._look, one)
 
-    def _say(self, grant: Grant, found: Probed) -> None:
-        """Tell a change of a session that is being watched."""
-        if grant.session not in self._tasks or found.is_open == self._answered.get(grant.session):
+    def _steady_s(self) -> float:
+        """Give the time until a door's next steady look, at a distance from the one before it."""
+        now = time.monotonic()
+        self._last_steady = max(now + self.steady_s, self._last_steady + APART_S)
+        return self._last_steady - now
+
+    def _say(self, one: _Watched, found: Probed) -> None:
+        """Tell a change."""
+        if found.is_open == one.has_answered:
             return
-        self._answered[grant.session] = found.is_open
+        one.has_answered = found.is_open
         verb = "door.answered" if found.is_open else "door.silent"
+        grant = one.grant
         data = {"code": found.code, "ms": found.ms, "banner": found.banner, "port": grant.forwards[0].port}
         self.tell(Fact(verb, grant.session, grant.device, data))
-
-    def _cancel(self, session: SessionId) -> None:
-        self._doubts.pop(session, None)
-        self._unanswered.pop(session, None)
-        task = self._tasks.pop(session, None)
-        if task is not None:
-            task.cancel()

@@ -139,7 +139,7 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
     effects: list[Effect] = []
     for tunnel in view.tunnels:
         was = known.tunnels.get(tunnel.key)
-        now_known = replace(_known_tunnel(tunnel, was, ledger, now), count=view.counts.get(tunnel.number))
+        now_known = _known_tunnel(tunnel, was, ledger, view, now)
         found[tunnel.key] = now_known
         if now_known.is_up and (was is None or not was.is_up):
             effects += _up(now_known)
@@ -149,15 +149,17 @@ def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[T
     return found, [*(WriteRecord(_down(was, view, now)) for was in gone), *effects]
 
 
-def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:
+def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, view: View, now: int) -> KnownTunnel:
     sessions = (ledger.session_of_port(one.port) for one in tunnel.listeners if is_granted(one, ledger))
     session = next((one for one in sessions if one is not None), None)
     grant = None if session is None else ledger.live[session].grant
-    is_up = grant is not None
+    is_up, count = grant is not None, view.counts.get(tunnel.number)
     if was is None:
-        return KnownTunnel(tunnel, grant, is_up, now)
+        return KnownTunnel(tunnel, grant, is_up, now, count)
+    if (was.tunnel, was.is_up, was.count) == (tunnel, is_up, count) and grant in (None, was.grant):
+        return was  # a tunnel at rest costs a comparison: there may be thousands, each second
     since = was.since if was.is_up == is_up else now
-    return replace(was, tunnel=tunnel, grant=grant or was.grant, is_up=is_up, since=since)
+    return KnownTunnel(tunnel, grant or was.grant, is_up, since, count)
 
 
 def _up(one: KnownTunnel) -> list[Effect]:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from ipaddress import ip_address
+from typing import Any, Final
 
 _LIMIT_S: Final = 5.0
+_SIX: Final = 6
 _LONGEST: Final = 4096
 """RFC 4253, section 4.2: lines may come before the version; a kilobyte or so is plenty."""
 
@@ -61,8 +63,8 @@ async def _connected(host: str, port: int, dialling: Callable[[str, int], None])
     """Connect to the first of the host's addresses that answers; on loopback nobody sees the socket before us."""
     loop = asyncio.get_running_loop()
     refused: OSError = ConnectionRefusedError()
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        dialled = socket.socket(family, kind, protocol)
+    for family, address in await _addresses(host, port):
+        dialled = socket.socket(family, socket.SOCK_STREAM)
         dialled.setblocking(False)
         try:
             await loop.sock_connect(dialled, address)
@@ -74,6 +76,14 @@ async def _connected(host: str, port: int, dialling: Callable[[str, int], None])
         dialling(str(own[0]), int(own[1]))
         return dialled
     raise refused
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    """Give a host's addresses; one that is an address already costs no thread, as asyncio's look-up of a name does."""
+    with suppress(ValueError):
+        return [(socket.AF_INET6 if ip_address(host).version == _SIX else socket.AF_INET, (host, port))]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 async def _version_line(reader: asyncio.StreamReader) -> str | None:

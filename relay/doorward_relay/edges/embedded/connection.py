@@ -32,6 +32,14 @@ class Connection(asyncssh.SSHServerConnection):
         if isinstance(owner, Device):
             owner.release_visitors()
 
+    async def reload_config(self) -> None:
+        """Keep the one set of options: asyncssh makes one for each connection, for a configuration file that might name its user."""
+
+    async def send_userauth_success(self) -> None:
+        """Let go of what only the first key exchange needed; the next one, after hours, brings its own."""
+        self._client_kexinit = self._server_kexinit = b""
+        await super().send_userauth_success()
+
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Hear the device, unless it makes us answer without reading the answers, or does not wait for any."""
         owner = self.get_owner()

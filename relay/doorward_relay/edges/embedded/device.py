@@ -18,7 +18,7 @@ from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import SESSION, Admitted
 from doorward_relay.edges.embedded.hello import Hello
 from doorward_relay.edges.embedded.visiting import WINDOW, Visit
-from doorward_relay.edges.sock_diag import Info, info_of
+from doorward_relay.edges.sock_diag import info_of
 from doorward_relay.permits import bind_for
 from doorward_relay.view import Count, Listener, Pulse, Tunnel, Visitor
 
@@ -75,30 +75,27 @@ class Device(asyncssh.SSHServer):
         self._hellos = 0
         self._is_slow = self._is_over = False
         self._last = Count(0, 0)
+        self._tunnel: Tunnel | None = None
 
     @property
     def tunnel(self) -> Tunnel:
-        """The connection as it is now."""
-        listeners = tuple(each for one in self.forwards for each in one.listeners)
-        return Tunnel((self.number,), *self._peer, self.number, listeners)
+        """The connection as it is now; the same object as long as nothing about it changes."""
+        if self._tunnel is None:
+            listeners = tuple(each for one in self.forwards for each in one.listeners)
+            self._tunnel = Tunnel((self.number,), *self._peer, self.number, listeners)
+        return self._tunnel
 
-    @property
-    def count(self) -> Count:
-        """Bytes so far, as the kernel counts them; of a socket that is closed, what was read last."""
-        info = self._info()
-        if info is not None:
+    def felt(self) -> tuple[Count, Pulse | None]:
+        """Ask the kernel once: bytes so far (of a closed socket, what was read last), and its pulse where it tells."""
+        info = None if self._transport is None else info_of(self._transport.get_extra_info("socket"))
+        if info is not None and info.count != self._last:
             self._last = info.count
-        return self._last
-
-    @property
-    def pulse(self) -> Pulse | None:
-        """What the kernel knows about the device, or None where it does not tell."""
-        info = self._info()
-        return None if info is None else info.pulse
+        return self._last, None if info is None else info.pulse
 
     def end(self) -> None:
         """Cut the connection at once, its listeners and its visitors with it."""
-        self._last, self._is_over = self.count, True
+        self.felt()
+        self._is_over = True
         for forward in tuple(self.forwards):
             forward.close()
         for visit in tuple(self.visits.values()):
@@ -184,6 +181,7 @@ class Device(asyncssh.SSHServer):
 
     def changed(self) -> None:
         """Pass on that a listener came or went."""
+        self._tunnel = None
         self._table.changed()
 
     def next_number(self) -> int:
@@ -212,9 +210,6 @@ class Device(asyncssh.SSHServer):
             session, forward.asked_host, forward.port, visitor.address, visitor.from_port, window=WINDOW
         )
         return channel
-
-    def _info(self) -> Info | None:
-        return None if self._transport is None else info_of(self._transport.get_extra_info("socket"))
 
     def _grant(self) -> Grant | None:
         return self._table.admitted.grant_of(self.session)

@@ -23,6 +23,7 @@ from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import Admitted
 from doorward_relay.edges.embedded.connection import Connection
 from doorward_relay.edges.embedded.device import Device
+from doorward_relay.edges.embedded.heap import Heap
 from doorward_relay.edges.embedded.visiting import Visit
 from doorward_relay.reaper import KEEPALIVE_S, KEEPALIVES
 from doorward_relay.view import Count, Listener, Tunnel, View, Visitor, listening_on
@@ -56,6 +57,7 @@ class Server:
         self._gone: dict[int, Count] = {}
         self._servers: list[asyncio.Server] = []
         self._has_news = False
+        self._heap = Heap()
         self._say_hello: SayHello | None = None
 
     # Serving
@@ -115,14 +117,16 @@ class Server:
         visited, self._visited = self._visited, []
         gone, self._gone = self._gone, {visitor.number: count for visitor, count in visited}
         here = [visit for device in self._devices.values() for visit in device.visits.values()]
+        felt = {number: device.felt() for number, device in self._devices.items()}
         counts = {
             **gone,
             **{visitor.number: count for visitor, count in visited},
-            **{device.number: device.count for device in self._devices.values()},
+            **{number: count for number, (count, _) in felt.items()},
             **{visit.visitor.number: visit.count for visit in here},
         }
         visitors = (*(visit.visitor for visit in here), *(visitor for visitor, _ in visited))
-        pulses = {number: pulse for number, device in self._devices.items() if (pulse := device.pulse) is not None}
+        pulses = {number: pulse for number, (_, pulse) in felt.items() if pulse is not None}
+        self._heap.settle(len(self._devices), is_busy=bool(self._strangers))
         return View(self._tunnels(), self._listeners(), visitors, counts, pulses)
 
     def look(self) -> View:
@@ -195,12 +199,14 @@ class Server:
         """Take note that a stranger is a device."""
         self._strangers.pop(device.number, None)
         self._devices[device.number] = device
+        self._heap.changes += 1
 
     def gone(self, device: Device) -> None:
         """Take note that a connection is over, and how much went over it."""
         self._strangers.pop(device.number, None)
         if self._devices.pop(device.number, None) is not None:
-            self._gone[device.number] = device.count
+            self._heap.changes += 1
+            self._gone[device.number] = device.felt()[0]
 
     def visited(self, visit: Visit) -> None:
         """Take note of a visitor that left: the next look shows him once more, however short he was here."""

@@ -54,6 +54,7 @@ class Visit(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._flushing: asyncio.TimerHandle | None = None
         self.visitor = Visitor(0, "", 0, number)
 
     @property
@@ -130,6 +131,8 @@ class Visit(asyncio.Protocol):
             self._opening.cancel()
         if self._channel is not None:
             self._channel.abort()
+        if self._flushing is not None:
+            self._flushing.cancel()  # it would keep all of this for its ten seconds: probes alone come by the hundred
         self._way.left(self)
         self._transport = self._channel = None
 
@@ -151,7 +154,7 @@ class Visit(asyncio.Protocol):
         """End with the channel: flush what is left, within a limit."""
         if self._transport is not None:
             self._transport.close()
-            asyncio.get_running_loop().call_later(FLUSH_S, self._transport.abort)
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._transport.abort)
 
     async def _open(self) -> None:
         try:
