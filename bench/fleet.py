@@ -6,9 +6,13 @@ does it, without HTTP.
 
 import os
 import statistics
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.fleet_standing import Fleet, standing
 from bench.report import LEAST, MOST, Bench, Goal, Report, say

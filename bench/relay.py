@@ -6,6 +6,7 @@ are cut off or reboot are the ssh program, and their packets really vanish.
 
 import socket
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.echo import Visitors
 from bench.relay_standing import Standing, peer_ports, standing
