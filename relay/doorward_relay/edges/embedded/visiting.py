@@ -51,6 +51,7 @@ class Visit(asyncio.Protocol):
         self._began = time.monotonic()
         self._sent = self._received = 0
         self._held_by = {"opening"}
+        self._said_all: set[str] = set()
         self._transport: asyncio.Transport | None = None
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -113,6 +114,7 @@ class Visit(asyncio.Protocol):
         """Pass on that the visitor says no more; what the device says still goes over."""
         if self._channel is not None:
             self._channel.write_eof()
+        self._has_said_all("visitor")
         return True
 
     def pause_writing(self) -> None:
@@ -149,12 +151,20 @@ class Visit(asyncio.Protocol):
         if self._transport is not None:
             with suppress(OSError):  # the visitor may be gone without our loop knowing it yet
                 self._transport.write_eof()
+        self._has_said_all("device")
 
     def closed(self) -> None:
         """End with the channel: flush what is left, within a limit."""
         if self._transport is not None:
             self._transport.close()
             self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._transport.abort)
+
+    def _has_said_all(self, side: str) -> None:
+        """End when both have: a device may answer an end with its own and never close, and each visit would stay."""
+        self._said_all.add(side)
+        if len(self._said_all) > 1 and self._channel is not None:
+            self._channel.close()
+            self.closed()
 
     async def _open(self) -> None:
         try:
