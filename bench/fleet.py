@@ -15,11 +15,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.fleet_standing import Fleet, standing
-from bench.report import LEAST, MOST, Bench, Goal, Report, say
+from bench.report import LEAST, MOST, Bench, Goal, Report
 from tests.parts.files import scratch_folder
 from tests.parts.waiting import wait_until
 
 SIZE, QUICK_SIZE = 1000, 300
+STEPS, FEW = (1, 10, 100), 10
+"""Connected on the way, and toggled then."""
+ASKS, TOGGLE = "asks a second", "ON to green, median s"
 OUTAGE_S = 10
 LIMIT_S = 300
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -28,31 +31,50 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def measure(report: Report, quick: bool) -> None:  # noqa: FBT001  the harness's
     size = QUICK_SIZE if quick else SIZE
     with scratch_folder() as folder, standing(folder, size) as fleet:
-        wait_until(lambda: _heard_since(None) == size, LIMIT_S, "the first asks")
-        _asks(report, fleet, 3 if quick else 10)
-        _toggles(report, fleet, 30 if quick else 200)
+        for connected in STEPS:
+            fleet.connect(connected)
+            _are_heard(connected)
+            report.grown(ASKS, connected, _asks_per_s(fleet, connected, 3))
+            report.grown(TOGGLE, connected, statistics.median(_toggles(fleet, min(connected, FEW))))
+        fleet.connect(size)
+        _are_heard(size)
+        _whole(report, fleet, size, 3 if quick else 10, 30 if quick else 200)
         _outage(report, fleet)
     report.notes.append(f"{size} devices")
 
 
-def _asks(report: Report, fleet: Fleet, rounds: int) -> None:
-    """Let the whole fleet ask at once, again and again; more often than each may (20 in 10 s) it never does."""
+def _are_heard(size: int) -> None:
+    wait_until(lambda: _heard_since(None) == size, LIMIT_S, "the first asks")
+
+
+def _whole(report: Report, fleet: Fleet, size: int, rounds: int, toggles: int) -> None:
+    """Measure the whole fleet."""
     assert fleet.worker is not None
-    found, before_s = [], _cpu_s(fleet.worker.pid)
-    for _ in range(rounds):
-        due = _asked() + len(fleet.devices)
-        began = time.monotonic()
-        fleet.tell("ask", devices=len(fleet.devices))
-        wait_until(lambda due=due: _asked() >= due, LIMIT_S, "the asks to be heard")  # type: ignore[misc]  # the default binds the loop's value
-        found.append(len(fleet.devices) / (time.monotonic() - began))
-    asks = rounds * len(fleet.devices)
-    each_ms = (_cpu_s(fleet.worker.pid) - before_s) / asks * 1000
-    report.figures["asks_per_s"] = statistics.median(found)
+    before_s = _cpu_s(fleet.worker.pid)
+    report.found("asks_per_s", _asks_per_s(fleet, size, rounds))
+    each_ms = (_cpu_s(fleet.worker.pid) - before_s) / (rounds * size) * 1000
     report.notes.append(f"worker: {each_ms:.2f} ms of its processor for each ask")
-    say(f"asks_per_s {report.figures['asks_per_s']:.0f}; {report.notes[-1]}")
+    took = _toggles(fleet, toggles)
+    report.found("toggle_green_p50_s", statistics.median(took))
+    report.found("toggle_green_p99_s", sorted(took)[len(took) * 99 // 100])
+    report.grown(ASKS, size, report.figures["asks_per_s"])
+    report.grown(TOGGLE, size, report.figures["toggle_green_p50_s"])
 
 
-def _toggles(report: Report, fleet: Fleet, rounds: int) -> None:
+def _asks_per_s(fleet: Fleet, size: int, rounds: int) -> float:
+    """Let so many ask at once, again and again; more often than each may (20 in 10 s) it never does."""
+    found = []
+    for _ in range(rounds):
+        due = _asked() + size
+        began = time.monotonic()
+        fleet.tell("ask", size)
+        wait_until(lambda due=due: _asked() >= due, LIMIT_S, "the asks to be heard")  # type: ignore[misc]  # the default binds the loop's value
+        found.append(size / (time.monotonic() - began))
+    return statistics.median(found)
+
+
+def _toggles(fleet: Fleet, rounds: int) -> list[float]:
+    """Turn so many on, one after the other, and all off again; gives how long each took to be green."""
     from doorward_console.maintenance.asking import turn_off, turn_on
 
     took = []
@@ -64,9 +86,7 @@ def _toggles(report: Report, fleet: Fleet, rounds: int) -> None:
     for device in fleet.devices[:rounds]:
         turn_off(device, fleet.owner, "203.0.113.7")
     wait_until(lambda: {_state(one.pk) for one in fleet.devices[:rounds]} == {"closed"}, LIMIT_S, "all to be shut")
-    report.figures["toggle_green_p50_s"] = statistics.median(took)
-    report.figures["toggle_green_p99_s"] = sorted(took)[len(took) * 99 // 100]
-    say(f"toggle p50 {statistics.median(took):.3f} s, most {max(took):.3f} s")
+    return took
 
 
 def _outage(report: Report, fleet: Fleet) -> None:
@@ -79,7 +99,7 @@ def _outage(report: Report, fleet: Fleet) -> None:
     fleet.broker.start()
     enough = len(fleet.devices) * 99 // 100
     wait_until(lambda: _heard_since(since) >= enough, LIMIT_S, "the fleet to be back")
-    report.figures["return_1000_s"] = time.monotonic() - began
+    report.found("return_1000_s", time.monotonic() - began)
 
 
 def _now() -> datetime:

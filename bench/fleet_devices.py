@@ -103,8 +103,8 @@ async def main() -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
         if asked["do"] == "connect":
-            keeping = [asyncio.create_task(one.keep()) for one in fleet]
-            await asyncio.gather(*(one.is_there.wait() for one in fleet))
+            keeping += [asyncio.create_task(one.keep()) for one in fleet[len(keeping) : asked["devices"]]]
+            await asyncio.gather(*(one.is_there.wait() for one in fleet[: asked["devices"]]))
         else:
             await asyncio.gather(*(_quietly(one.ask()) for one in fleet[: asked["devices"]]))
         print(json.dumps({"done": asked["do"]}), flush=True)

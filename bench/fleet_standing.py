@@ -65,12 +65,16 @@ class Fleet:
             threading.Thread(target=self._listen, args=(started, self._done[-1]), daemon=True).start()
         return keys
 
-    def tell(self, do: str, **more: int) -> None:
-        """Have all processes do something and wait until they have."""
-        for done, fleet in zip(self._done, self._fleets, strict=True):
+    def connect(self, size: int) -> None:
+        """Have the first ``size`` devices connected."""
+        self.tell("connect", size)
+
+    def tell(self, do: str, size: int) -> None:
+        """Have the first ``size`` devices do something and wait until they have."""
+        for n, (done, fleet) in enumerate(zip(self._done, self._fleets, strict=True)):
             done.clear()
             assert fleet.stdin is not None
-            fleet.stdin.write(json.dumps({"do": do, **more}) + "\n")
+            fleet.stdin.write(json.dumps({"do": do, "devices": len(range(n, size, PROCESSES))}) + "\n")
             fleet.stdin.flush()
         for done in self._done:
             assert done.wait(120), f"{do}: a process of devices did not answer"
@@ -99,7 +103,7 @@ class Fleet:
 
 @contextmanager
 def standing(folder: Path, size: int) -> Iterator[Fleet]:
-    """Set everything up, with ``size`` devices connected and asked for the first time."""
+    """Set everything up for ``size`` devices; none of them is connected yet."""
     programs = Programs(folder)
     database = start_postgres(programs, folder / "postgres")
     database.new_database("doorward")
@@ -116,7 +120,6 @@ def standing(folder: Path, size: int) -> Iterator[Fleet]:
         _write_rows(made, size)
         made.signer = _start(made, "signer")
         made.worker = _start(made, "worker")
-        made.tell("connect")
         yield made
     finally:
         made.close()

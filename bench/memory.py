@@ -20,6 +20,11 @@ def rss_mib(pid: int) -> float:
     return _field(pid, "Rss:") / KIB_IN_MIB
 
 
+def private_mib(pid: int) -> float:
+    """Read what of one process nobody shares: unlike its proportional share it does not move when another process comes or goes."""
+    return (_field(pid, "Private_Clean:") + _field(pid, "Private_Dirty:")) / KIB_IN_MIB
+
+
 def _field(pid: int | str, name: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

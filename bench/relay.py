@@ -29,6 +29,8 @@ from tests.relay.relaying import EMBEDDED, MANAGED, Device, device_for, listener
 
 FEW, AT_ONCE = 100, 400
 """Open when echoes are first measured; dialling at once."""
+STEPS = (1, 10, FEW)
+KIB, SETUP, ECHO = "KiB a tunnel", "set-up, ms of processor", "echo p99, ms"
 VISITORS = 20
 TAKEOVERS = 5
 SPARE = 10
@@ -41,7 +43,7 @@ def measure(report: Report, quick: bool) -> None:  # noqa: FBT001  the harness's
     with scratch_folder() as folder:
         programs = Programs(folder)
         try:
-            _measure(report, programs, folder, 1000 if quick else 5000, 3.0 if quick else 10.0)
+            _measure(report, programs, folder, 1000 if quick else 5000, 2.0 if quick else 4.0)
         finally:
             programs.end_all()
 
@@ -60,26 +62,33 @@ def _measure(report: Report, programs: Programs, folder: Path, most: int, second
 def _fleet(report: Report, ours: Standing, most: int, seconds: float) -> None:
     ours.start_devices()
     empty_kib = ours.pss_kib()
-    ours.dial(FEW)
-    few = _echo_p99_ms(ours, seconds)
+    for total in STEPS:
+        _step(report, ours, total, empty_kib, seconds)
     before_s = ours.cpu_s()
-    report.figures["up_400_s"] = ours.dial(FEW + AT_ONCE, at_once=AT_ONCE)
-    report.figures["setup_cpu_ms"] = (ours.cpu_s() - before_s) / AT_ONCE * 1000
+    report.found("up_400_s", ours.dial(FEW + AT_ONCE, at_once=AT_ONCE))
+    report.found("setup_cpu_ms", (ours.cpu_s() - before_s) / AT_ONCE * 1000)
     for total in sorted({1000, most}):
-        ours.dial(total)
-        each = (ours.pss_kib() - empty_kib) / total
-        report.notes.append(f"{total} tunnels: {each:.1f} KiB each, the relay {ours.pss_kib() / 1024:.0f} MiB")
-        say(report.notes[-1])
-    report.figures["pss_kib_per_tunnel"] = (ours.pss_kib() - empty_kib) / most
-    many = _echo_p99_ms(ours, seconds)
-    report.figures["echo_p99_ratio"] = many / few
-    report.notes.append(f"echo p99: {few:.1f} ms with {FEW} open, {many:.1f} ms with {most} open")
+        _step(report, ours, total, empty_kib, seconds)
+    report.found("pss_kib_per_tunnel", report.growth[KIB][most])
+    report.found("echo_p99_ratio", report.growth[ECHO][most] / report.growth[ECHO][FEW])
+    report.notes.append(
+        f"the relay with {most} tunnels: {ours.pss_kib() / 1024:.0f} MiB, {empty_kib / 1024:.0f} without"
+    )
+
+
+def _step(report: Report, ours: Standing, total: int, empty_kib: float, seconds: float) -> None:
+    """Dial until so many are up; then look at memory, and listen to echoes."""
+    before_s, more = ours.cpu_s(), total - ours.up
+    ours.dial(total)
+    report.grown(SETUP, total, (ours.cpu_s() - before_s) / more * 1000)
+    report.grown(ECHO, total, _echo_p99_ms(ours, seconds))
+    report.grown(KIB, total, (ours.pss_kib() - empty_kib) / total)
 
 
 def _echo_p99_ms(ours: Standing, seconds: float) -> float:
     """Give the median of five p99s, over visitors spread evenly over what is open."""
     wait_until(partial(_is_settled, ours), 120, "the relay to have done with those who dialled")
-    visitors = Visitors([one.forwards[0].port for one in ours.granted[: ours.up : ours.up // VISITORS]])
+    visitors = Visitors([one.forwards[0].port for one in ours.granted[: ours.up : max(1, ours.up // VISITORS)]])
     try:
         found = [visitors.p99_ms(seconds) for _ in range(5)]
     finally:

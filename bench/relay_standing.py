@@ -70,10 +70,11 @@ class Standing:
 
     def dial(self, total: int, **how: int) -> float:
         """Dial until ``total`` are up; gives the seconds that it took."""
-        began, share = time.monotonic(), (self.up // PROCESSES, total // PROCESSES)
-        for fleet in self.fleets:
+        began = time.monotonic()
+        for n, fleet in enumerate(self.fleets):
             assert fleet.stdin is not None
-            fleet.stdin.write(json.dumps({"first": share[0], "last": share[1], **how}) + "\n")
+            first, last = (len(range(n, upto, PROCESSES)) for upto in (self.up, total))
+            fleet.stdin.write(json.dumps({"first": first, "last": last, **how}) + "\n")
             fleet.stdin.flush()
         for fleet in self.fleets:
             assert fleet.stdout is not None

@@ -41,11 +41,18 @@ class Report:
     figures: dict[str, float] = field(default_factory=dict)
     anchors: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    growth: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Figures by what they say, each by how many there were of what it is measured with."""
 
     def found(self, name: str, figure: float) -> None:
         """Keep a figure, and show it to whoever waits for the rest."""
         self.figures[name] = figure
         say(f"{name} {figure:.3f}")
+
+    def grown(self, name: str, size: int, figure: float) -> None:
+        """Keep a figure of a size on the way."""
+        self.growth.setdefault(name, {})[size] = figure
+        say(f"{size}: {name} {figure:.3f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,10 @@ class Bench:
         lines += [self._line(name, figure) for name, figure in report.figures.items()]
         lines += ["  held against, in the same run:"]
         lines += [f"  {name:34} {figure:10.3f}" for name, figure in report.anchors.items()]
+        lines += [
+            f"  {name:34} " + "  ".join(f"{size}: {figure:.3f}" for size, figure in by_size.items())
+            for name, by_size in report.growth.items()
+        ]
         return "\n".join([*lines, *(f"  note: {note}" for note in report.notes)])
 
     def _line(self, name: str, figure: float) -> str:
@@ -92,7 +103,8 @@ def _as_json(report: Report, machine: Mapping[str, object]) -> str:
         group: {name: round(figure, 3) for name, figure in found.items()}
         for group, found in (("figures", report.figures), ("anchors", report.anchors))
     }
-    return json.dumps({**rounded, "machine": {**machine, "notes": report.notes}})
+    growth = {name: {size: round(one, 3) for size, one in by_size.items()} for name, by_size in report.growth.items()}
+    return json.dumps({**rounded, "growth": growth, "machine": {**machine, "notes": report.notes}})
 
 
 def _sentence(machine: Mapping[str, object]) -> str:

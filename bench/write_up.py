@@ -3,6 +3,7 @@
     python bench/write_up.py door_open.json footprint.json throughput.json
 
 Each file is named for its bench. A table stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``; the words around are a person's.
+What grows is kept as numbers in docs/figures/NAME.json, with the picture made from them beside it.
 """
 
 import json
@@ -16,16 +17,23 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.picture import Growth, picture_of
 from bench.report import Bench
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+FIGURES = PAGE.with_name("figures")
+ALONG = {"relay": "tunnels open", "fleet": "devices connected"}
+"""What the sizes count, by bench."""
 
 
 def main(files: Sequence[str]) -> int:
     page = PAGE.read_text()
     for file in map(Path, files):
         bench = import_module(f"bench.{file.stem}").BENCH
-        table = table_of(bench, json.loads(file.read_text()))
+        said = json.loads(file.read_text())
+        table = table_of(bench, said)
+        if said.get("growth"):
+            table += grown(file.stem, said["growth"])
         place = re.compile(rf"(<!-- measured: {file.stem} -->\n).*?(<!-- end -->)", re.DOTALL)
         page = place.sub(lambda found, table=table: found[1] + table + found[2], page)  # type: ignore[misc]  # a default binds the loop's value
     PAGE.write_text(page)
@@ -48,6 +56,29 @@ def table_of(bench: Bench, said: Mapping[str, Any]) -> str:
         f" {machine['load_after']:g} after, Linux {machine['kernel']}, Python {machine['python']}, OpenSSH {machine['openssh']}."
     )
     return "\n".join([*lines, "", where, *(f"{note[0].upper()}{note[1:]}." for note in machine["notes"]), ""])
+
+
+def grown(name: str, growth: Mapping[str, Mapping[str, float]]) -> str:
+    """Keep the numbers, draw them, and write them as a table with the picture below."""
+    FIGURES.mkdir(exist_ok=True)
+    (FIGURES / f"{name}.json").write_text(json.dumps(growth, indent=1) + "\n")
+    (FIGURES / f"{name}.svg").write_text(picture_of(by_number(growth), ALONG[name]))
+    sizes = list(dict.fromkeys(size for by_size in growth.values() for size in by_size))
+    lines = [
+        "",
+        f"| {ALONG[name]} | " + " | ".join(f"{int(size):,}" for size in sizes) + " |",
+        "|---" * (len(sizes) + 1) + "|",
+    ]
+    for figure, by_size in growth.items():
+        lines.append(
+            f"| {figure} | " + " | ".join(f"{by_size[one]:.2f}" if one in by_size else "" for one in sizes) + " |"
+        )
+    return "\n".join([*lines, "", f"![How it grows with {ALONG[name]}](figures/{name}.svg)", ""])
+
+
+def by_number(growth: Mapping[str, Mapping[str, float]]) -> Growth:
+    """Read what JSON keeps as text."""
+    return {name: {int(size): one for size, one in by_size.items()} for name, by_size in growth.items()}
 
 
 if __name__ == "__main__":
