@@ -49,8 +49,9 @@ def table_of(bench: Bench, said: Mapping[str, Any]) -> str:
         sign = "≤" if goal.sign == "<=" else "≥"
         shown = f"{figure:.2f}" if goal.is_met(figure) else f"**{figure:.2f}**, missed"
         lines.append(f"| `{name}` | {shown} | {sign} {goal.bound:g} | {goal.meaning} |")
-    lines += ["", "| in the same run | |", "|---|---|"]
-    lines += [f"| {name} | {figure:.2f} |" for name, figure in said["anchors"].items()]
+    if said["anchors"]:
+        lines += ["", "| in the same run | |", "|---|---|"]
+        lines += [f"| {name} | {figure:.2f} |" for name, figure in said["anchors"].items()]
     where = (
         f"{machine['date']}, {machine['form']} form, {machine['cores']} cores {machine['processor']}, load {machine['load_before']:g} before and"
         f" {machine['load_after']:g} after, Linux {machine['kernel']}, Python {machine['python']}, OpenSSH {machine['openssh']}."
