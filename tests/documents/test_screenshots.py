@@ -1,4 +1,4 @@
-"""The pictures that documents show are those that the tests take."""
+"""The pictures that documents show are those that the tests take, or that are drawn from measured numbers (``test_figures``)."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ from tests.browser.pictures import FILES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DRAWN = frozenset(path.with_suffix(".svg").name for path in (ROOT / "docs" / "figures").glob("*.json"))
 SHOWN = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -16,7 +17,9 @@ SHOWN = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 def test_page_when_it_shows_a_picture_then_the_gallery_takes_it_and_it_says_what_is_on_it(page: Path) -> None:
     """No picture is made by hand, and each has words for those who do not see it."""
     shown = SHOWN.findall(page.read_text(encoding="utf-8"))
-    assert [name for _, name in shown if Path(name).name not in FILES or not (page.parent / name).is_file()] == []
+    assert [
+        name for _, name in shown if Path(name).name not in FILES | DRAWN or not (page.parent / name).is_file()
+    ] == []
     assert [name for words, name in shown if len(words) < 20] == []
 
 
