@@ -41,6 +41,8 @@ from doorward_relay.view import Tunnel, View
 _LOG: Final = logging.getLogger("doorward.relay")
 EAGER_S: Final = 60.0
 """For so long after a grant its listener is looked for eagerly: people wait for green."""
+REST: Final = 8
+"""So many times as long as a look took nothing is looked at: thousands that dial are news all the time, and each look is at all."""
 
 
 class Runtime:
@@ -182,16 +184,17 @@ class Runtime:
             await self._look()
 
     async def _look(self) -> None:
+        began = time.monotonic()
         try:
             self.tick()
-            await self._pause()
+            await asyncio.sleep(REST * (time.monotonic() - began))
+            await self._pause(began + 1)
         except KernelUnread as error:
             _LOG.error("kernel.unread why=%s; nothing is seen until there is room again", error)
             await asyncio.sleep(1)
 
-    async def _pause(self) -> None:
-        """Wait a second; while somebody waits for a door, only until a listener comes or goes."""
-        until = time.monotonic() + 1
+    async def _pause(self, until: float) -> None:
+        """Wait for the rest of a second; while somebody waits for a door, only until a listener comes or goes."""
         while time.monotonic() < min(until, self._eager_until):
             await asyncio.sleep(PAUSE_S)
             if self._connections.has_news():
