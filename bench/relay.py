@@ -53,9 +53,9 @@ def _measure(report: Report, programs: Programs, folder: Path, most: int, second
         _fleet(report, ours, most, seconds)
         with standing(programs, folder, MANAGED, 20_000, AT_ONCE + SPARE) as anchor:
             _anchor(report, anchor)
-        report.figures["takeover_s"] = _takeover_s(ours)
+        report.found("takeover_s", _takeover_s(ours))
         with standing(programs, folder, MANAGED, 21_000, SPARE) as small:
-            report.figures["managed_takeover_s"] = _takeover_s(small)
+            report.found("managed_takeover_s", _takeover_s(small))
             _half_open(report, ours, small)
 
 
@@ -144,7 +144,7 @@ def _half_open(report: Report, *relays: Standing) -> None:
     """Let a device vanish on each relay while an engineer knocks; the slower one counts."""
     with ThreadPoolExecutor(len(relays)) as both:
         found = dict(zip((one.relay.kind for one in relays), both.map(_half_open_s, relays), strict=True))
-    report.figures["half_open_s"] = max(found.values())
+    report.found("half_open_s", max(found.values()))
     report.notes.append("half-open: " + ", ".join(f"{kind} {took_s:.1f} s" for kind, took_s in found.items()))
 
 

@@ -132,10 +132,11 @@ def _stat(pid: int) -> list[str]:
 @contextmanager
 def standing(programs: Programs, folder: Path, kind: str, first_port: int, size: int) -> Iterator[Standing]:
     """Install, start and pair a relay, and put ``size`` grants on it."""
-    relay = install_relay(programs, folder / kind, range(first_port, first_port + size), kind)
+    name = f"{kind}-{first_port}"  # of the managed kind there are two
+    relay = install_relay(programs, folder / name, range(first_port, first_port + size), kind)
     relay.start()
-    (folder / f"{kind}-console").mkdir()
-    console = Console(relay, folder / f"{kind}-console")
+    (folder / f"{name}-console").mkdir()
+    console = Console(relay, folder / f"{name}-console")
     console.pair()
     say(f"{kind} relay: {size} grants")
     granted = [console.grant(port, lasts_s=7200) for port in relay.ports]
