@@ -61,13 +61,18 @@ async def say_hello(connection: asyncssh.SSHClientConnection) -> None:
 
 
 async def come_in(
-    relay: Relay, console: Console, session: str, then: Callable[[asyncssh.SSHClientConnection], Awaitable[None]]
+    relay: Relay,
+    console: Console,
+    session: str,
+    then: Callable[[asyncssh.SSHClientConnection], Awaitable[None]],
+    rekey_bytes: int = 1 << 30,
 ) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     certificate = console.tunnel_ca.certify(key.export_public_key().decode(), [session])
     async with asyncssh.connect(
         "127.0.0.1", relay.ssh_port, username=TUNNEL_USER, client_keys=[(key, asyncssh.import_certificate(certificate))],
         config=None, agent_path=None, known_hosts=asyncssh.import_known_hosts(relay.known_hosts()),
+        rekey_bytes=rekey_bytes,
     ) as connection:  # fmt: skip
         with suppress(asyncssh.Error, OSError):  # thrown out
             await then(connection)

@@ -42,6 +42,35 @@ def test_a_device_when_it_ends_its_side_and_never_closes_then_its_visitors_do_no
     asyncio.run(come_in(relay, console, granted.session, be_visited))
 
 
+class _Echo(asyncssh.SSHTCPSession[bytes]):
+    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        self._channel = chan
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002  asyncssh's
+        self._channel.write(data)
+
+
+@pytest.mark.parametrize("every", [1, 100_000])
+def test_a_device_when_keys_are_exchanged_anew_all_the_time_then_what_it_carries_arrives(
+    relay: Relay, console: Console, every: int
+) -> None:
+    """What a log-in leaves behind is let go of; later exchanges bring their own, also one that begins during the log-in."""
+    granted = console.granted(relay.ports[0])
+
+    async def carry(connection: asyncssh.SSHClientConnection) -> None:
+        await connection.create_server(lambda *_: _Echo(), "", relay.ports[0], encoding=None)
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.ports[0])
+        for n in range(20):
+            text = bytes([n]) * 30_000
+            writer.write(text)
+            came.append(await asyncio.wait_for(reader.readexactly(len(text)), 20) == text)
+        writer.close()
+
+    came: list[bool] = []
+    asyncio.run(come_in(relay, console, granted.session, carry, every))
+    assert came == [True] * 20
+
+
 def descriptors(relay: Relay) -> int:
     assert relay.daemon is not None
     return len(list(Path(f"/proc/{relay.daemon.pid}/fd").iterdir()))

@@ -37,7 +37,8 @@ class Connection(asyncssh.SSHServerConnection):
 
     async def send_userauth_success(self) -> None:
         """Let go of what only the first key exchange needed; the next one, after hours, brings its own."""
-        self._client_kexinit = self._server_kexinit = b""
+        if not self._kex:  # a device may begin another while its log-in is looked at
+            self._client_kexinit = self._server_kexinit = b""
         await super().send_userauth_success()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:

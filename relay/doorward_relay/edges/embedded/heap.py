@@ -1,7 +1,7 @@
 """The heap of a process that holds thousands of connections: looked through when they have come or gone, and then left alone.
 
 Python looks through all objects each time a quarter has been added, and 5,000 tunnels are a million: everybody's echo waits
-half a second. What stands is therefore frozen (``gc.freeze``): later looks are at what came since. It is thawed and looked
+for it. What stands is therefore frozen (``gc.freeze``): later looks are at what came since. It is thawed and looked
 through again when enough has changed, so that what was left behind by connections that went is found; and free pages go
 back to the kernel then.
 """
