@@ -16,6 +16,7 @@ from doorward_protocol.ids import SessionId
 from doorward_protocol.records import Fact
 
 from doorward_relay.contracts import PAUSE_S, Connections, KernelUnread
+from doorward_relay.ledger import Ledger
 from doorward_relay.view import Listener, Tunnel, View
 
 LIMIT_S: Final = 10.0
@@ -83,3 +84,16 @@ class Closings:
                 if not left or time.monotonic() > deadline:
                     return left
             await asyncio.sleep(PAUSE_S)
+
+
+def busy(connections: Connections, ledger: Ledger, ports: tuple[int, ...]) -> dict[int, bool]:
+    """Say who listens on ports that a grant asks for; a device's listener without a live grant is ended first, as surplus."""
+    if not connections.listening(ports):
+        return {}  # as nearly always; walking all processes would cost each opening 15 ms
+    orphaned = [port for port in ports if ledger.session_of_port(port) is None]
+    surplus = connections.look().holders_of(orphaned)
+    connections.end(surplus)
+    deadline = time.monotonic() + (PAUSE_S if surplus else 0)
+    while (left := connections.listening(ports)) and time.monotonic() < deadline:
+        time.sleep(PAUSE_S / 10)
+    return {one.port: one.is_devices for one in left}

@@ -25,24 +25,21 @@ from doorward_relay import effects as do
 from doorward_relay import ledger as rules
 from doorward_relay import reaper, watch
 from doorward_relay.chain import Chain
-from doorward_relay.closing import LIMIT_S, Closings
+from doorward_relay.closing import LIMIT_S, Closings, busy
 from doorward_relay.config import RelayConfig
-from doorward_relay.contracts import PAUSE_S, Front, KernelUnread, StoreUnavailable
+from doorward_relay.contracts import Front, KernelUnread, StoreUnavailable
 from doorward_relay.doors import Doors
 from doorward_relay.edges.probing import Probed
 from doorward_relay.edges.reserve import Reserve
 from doorward_relay.edges.store import Store
 from doorward_relay.keeping import Keeping
+from doorward_relay.pacing import Pacing
 from doorward_relay.pairing import Pinned
 from doorward_relay.refusals import Tally, count
 from doorward_relay.requests import EndRequest, ReconcileRequest, RequestRefused
 from doorward_relay.view import Tunnel, View
 
 _LOG: Final = logging.getLogger("doorward.relay")
-EAGER_S: Final = 60.0
-"""For so long after a grant its listener is looked for eagerly: people wait for green."""
-REST: Final = 8
-"""So many times as long as a look took nothing is looked at: thousands that dial are news all the time, and each look is at all."""
 
 
 class Runtime:
@@ -62,7 +59,7 @@ class Runtime:
         self._doors = Doors(config.host, self._tell)
         self._refusals = Tally()
         self._closings = Closings(self._connections, self._former, self._tell)
-        self._eager_until = 0.0
+        self._pacing = Pacing(self._connections.has_news)
 
     @property
     def is_serving(self) -> bool:
@@ -80,7 +77,7 @@ class Runtime:
             self._apply(rules.end(self.ledger, session, sequence=None, why="ended before a restart", now=self.clock()))
         self._admit()
         self._apply(rules.expire(self.ledger, now=self.clock()))
-        self._be_eager()
+        self._pacing.be_eager()
 
     # Asked by the console
 
@@ -94,7 +91,7 @@ class Runtime:
         if grant.session != session:
             raise self._refused("grant.malformed", grant)
         try:
-            offer = rules.Offer(grant, digest_of(raw), self._busy(rules.ports_of(grant)))
+            offer = rules.Offer(grant, digest_of(raw), busy(self._connections, self.ledger, rules.ports_of(grant)))
         except KernelUnread:
             raise self._refused("relay.unavailable", grant) from None
         low, high = self.config.ports
@@ -107,7 +104,7 @@ class Runtime:
             raise self._refused("relay.unavailable", grant)
         self.ledger = decided.ledger
         self._perform(one for one in decided.effects if one not in kept)
-        self._be_eager()
+        self._pacing.be_eager()
         return grant
 
     async def end(self, session: SessionId, request: EndRequest) -> None:
@@ -187,19 +184,10 @@ class Runtime:
         began = time.monotonic()
         try:
             self.tick()
-            await asyncio.sleep(REST * (time.monotonic() - began))
-            await self._pause(began + 1)
+            await self._pacing.wait(began)
         except KernelUnread as error:
             _LOG.error("kernel.unread why=%s; nothing is seen until there is room again", error)
             await asyncio.sleep(1)
-
-    async def _pause(self, until: float) -> None:
-        """Wait for the rest of a second; while somebody waits for a door, only until a listener comes or goes."""
-        while time.monotonic() < min(until, self._eager_until):
-            await asyncio.sleep(PAUSE_S)
-            if self._connections.has_news():
-                return
-        await asyncio.sleep(max(0.0, until - time.monotonic()))
 
     def tick(self) -> None:
         """Look once: end what ran out, compare what is there with the ledger, notice a pairing that was withdrawn."""
@@ -216,7 +204,7 @@ class Runtime:
         self._notice_lost(before)
         self._reap(view, now)
         if self.ledger.live.keys() <= seen.known.up:
-            self._eager_until = 0.0
+            self._pacing.be_calm()
         self.keeping.settle()
         self.keeping.forget_reserve()
         if not self._admission.is_settled:
@@ -280,22 +268,7 @@ class Runtime:
             live = self.ledger.live.get(session)
             if live is not None:
                 self._doors.lost(live.grant)
-                self._be_eager()
-
-    def _be_eager(self) -> None:
-        self._eager_until = time.monotonic() + EAGER_S
-
-    def _busy(self, ports: tuple[int, ...]) -> dict[int, bool]:
-        """Say who listens on ports; a device's listener without a live grant is ended first, as surplus."""
-        if not self._connections.listening(ports):
-            return {}  # as nearly always; walking all processes would cost each opening 15 ms
-        orphaned = [port for port in ports if self.ledger.session_of_port(port) is None]
-        surplus = self._connections.look().holders_of(orphaned)
-        self._connections.end(surplus)
-        deadline = time.monotonic() + (PAUSE_S if surplus else 0)
-        while (left := self._connections.listening(ports)) and time.monotonic() < deadline:
-            time.sleep(PAUSE_S / 10)
-        return {one.port: one.is_devices for one in left}
+                self._pacing.be_eager()
 
     # Refusals
 
