@@ -27,7 +27,7 @@ check: install  ## Format, lint, types, rooms: under a minute
 TEST_PROCESSES ?= 3
 
 test: install parts  ## Every test, with real parts; names what it had to skip
-	$(V)/pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	$(V)/pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 
 PYTHONS ?= python3.10 python3.13
 DEVICE_TESTS := tests/protocol tests/agent tests/runner tests/worlds/test_device.py

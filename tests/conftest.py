@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.parts.certificates import Authority, make_root
 from tests.parts.files import scratch_folder
@@ -20,11 +22,26 @@ settings.register_profile("doorward", deadline=None, print_blob=True)
 settings.load_profile("doorward")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process where several run, and in one process all that share a house that is built once."""
-    for item in items:
-        shared = {"built_house", "built_lab"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group(min(shared, default=str(item.path))))
+_AROUND_ONE_HOUSE: Final = ("bad_days", "closers", "device_key", "half_open", "threats", "tunnels", "way_through")
+"""Files of tests/flows that share a house, which takes 15 s to build."""
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps a file's tests in one process where several run, and all that share a house or the lab in one.
+
+    xdist's own groups (``--dist loadgroup``) do nothing under pytest 9: each test went by itself, and each process built everything.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder, _, name = file.rpartition("/test_")
+        is_shared = folder == "tests/lab" or (folder == "tests/flows" and name.removesuffix(".py") in _AROUND_ONE_HOUSE)
+        return folder if is_shared else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """Say which test goes to which process (a hook of xdist)."""
+    return Together(config, log)
 
 
 def pytest_xdist_setupnodes() -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType, load_ssh_public_identity
@@ -77,7 +78,7 @@ def _check_certificate(memory: Memory, line: str) -> None:
     """Refuse a certificate that sshd would not show, or that is not for this host key."""
     try:
         identity = load_ssh_public_identity(line.encode())
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CannotPin("host_certificate is no SSH certificate") from error
     if not isinstance(identity, SSHCertificate) or identity.type is not SSHCertificateType.HOST:
         raise CannotPin("host_certificate is not a host's")

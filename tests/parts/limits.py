@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from tests.parts.processes import run
+
+_STANDARD: Final = 3
+"""Input, output and errors; the limit bounds a new descriptor's number and says nothing to those that are open."""
 
 
 @contextmanager
 def none_left(pid: int) -> Iterator[None]:
-    """Leave a process no descriptor but those it has; it may end meanwhile."""
+    """Leave a process no descriptor but those it has, and of those none that it closes; it may end meanwhile."""
     soft, hard = _limits(pid)
-    _limit(pid, len(list(Path(f"/proc/{pid}/fd").iterdir())), hard)
+    _limit(pid, _STANDARD, hard)
     try:
         yield
     finally:
