@@ -242,6 +242,8 @@ class House:
 
     def ssh_options(self, device_id: str) -> list[str]:
         """Give what the console prints for the engineer, as options of ssh, scp and sftp."""
+        # A tunnel that was lost and is back may still be news to the console, which prints no line meanwhile.
+        wait_until(lambda: self.console.door(device_id)["lines"], 15, "the engineer's lines")
         door = self.console.door(device_id)
         known = write_whole(self.folder / "known_hosts", door["lines"]["known_hosts"] + "\n")
         return [

@@ -138,10 +138,11 @@ class Runtime:
         self._prober.follow(probes.to_probe())
         for project in projects_without(WORKER_KINDS):
             ensure_worker_keys(project, self._keys.wrapping)
+        if self._is_chained and not is_quiet:
+            self._chain_by = time.monotonic() + POLL_S
         self._is_chained = is_quiet or time.monotonic() >= self._chain_by
         if self._is_chained:
             own.chain_pending(self._keys, timezone.now())
-            self._chain_by = time.monotonic() + POLL_S
 
     def _take_batch(self) -> list[Event]:
         events, batch = self._links.events, list[Event]()
