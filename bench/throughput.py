@@ -6,7 +6,6 @@ They carry in turn. The anchor of the embedded relay is the same one, through th
 """
 
 import queue
-import secrets
 import socket
 import sys
 import time
@@ -28,7 +27,7 @@ from doorward_protocol.orders import Forward, RelayRoute
 from bench.report import LEAST, Bench, Goal, Report, in_turn, median_ratio, medians, say
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import require
-from tests.parts.ports import is_listening
+from tests.parts.ports import neighbours
 from tests.parts.processes import Programs
 from tests.relay.relaying import EMBEDDED, MANAGED, TUNNEL_USER, Console, device_for, install_relay
 from tests.relay.serving import Service
@@ -92,11 +91,9 @@ def tunnels(folder: Path) -> Iterator[dict[str, int]]:
 
 def _paired(programs: Programs, folder: Path, kind: str) -> Console:
     say(f"installing and pairing the {kind} relay")
-    start = 20_000 + secrets.randbelow(9_000)
-    first = next(port for port in range(start, 30_000) if not any(is_listening(port + n) for n in range(4)))
     home = folder / kind
     home.mkdir(mode=0o711)
-    relay = install_relay(programs, home / "relay", range(first, first + 4), kind)
+    relay = install_relay(programs, home / "relay", neighbours(4), kind)
     relay.start()
     console = Console(relay, home)
     console.pair()

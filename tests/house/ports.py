@@ -1,10 +1,9 @@
 """TCP ports of a house, and what answers on one of them."""
 
-import secrets
 import socket
 from dataclasses import dataclass
 
-from tests.parts.ports import free_ports, is_listening
+from tests.parts.ports import free_ports, neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +20,8 @@ class Ports:
 
 def some_ports() -> Ports:
     """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
-    start = 20_000 + secrets.randbelow(9_000)
-    door = next(port for port in range(start, 30_000) if not is_listening(port) and not is_listening(port + 1))
     web, broker, relay_ssh, relay_control = free_ports(4)
-    return Ports(web, broker, relay_ssh, relay_control, door, door + 1)
+    return Ports(web, broker, relay_ssh, relay_control, *neighbours(2))
 
 
 def read_banner(host: str, port: int) -> str:

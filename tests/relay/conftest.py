@@ -1,7 +1,5 @@
 """Relays, consoles, devices and doors of the relay's tests."""
 
-import itertools
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,13 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.parts.installed import missing
+from tests.parts.ports import neighbours
 from tests.parts.processes import Programs
 from tests.relay.relaying import EMBEDDED, KINDS, MANAGED, Console, Device, Relay, device_for, install_relay
 from tests.relay.serving import Service, Serving
-
-_RANGES = itertools.count(21_000 + os.getpid() % 100 * 80, 8)
-"""First ports of the ranges: eight for each relay, and apart from those of a run beside this one."""
-
 
 PARTS = {MANAGED: ("root", "sshd", "ssh", "useradd"), EMBEDDED: ("ssh",)}
 """What has to be there for a relay of each kind and its devices."""
@@ -33,8 +28,7 @@ def skip_without_parts(kind: str) -> None:
 
 def installed_relay(programs: Programs, folder: Path, kind: str) -> Relay:
     """Install a relay with ports of its own and start what belongs to it; unpaired."""
-    first = next(_RANGES)
-    made = install_relay(programs, folder, range(first, first + 8), kind)
+    made = install_relay(programs, folder, neighbours(8), kind)
     made.start()
     return made
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts.installed import require
-from tests.parts.ports import free_ports
+from tests.parts.ports import free_ports, neighbours
 from tests.parts.processes import Programs, run
 from tests.relay.conftest import installed_relay
 from tests.relay.relaying import EMBEDDED, PROGRAM, Console, install_relay, of_embedded
@@ -61,7 +61,7 @@ def test_a_command_when_it_is_for_the_other_kind_then_it_says_which(
     programs: Programs, scratch: Path, kind: str
 ) -> None:
     """`run` and `serve` do not stand in for one another; a managed relay is not turned into an embedded one."""
-    relay = install_relay(programs, scratch / "relay", range(23_908, 23_912), kind)
+    relay = install_relay(programs, scratch / "relay", neighbours(4), kind)
     status, _, errors = relay.command("run")
     assert (status, "doorward-relay serve" in errors) == (78, True)
     text = relay.config_file.read_text().replace('"embedded"', '"managed"')

@@ -15,6 +15,7 @@ from doorward_relay.edges.users import make_tunnel_user
 from doorward_relay.sshd_text import sshd_config_text
 
 from tests.parts.installed import require
+from tests.parts.ports import neighbours
 from tests.parts.processes import Programs, run
 from tests.parts.waiting import wait_until
 from tests.relay.relaying import PROGRAM, TUNNEL_USER, Console, Relay, device_for, install_relay, listeners_on
@@ -89,7 +90,7 @@ def test_an_installed_relay_when_its_files_are_looked_at_then_secrets_are_roots_
     programs: Programs, scratch: Path
 ) -> None:
     """Modes are set, the tunnel user has no password and is not locked, and a second run keeps every key."""
-    relay = install_relay(programs, scratch / "relay", range(21_000, 21_008))
+    relay = install_relay(programs, scratch / "relay", neighbours(8))
     state = relay.folder / "state"
     modes = {path: stat.S_IMODE((state / path).stat().st_mode) for path in ("record.key", "tls.key", "relay.db")}
     assert modes == {"record.key": 0o400, "tls.key": 0o400, "relay.db": 0o600}
@@ -130,7 +131,7 @@ def test_our_sshd_when_it_is_asked_then_the_tunnel_ca_counts_for_the_tunnel_user
     programs: Programs, scratch: Path
 ) -> None:
     """Outside the Match block the CA would make a certificate for principal root into root."""
-    relay = install_relay(programs, scratch / "relay", range(21_000, 21_008))
+    relay = install_relay(programs, scratch / "relay", neighbours(8))
     nothing = {
         "trustedusercakeys": "none", "authorizedkeysfile": "none", "allowtcpforwarding": "no", "gatewayports": "no",
         "allowstreamlocalforwarding": "no", "allowagentforwarding": "no", "x11forwarding": "no", "permittunnel": "no",
@@ -178,7 +179,7 @@ def test_a_relay_when_it_runs_with_its_sshd_then_both_end_together_and_a_kill_le
     programs: Programs, scratch: Path
 ) -> None:
     """Without systemd one program is enough; killed, sshd goes on, and the next daemon takes it up again."""
-    relay = install_relay(programs, scratch / "relay", range(21_200, 21_208))
+    relay = install_relay(programs, scratch / "relay", neighbours(8))
     relay.start_daemon("--with-sshd")
     console = Console(relay, scratch)
     console.pair()

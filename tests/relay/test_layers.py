@@ -13,7 +13,7 @@ from doorward_relay.principals import principals_line
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import missing, require
-from tests.parts.ports import free_port
+from tests.parts.ports import free_port, neighbours
 from tests.parts.processes import PLAIN_ENVIRONMENT, Programs, run
 from tests.parts.waiting import wait_until
 from tests.relay.asking import AGENT, COMMAND, DISPLAY, TERMINAL, Request, answers
@@ -62,7 +62,7 @@ def bench() -> Iterator[Bench]:
         try:
             agent = programs.start(require("ssh").with_name("ssh-agent"), "-D", "-a", folder / "agent.sock")
             agent.wait_for_socket(folder / "agent.sock")
-            relay = install_relay(programs, folder / "relay", range(22_000, 22_008))
+            relay = install_relay(programs, folder / "relay", neighbours(8))
             console = Console(relay, folder)
             write_whole(relay.folder / "state/sshd/tunnel_ca.pub", f"{console.tunnel_ca.public_line}\n")
             grant = console.grant(relay.ports[0])

@@ -10,7 +10,7 @@ from doorward_protocol.joining import PairingLine
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import missing, require
-from tests.parts.ports import free_port
+from tests.parts.ports import free_port, neighbours
 from tests.parts.processes import Programs, run
 from tests.parts.sshd import start_sshd
 from tests.relay.asking import COMMAND, Request, answers, is_logged_in, words_on_a_tun_device
@@ -64,12 +64,12 @@ def plain() -> Iterator[Stage]:
 def _stage(programs: Programs, secret: Door) -> Stage:
     folder = programs.scratch
     _have_user()
-    first = next(port for port in iter(free_port, 0) if port < 65_500)
+    ports = neighbours(8)
     sshd = start_sshd(programs, folder / "relay", (), _options(folder / "relay"))
     line = PairingLine("127.0.0.1", 1, "0" * 64, "none", sshd.host_key)
-    relay = Relay(MANAGED, programs, folder / "relay", sshd.port, 1, range(first, first + 8), line)
+    relay = Relay(MANAGED, programs, folder / "relay", sshd.port, 1, ports, line)
     console = Console(relay, folder)
-    ours = relay_server_line(console.project, [first], console.tunnel_ca.public_line)
+    ours = relay_server_line(console.project, [ports[0]], console.tunnel_ca.public_line)
     write_whole(folder / "relay" / f"{TUNNEL_USER}_keys", ours + "\n")
     return Stage(relay, console, folder, {"live": console.project, "local": console.project}, secret)
 
