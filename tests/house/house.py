@@ -4,6 +4,7 @@ Everything is done as a person would do it: ``init``, ``install``, ``join``, a p
 ``make smoke`` and by the tests in ``tests/flows``.
 """
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ OWNER = "aiko@example.com"
 PASSWORD = "correct horse battery staple"
 AGENT_USER = "doorward-agent"
 LOGIN_USER = "remote-admin"
+SSH_FAILED = 255
+"""Status of ssh when the connection failed, and not the command (ssh(1))."""
 
 AGENT_TOML = """\
 runner = "sudo"
@@ -258,10 +261,18 @@ class House:
         return done.returncode, done.stdout.decode() + done.stderr.decode()
 
     def log_in(self, device: Device, command: str, port: int | None = None) -> tuple[int, str]:
-        """Log in at a device's door with the plain ssh client, and run a command."""
+        """Log in at a device's door with the plain ssh client, and run a command; where ssh could not, what was said has the story."""
         options = self.ssh_options(device.id)
         target = f"{LOGIN_USER}@{self.address}"
-        return self.engineer(["/usr/bin/ssh", *options, "-p", str(port or self.ports.door), target, command])
+        status, said = self.engineer(["/usr/bin/ssh", *options, "-p", str(port or self.ports.door), target, command])
+        return status, said if status != SSH_FAILED else f"{said}\n{self.story()}"
+
+    def story(self, most: int = 40) -> str:
+        """Give the newest records of all chains as they came in, one a line: for a failure that nobody was there to see."""
+        lines = self.console.export_history().splitlines()[1:]
+        payloads = [json.loads(base64.b64decode(json.loads(line)["payload"])) for line in lines]
+        newest = sorted(payloads, key=lambda one: one["at"] or 0)[-most:]
+        return "\n".join(f"{one['at']} {one['author']} {one['verb']} {one['session']} {one['data']}" for one in newest)
 
     def export_history(self) -> Path:
         """Write the project's history into a file, as the owner would download it."""
