@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from doorward_console.__main__ import set_up_django
+from doorward_console.keys.ceilings import text_from_ceilings
+from doorward_console.maintenance.decisions import Ceilings
 
 from bench.report import say
 from tests.house.machine import CHECKOUT, PROGRAMS
@@ -115,7 +117,7 @@ def standing(folder: Path, size: int) -> Iterator[Fleet]:
     made = Fleet(programs, folder, broker, ScriptedRelay(folder / "relay"))
     made.relay.start()
     try:
-        set_up_django(_configured(folder, broker, f"postgresql://postgres@127.0.0.1:{database.port}/doorward"))
+        set_up_django(configured(folder, broker, f"postgresql://postgres@127.0.0.1:{database.port}/doorward", size))
         say(f"{size} devices: rows, certificates, connections")
         _write_rows(made, size)
         made.signer = _start(made, "signer")
@@ -131,13 +133,14 @@ def _for_many(broker: Broker) -> str:
     return text.replace("log_type all", "log_type error") + "max_queued_messages 100000\n"
 
 
-def _configured(folder: Path, broker: Broker, database: str) -> Path:
+def configured(folder: Path, broker: Broker, database: str, most_open: int) -> Path:
+    """Write the console's configuration, and ceilings under which ``most_open`` doors may be open at once."""
     certificate, key = broker.client("worker-1").write(folder, "worker-1")
     (folder / "run").mkdir()
     for name in ("worker_key", "signer_key"):
         write_whole(folder / name, os.urandom(32), 0o400)
     write_whole(folder / "web_key", os.urandom(32).hex(), 0o400)
-    write_whole(folder / "ceilings", "")
+    write_whole(folder / "ceilings", text_from_ceilings(Ceilings(most_open_sessions=most_open)))
     paths = {name: folder / name for name in ("web_key", "worker_key", "signer_key", "ceilings")}
     paths |= {"broker_ca": broker.ca_file, "worker_certificate": certificate, "worker_certificate_key": key}
     lines = [f'{name} = "{path}"' for name, path in paths.items()]
