@@ -57,7 +57,12 @@ class Reaped:
 def reap(
     felt: Felt, tunnels: Iterable[KnownTunnel], view: View, unanswered: Mapping[SessionId, int], *, now: int
 ) -> Reaped:
-    """Judge each tunnel that is up; ``unanswered`` counts probes in a row that its session's door did not answer."""
+    """Judge each tunnel that is up; ``unanswered`` counts probes in a row that its session's door did not answer.
+
+    One without a pulse is well, or the kernel does not tell.
+    """
+    if not view.pulses:
+        return Reaped(Felt())
     since: dict[TunnelKey, int] = {}
     ended: set[TunnelKey] = set()
     effects: list[Effect] = []

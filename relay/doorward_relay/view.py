@@ -136,7 +136,8 @@ class View:
         listeners: all that devices hold, and nothing of another relay's.
         counts: bytes so far by a connection's number; empty where the kernel does not tell. Of what is gone, too, at the
             first look afterwards, where that is known.
-        pulses: of connections by number; empty where the kernel does not tell.
+        pulses: of connections by number, of all or of those alone whose other end was silent for long or is sent the same again;
+            empty where the kernel does not tell.
     """
 
     tunnels: tuple[Tunnel, ...]

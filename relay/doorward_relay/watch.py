@@ -3,17 +3,20 @@
 Compares what is there with what was there a moment ago and with what is granted. Whatever listens without a grant is
 ended; a connection that holds nothing for ``IDLE_MS`` is ended, so that one that authenticated before its grant ended
 cannot wait for a better day; comings and goings become records. Called by ``runtime`` about once a second.
+
+There may be thousands of tunnels, and whoever types through one of them waits while this looks. So what was well at the last
+look and is the same object under the same grant is passed over: at rest a tunnel costs a comparison.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from doorward_protocol.grants import Grant
 from doorward_protocol.ids import SessionId
 from doorward_protocol.records import Fact
 
-from doorward_relay.effects import Effect, EndTunnel, ProbeDoor, WriteRecord
+from doorward_relay.effects import Effect, EndTunnel, Live, ProbeDoor, WriteRecord
 from doorward_relay.ledger import Ledger
 from doorward_relay.view import Count, Listener, Tunnel, TunnelKey, View, Visitor
 
@@ -29,14 +32,14 @@ class KnownTunnel:
         grant: whose forward it holds or held.
         is_up: it holds a forward of a live session.
         since: when it came to that (ms).
-        count: bytes when it was last looked at.
+        is_well: it is up, and all that it holds is that session's.
     """
 
     tunnel: Tunnel
     grant: Grant | None
     is_up: bool
     since: int
-    count: Count | None = None
+    is_well: bool = False
 
     @property
     def session(self) -> SessionId | None:
@@ -49,7 +52,6 @@ class KnownVisitor:
 
     grant: Grant
     since: int
-    count: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,9 @@ class Known:
     """What the last look left behind.
 
     Attributes:
+        up: the sessions whose tunnel is up.
+        live: the ledger's grants then.
+        counts: bytes then, by a connection's number.
         surplus: numbers of listeners that were found to have no grant, so that each is recorded once.
         unheld: of those without a grant, the ones that no connection held: a process that was ending while we looked, ours or
             one of another relay's, is gone at the next look, and nothing was ever wrong.
@@ -65,14 +70,12 @@ class Known:
 
     tunnels: Mapping[TunnelKey, KnownTunnel] = field(default_factory=dict)
     visitors: Mapping[Visitor, KnownVisitor] = field(default_factory=dict)
+    up: frozenset[SessionId] = frozenset()
+    live: Mapping[SessionId, Live] = field(default_factory=dict)
+    counts: Mapping[int, Count] = field(default_factory=dict)
     surplus: frozenset[int] = frozenset()
     unheld: frozenset[int] = frozenset()
     is_shut: bool | None = None
-
-    @property
-    def up(self) -> frozenset[SessionId]:
-        """The sessions whose tunnel is up."""
-        return frozenset(one.grant.session for one in self.tunnels.values() if one.is_up and one.grant is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +92,39 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int, closing: frozens
     ``closing`` are ports of sessions that have just ended: who listens there still is no find, somebody is ending it and
     will tell how that went.
     """
-    tunnels, about_tunnels = _tunnels(known, view, ledger, now)
+    news = [one for one in view.tunnels if _is_news(one, known, ledger)]
+    tunnels, about_tunnels = _tunnels(known, view, news, ledger, now)
     visitors, about_visitors = _visitors(known, view, ledger, now)
-    surplus = tuple(one for one in view.listeners if not is_granted(one, ledger) and one.port not in closing)
+    doubtful = (*_unheld(view), *(each for one in news for each in one.listeners))
+    surplus = [one for one in doubtful if not is_granted(one, ledger) and one.port not in closing]
     is_shut = not ledger.live and not view.listeners
-    told, unheld, about_surplus = _surplus(known, view, surplus)
+    told, unheld, about_surplus = _surplus(known, view, news, surplus)
     effects = [*about_surplus, *about_tunnels, *about_visitors]
     if is_shut and known.is_shut is not True:
         effects.append(WriteRecord(Fact("doors.shut", data={"listeners": 0, "grants": 0})))
-    return Seen(Known(tunnels, visitors, told, unheld, is_shut), tuple(effects))
+    up = known.up if tunnels is known.tunnels else _up_of(tunnels)
+    return Seen(Known(tunnels, visitors, up, ledger.live, view.counts, told, unheld, is_shut), tuple(effects))
+
+
+def _is_news(tunnel: Tunnel, known: Known, ledger: Ledger) -> bool:
+    """Tell whether anything has to be decided about a connection: it is not as it was, or it was not well."""
+    was = known.tunnels.get(tunnel.key)
+    if was is None or not was.is_well or (was.tunnel is not tunnel and was.tunnel != tunnel):
+        return True
+    if ledger.live is known.live or was.grant is None:
+        return False
+    live = ledger.live.get(was.grant.session)
+    return live is None or live.grant is not was.grant
+
+
+def _unheld(view: View) -> list[Listener]:
+    """Give the listeners that no connection holds."""
+    held = {each.number for one in view.tunnels for each in one.listeners}
+    return [one for one in view.listeners if one.number not in held]
+
+
+def _up_of(tunnels: Mapping[TunnelKey, KnownTunnel]) -> frozenset[SessionId]:
+    return frozenset(one.grant.session for one in tunnels.values() if one.is_up and one.grant is not None)
 
 
 def former_holders(known: Known, view: View, session: SessionId) -> tuple[Tunnel, ...]:
@@ -116,12 +143,12 @@ def is_granted(listener: Listener, ledger: Ledger) -> bool:
 
 
 def _surplus(
-    known: Known, view: View, surplus: Sequence[Listener]
+    known: Known, view: View, news: Sequence[Tunnel], surplus: Sequence[Listener]
 ) -> tuple[frozenset[int], frozenset[int], list[Effect]]:
     """End whoever holds a listener without a grant, and tell of each once; gives who was told of and who was held by nobody."""
     effects: list[Effect] = []
-    held = {each.number: one for one in view.tunnels for each in one.listeners}
-    told = known.surplus & {one.number for one in view.listeners}
+    held = {each.number: one for one in news for each in one.listeners}
+    told = known.surplus and known.surplus & {one.number for one in view.listeners}
     for listener in surplus:
         holder = held.get(listener.number)
         if listener.number not in told and (holder is not None or listener.number in known.unheld):
@@ -133,33 +160,36 @@ def _surplus(
     return told, frozenset(one.number for one in surplus if one.number not in held), effects
 
 
-def _tunnels(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[TunnelKey, KnownTunnel], list[Effect]]:
+def _tunnels(
+    known: Known, view: View, news: Sequence[Tunnel], ledger: Ledger, now: int
+) -> tuple[Mapping[TunnelKey, KnownTunnel], list[Effect]]:
     """Compare connections; a going is told before a coming, for the newer one of a device may come within one look."""
-    found: dict[TunnelKey, KnownTunnel] = {}
+    if not news and len(view.tunnels) == len(known.tunnels):
+        return known.tunnels, []
+    anew: dict[TunnelKey, KnownTunnel] = {}
     effects: list[Effect] = []
-    for tunnel in view.tunnels:
+    for tunnel in news:
         was = known.tunnels.get(tunnel.key)
-        now_known = _known_tunnel(tunnel, was, ledger, view, now)
-        found[tunnel.key] = now_known
+        now_known = anew[tunnel.key] = _known_tunnel(tunnel, was, ledger, now)
         if now_known.is_up and (was is None or not was.is_up):
             effects += _up(now_known)
         if not now_known.is_up and now - now_known.since >= IDLE_MS:
             effects.append(EndTunnel(tunnel))
+    found = {one.key: anew.get(one.key) or known.tunnels[one.key] for one in view.tunnels}
     gone = [was for key, was in known.tunnels.items() if was.is_up and (key not in found or not found[key].is_up)]
-    return found, [*(WriteRecord(_down(was, view, now)) for was in gone), *effects]
+    return found, [*(WriteRecord(_down(was, known, view, now)) for was in gone), *effects]
 
 
-def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, view: View, now: int) -> KnownTunnel:
-    sessions = (ledger.session_of_port(one.port) for one in tunnel.listeners if is_granted(one, ledger))
+def _known_tunnel(tunnel: Tunnel, was: KnownTunnel | None, ledger: Ledger, now: int) -> KnownTunnel:
+    sessions = [ledger.session_of_port(one.port) if is_granted(one, ledger) else None for one in tunnel.listeners]
     session = next((one for one in sessions if one is not None), None)
     grant = None if session is None else ledger.live[session].grant
-    is_up, count = grant is not None, view.counts.get(tunnel.number)
+    is_up = grant is not None
+    is_well = is_up and all(one == session for one in sessions)
     if was is None:
-        return KnownTunnel(tunnel, grant, is_up, now, count)
-    if (was.tunnel, was.is_up, was.count) == (tunnel, is_up, count) and grant in (None, was.grant):
-        return was  # a tunnel at rest costs a comparison: there may be thousands, each second
+        return KnownTunnel(tunnel, grant, is_up, now, is_well)
     since = was.since if was.is_up == is_up else now
-    return KnownTunnel(tunnel, grant or was.grant, is_up, since, count)
+    return KnownTunnel(tunnel, grant or was.grant, is_up, since, is_well)
 
 
 def _up(one: KnownTunnel) -> list[Effect]:
@@ -170,11 +200,16 @@ def _up(one: KnownTunnel) -> list[Effect]:
     return [WriteRecord(up), ProbeDoor(one.grant.session)]
 
 
-def _down(was: KnownTunnel, view: View, now: int) -> Fact:
+def _down(was: KnownTunnel, known: Known, view: View, now: int) -> Fact:
     device = None if was.grant is None else was.grant.device
-    count = view.counts.get(was.tunnel.number, was.count)
+    count = _count(was.tunnel.number, known, view)
     data = {"peer": was.tunnel.peer, "lasted_ms": now - was.since, **_at_least(count)}
     return Fact("tunnel.down", was.session, device, data)
+
+
+def _count(number: int, known: Known, view: View) -> Count | None:
+    """Give the bytes of a connection that is gone, now or at the last look."""
+    return view.counts.get(number, known.counts.get(number))
 
 
 def _at_least(count: Count | None) -> dict[str, int | None]:
@@ -194,11 +229,11 @@ def _visitors(known: Known, view: View, ledger: Ledger, now: int) -> tuple[dict[
             was = KnownVisitor(ledger.live[session].grant, now)
             effects.append(WriteRecord(_came(visitor, was)))
         if was is not None:
-            found[visitor] = replace(was, count=view.counts.get(visitor.number))
+            found[visitor] = was
     for visitor, gone in known.visitors.items():
         if visitor not in found:
-            last = replace(gone, count=view.counts.get(visitor.number, gone.count))
-            effects.append(WriteRecord(_left(visitor, last, now)))
+            count = _count(visitor.number, known, view)
+            effects.append(WriteRecord(_left(visitor, gone, count, now)))
     return found, effects
 
 
@@ -207,13 +242,13 @@ def _came(visitor: Visitor, one: KnownVisitor) -> Fact:
     return Fact("visitor.came", one.grant.session, one.grant.device, data)
 
 
-def _left(visitor: Visitor, one: KnownVisitor, now: int) -> Fact:
-    exactly = None if one.count is None else one.count.lasted_ms
+def _left(visitor: Visitor, one: KnownVisitor, count: Count | None, now: int) -> Fact:
+    exactly = None if count is None else count.lasted_ms
     data = {
         "address": visitor.address,
         "from_port": visitor.from_port,
         "port": visitor.port,
         "lasted_ms": now - one.since if exactly is None else exactly,
-        **_at_least(one.count),
+        **_at_least(count),
     }
     return Fact("visitor.left", one.grant.session, one.grant.device, data)

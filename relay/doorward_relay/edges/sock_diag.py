@@ -57,6 +57,17 @@ def info_of(connected: socket.socket) -> Info | None:
         return None
 
 
+def is_doubtful(connected: socket.socket, silent_ms: int) -> bool:
+    """Tell whether a connection of our own sends the same bytes again, or heard none for so long: a tenth of ``info_of``'s work."""
+    try:
+        raw = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_HEARD_AT + _LAST_HEARD.size)
+    except OSError:
+        return False
+    if len(raw) < _LAST_HEARD_AT + _LAST_HEARD.size:
+        return False
+    return bool(raw[_RETRANSMITS_AT]) or _LAST_HEARD.unpack_from(raw, _LAST_HEARD_AT)[0] >= silent_ms
+
+
 def listening_of(uid: int) -> frozenset[int] | None:
     """Give the inodes of a user's listening sockets, or None where the kernel does not tell."""
     messages = _dump(LISTEN, 0)

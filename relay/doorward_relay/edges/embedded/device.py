@@ -18,8 +18,9 @@ from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import SESSION, Admitted
 from doorward_relay.edges.embedded.hello import Hello
 from doorward_relay.edges.embedded.visiting import WINDOW, Visit
-from doorward_relay.edges.sock_diag import info_of
+from doorward_relay.edges.sock_diag import Info, info_of, is_doubtful
 from doorward_relay.permits import bind_for
+from doorward_relay.reaper import DOUBT_MS
 from doorward_relay.view import Count, Listener, Pulse, Tunnel, Visitor
 
 MOST_SESSIONS: Final = 4
@@ -85,16 +86,28 @@ class Device(asyncssh.SSHServer):
             self._tunnel = Tunnel((self.number,), *self._peer, self.number, listeners)
         return self._tunnel
 
-    def felt(self) -> tuple[Count, Pulse | None]:
-        """Ask the kernel once: bytes so far (of a closed socket, what was read last), and its pulse where it tells."""
-        info = None if self._transport is None else info_of(self._transport.get_extra_info("socket"))
-        if info is not None and info.count != self._last:
+    def count(self) -> Count:
+        """Ask the kernel for the bytes so far; of a closed socket, give what was read last."""
+        info = self._info()
+        if info is not None:
             self._last = info.count
-        return self._last, None if info is None else info.pulse
+        return self._last
+
+    def pulse(self) -> Pulse | None:
+        """Ask the kernel whether the other end is there; None where it does not tell."""
+        info = self._info()
+        return None if info is None else info.pulse
+
+    def is_doubtful(self) -> bool:
+        """Tell, as cheaply as can be, whether the other end was silent for long, or is sent the same again."""
+        return self._transport is not None and is_doubtful(self._transport.get_extra_info("socket"), DOUBT_MS)
+
+    def _info(self) -> Info | None:
+        return None if self._transport is None else info_of(self._transport.get_extra_info("socket"))
 
     def end(self) -> None:
         """Cut the connection at once, its listeners and its visitors with it."""
-        self.felt()
+        self.count()
         self._is_over = True
         for forward in tuple(self.forwards):
             forward.close()

@@ -10,6 +10,7 @@ import logging
 import resource
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import asyncssh
@@ -23,6 +24,7 @@ from doorward_relay.edges.embedded import ports
 from doorward_relay.edges.embedded.admitted import Admitted
 from doorward_relay.edges.embedded.connection import Connection
 from doorward_relay.edges.embedded.device import Device
+from doorward_relay.edges.embedded.feeling import Feeling
 from doorward_relay.edges.embedded.heap import Heap
 from doorward_relay.edges.embedded.visiting import Visit
 from doorward_relay.reaper import KEEPALIVE_S, KEEPALIVES
@@ -58,6 +60,8 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._has_news = False
         self._heap = Heap()
+        self._feeling = Feeling(self._devices)
+        self._shown: View | None = None
         self._say_hello: SayHello | None = None
 
     # Serving
@@ -78,7 +82,7 @@ class Server:
             self._servers.append(
                 await loop.create_server(lambda: Connection(loop, options), sock=one, backlog=ports.BACKLOG)
             )
-        await asyncio.Event().wait()
+        await self._feeling.keep()
 
     def stop(self) -> None:
         """Listen for nobody any more; who is connected stays until ended."""
@@ -117,21 +121,21 @@ class Server:
         visited, self._visited = self._visited, []
         gone, self._gone = self._gone, {visitor.number: count for visitor, count in visited}
         here = [visit for device in self._devices.values() for visit in device.visits.values()]
-        felt = {number: device.felt() for number, device in self._devices.items()}
         counts = {
             **gone,
             **{visitor.number: count for visitor, count in visited},
-            **{number: count for number, (count, _) in felt.items()},
             **{visit.visitor.number: visit.count for visit in here},
         }
         visitors = (*(visit.visitor for visit in here), *(visitor for visitor, _ in visited))
-        pulses = {number: pulse for number, (_, pulse) in felt.items() if pulse is not None}
         self._heap.settle(len(self._devices), is_busy=bool(self._strangers))
-        return View(self._tunnels(), self._listeners(), visitors, counts, pulses)
+        return replace(self.look(), visitors=visitors, counts=counts, pulses=self._feeling.pulses())
 
     def look(self) -> View:
-        """Look at tunnels and listeners."""
-        return View(self._tunnels(), self._listeners(), ())
+        """Look at tunnels and listeners; the same tuples as long as none of them changes."""
+        if self._shown is None:
+            tunnels = tuple(device.tunnel for device in self._devices.values())
+            self._shown = View(tunnels, tuple(each for one in tunnels for each in one.listeners), ())
+        return self._shown
 
     def has_news(self) -> bool:
         """Tell whether listeners came or went since this was asked last."""
@@ -141,7 +145,7 @@ class Server:
     def listening(self, wanted: Iterable[int]) -> tuple[Listener, ...]:
         """Give whatever listens on any of these ports; of other programs no more is known than that they do."""
         asked = frozenset(wanted)
-        ours = tuple(one for one in self._listeners() if one.port in asked)
+        ours = tuple(one for one in self.look().listeners if one.port in asked)
         others = asked - {one.port for one in ours}
         return (
             *ours,
@@ -199,14 +203,16 @@ class Server:
         """Take note that a stranger is a device."""
         self._strangers.pop(device.number, None)
         self._devices[device.number] = device
+        self._shown = None
         self._heap.changes += 1
 
     def gone(self, device: Device) -> None:
         """Take note that a connection is over, and how much went over it."""
         self._strangers.pop(device.number, None)
         if self._devices.pop(device.number, None) is not None:
+            self._shown = None
             self._heap.changes += 1
-            self._gone[device.number] = device.felt()[0]
+            self._gone[device.number] = device.count()
 
     def visited(self, visit: Visit) -> None:
         """Take note of a visitor that left: the next look shows him once more, however short he was here."""
@@ -214,17 +220,12 @@ class Server:
 
     def changed(self) -> None:
         """Take note that a listener came or went."""
+        self._shown = None
         self._has_news = True
 
     async def hello(self, device: Device) -> str:
         """Give a device its session's port; answers a reason code."""
         return "relay.unavailable" if self._say_hello is None else await self._say_hello(device.tunnel, device.session)
-
-    def _tunnels(self) -> tuple[Tunnel, ...]:
-        return tuple(device.tunnel for device in self._devices.values())
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        return tuple(each for tunnel in self._tunnels() for each in tunnel.listeners)
 
 
 def _options(config: RelayConfig, device: Callable[[], Device]) -> asyncssh.SSHServerConnectionOptions:
