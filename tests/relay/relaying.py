@@ -256,18 +256,24 @@ class Console:
         return self.call("POST", f"/v1/grants/{session}/end", body)
 
     def records(self, after: int = 0) -> list[Record]:
-        """Give the relay's records, signatures checked."""
-        ring = KeyRing([self.introduced["record_key"]])
-        found = self.get("/v1/records", after=after).json()["records"]
-        raws = (ring.verify(decode(json.dumps(one).encode(), expected="record")) for one in found)
-        return [record_from_payload(raw) for raw in raws]
+        """Give the relay's records after the ``after``-th, page by page, signatures checked."""
+        ring, found = KeyRing([self.introduced["record_key"]]), list[Record]()
+        while page := self.get("/v1/records", after=after).json()["records"]:
+            raws = (ring.verify(decode(json.dumps(one).encode(), expected="record")) for one in page)
+            found += [record_from_payload(raw) for raw in raws]
+            after = found[-1].head.n
+        return found
 
     def verbs(self, session: str | None = None) -> list[str]:
         return [one.fact.verb for one in self.records() if session is None or one.fact.session == session]
 
     def wait_for_verb(self, verb: str, session: str | None = None, limit_s: float = 10) -> Record:
+        """Wait for a record; each is read once, for there may be thousands."""
+        read: list[Record] = []
+
         def found() -> Record | None:
-            matching = (one for one in self.records() if one.fact.verb == verb)
+            read.extend(self.records(read[-1].head.n if read else 0))
+            matching = (one for one in read if one.fact.verb == verb)
             return next((one for one in matching if session is None or one.fact.session == session), None)
 
         there = wait_until(found, limit_s, f"the record {verb}")

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import pytest
 from doorward_protocol.receipts import Receipt, payload_from_receipt
 from doorward_protocol.records import Head, check_link
+from doorward_relay.chain import PAGE
 from doorward_relay.edges.store import Store
 
 from tests.parts.waiting import wait_until
 from tests.relay.conftest import Door
-from tests.relay.relaying import Console, Device, Relay, now_ms
+from tests.relay.relaying import Console, Device, Relay, now_ms, of_embedded
 
 
 @pytest.mark.feature("B6")
@@ -150,3 +151,18 @@ def test_records_when_they_are_receipted_and_a_month_old_then_they_go_and_the_he
     assert len(store.records_after(author, 0, most=100)) == 1
     assert store.head(author) == head
     store.close()
+
+
+@of_embedded
+def test_records_when_there_are_more_than_a_page_then_a_console_reads_on_from_the_last(
+    relay: Relay, console: Console
+) -> None:
+    """A relay of a thousand tunnels had written a thousand records before the one that was waited for, and it never came."""
+    with console.http(console.client) as http:
+        for _ in range(PAGE // 3 + 1):
+            grant = console.grant(relay.ports[0])
+            assert http.put(f"/v1/grants/{grant.session}", json={"grant": console.envelope(grant)}).status_code == 200
+            end = {"epoch": 0, "seq": console.seq, "why": "turned off"}
+            assert http.post(f"/v1/grants/{grant.session}/end", json=end).status_code == 200
+    assert console.wait_for_verb("grant.ended", grant.session).head.n > PAGE
+    assert [one.head.n for one in console.records()] == list(range(1, len(console.records()) + 1))
