@@ -126,6 +126,16 @@ def test_session_when_closing_and_device_says_shut_then_the_word_is_kept_beside_
     assert (late.state, late.device_shut_at) == (State.CLOSED, NOW + 5)
 
 
+@pytest.mark.feature("E9", "B5")
+def test_session_when_a_device_says_late_that_it_had_lost_its_tunnel_then_the_answer_since_counts() -> None:
+    """Tunnel and broker broke together and the tunnel was back first: the relay says once that the door answers, and it does."""
+    lost = after(OPEN, Silent(NOW, "tunnel.lost")).standing
+    again = after(lost, Answered(NOW + 1_000)).standing
+    late = after(again, Silent(NOW + 3_000, "tunnel.lost", happened_at=NOW - 5))
+    assert (late.standing, late.notes) == (again, ())
+    assert after(again, Silent(NOW + 3_000, "tunnel.lost", happened_at=NOW + 2_000)).standing.lost_at == NOW + 3_000
+
+
 def test_session_when_lost_and_back_then_green_goes_and_comes() -> None:
     """Silence takes green back at once, and only an answer gives it again."""
     lost = after(OPEN, Silent(NOW, "tunnel.lost")).standing
@@ -195,6 +205,14 @@ def test_record_when_read_then_it_says_what_the_table_says(
 ) -> None:
     """Each verb that matters to a session has one meaning, also with data of the wrong type."""
     assert fact_from_record(record("device:d-aaaaaaaaaaaaaaaa", verb, **data), NOW) == fact
+
+
+def test_record_when_a_device_says_that_its_tunnel_was_lost_then_it_says_when() -> None:
+    """By the console's time, where the device knows it; a relay's clock is its own."""
+    said = replace(record("device:d-aaaaaaaaaaaaaaaa", "door.lost", code="tunnel.lost"), moment=Moment(START, "b" * 32, 7))
+    assert fact_from_record(said, NOW) == Silent(NOW, "tunnel.lost", START)
+    told = replace(record("relay:r-aaaaaaaaaaaaaaaa", "tunnel.down"), moment=Moment(START))
+    assert fact_from_record(told, NOW) == Silent(NOW, "tunnel.lost")
 
 
 def test_steps_when_the_same_failure_repeats_then_it_stands_once_and_old_ones_give_way() -> None:

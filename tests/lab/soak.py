@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -77,7 +77,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="make soak")
     asked.add_argument("--minutes", type=float, default=60)
     asked.add_argument("--seed", type=int, default=secrets.randbelow(2**32))
-    asked.add_argument("--only", default="", help="faults in whose name this pattern is found, and no fuzzing")
+    asked.add_argument("--only", default="", help="where this pattern is found in 'NAME, while STATE', and no fuzzing")
     asked.add_argument("--each", action="store_true", help="the table once in each state, and no fuzzing")
     asked.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     chosen = asked.parse_args()
@@ -90,7 +90,7 @@ def main() -> int:
         fuzz(tally, chosen.minutes * FUZZED)
         for name, module in BESIDE.items():
             run_program(tally, name, module)
-    faults = possible([fault for fault in FAULTS if re.search(chosen.only, fault.name)])
+    faults = possible(matching(chosen.only))
     plan = iter(each(faults)) if chosen.each else by_chance(faults, random.Random(tally.seed))
     while time.monotonic() < ends_at and in_one_lab(tally, plan, ends_at):
         pass
@@ -118,6 +118,15 @@ def run_program(tally: Tally, name: str, module: Sequence[str], minutes: float =
     if done.returncode:
         tally.broke[name] = [(done.stdout + done.stderr)[-4000:]]
         print(tally.broke[name][0], flush=True)
+
+
+def matching(pattern: str) -> list[Fault]:
+    """Choose faults, and of each the states, by how a case is printed."""
+    chosen = [
+        replace(fault, states=[state for state in fault.states if re.search(pattern, f"{fault.name}, while {state}")])
+        for fault in FAULTS
+    ]
+    return [fault for fault in chosen if fault.states]
 
 
 def possible(faults: Sequence[Fault]) -> list[Fault]:

@@ -39,10 +39,16 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """The door does not answer there any more."""
+    """The door does not answer there any more.
+
+    Attributes:
+        happened_at: where a device says so: when, by the console's time as it knows it. Its records may come late, after
+            the relay has already seen the door answer again.
+    """
 
     at: int
     code: str
+    happened_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,8 @@ def fact_from_record(record: Record, at: int) -> Fact | None:
     if verb in _STEP_OF:
         return Stepped(_STEP_OF[verb], at)
     if verb in _SILENT_BECAUSE:
-        return Silent(at, _code(record, _SILENT_BECAUSE[verb]))
+        happened_at = record.moment.at if record.moment.boot else None  # a relay says things as they happen, in order
+        return Silent(at, _code(record, _SILENT_BECAUSE[verb]), happened_at)
     return _told(record, at)
 
 

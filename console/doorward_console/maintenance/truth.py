@@ -177,10 +177,16 @@ def _should_be_shut(standing: Standing, at: int) -> bool:
 def _after_silence(standing: Standing, fact: Silent) -> Outcome:
     if standing.state in BEFORE_OPEN:
         return Outcome(_with_step(standing, Step(ANSWERED, fact.at, fact.code)))
-    if standing.state is not State.OPEN or standing.lost_at is not None:
+    if standing.state is not State.OPEN or standing.lost_at is not None or _is_old_news(standing, fact):
         return Outcome(standing)
     lost = replace(_with_step(standing, Step(ANSWERED, fact.at, fact.code)), lost_at=fact.at, code="session.lost")
     return Outcome(lost, (Note("session.lost", (("code", fact.code),)),))
+
+
+def _is_old_news(standing: Standing, fact: Silent) -> bool:
+    """Tell whether the door has answered since: a relay says so once, and would not say it again after a late word of a loss."""
+    answers = [step.at for step in standing.steps if step.step == ANSWERED and step.code is None]
+    return fact.happened_at is not None and fact.happened_at < max(answers, default=standing.opened_at or 0)
 
 
 def _after_unanswered(standing: Standing, fact: Unanswered) -> Outcome:
