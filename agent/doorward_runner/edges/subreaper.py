@@ -21,7 +21,6 @@ from doorward_runner.edges.processes import ENVIRONMENT
 
 END_WAIT_S: Final = 5.0
 """As for control groups: a kill takes milliseconds, an uninterruptible read may take seconds."""
-_PR_SET_CHILD_SUBREAPER: Final = 36
 _HEARD: Final = frozenset({signal.SIGTERM, signal.SIGCHLD})
 _LOOK_EVERY_S: Final = 2.0
 """As the keeper's: how late a changed end may be noticed."""
@@ -66,16 +65,14 @@ def _stay(opening: Opening) -> NoReturn:
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         _let_go_of_the_runner()
-        import ctypes  # 10 ms that no other closer needs
-
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
-            process_tree.write_identity(opening.folder / "subreaper.pid", os.getpid())
-            _start_door(opening)
-            if _is_end_reached(opening.folder):
-                files.append(opening.ended_file, f"\n{opening.session}\n")
-            process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
-            files.remove_folder(opening.folder)
-            status = 0
+        process_tree.adopt_orphans()
+        process_tree.write_identity(opening.folder / "subreaper.pid", os.getpid())
+        _start_door(opening)
+        if _is_end_reached(opening.folder):
+            files.append(opening.ended_file, f"\n{opening.session}\n")
+        process_tree.kill_until_none(lambda: process_tree.descendants(os.getpid()), None)
+        files.remove_folder(opening.folder)
+        status = 0
     finally:
         os._exit(status)
 
