@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from doorward_agent import effects as do
 from doorward_agent.config import Config, config_from_file
+from doorward_agent.contracts import Edges
 from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
 from doorward_agent.edges.files import DocumentStore
 from doorward_agent.edges.folders import made_runtime_dir
@@ -24,7 +25,7 @@ from doorward_agent.edges.tunnel import TunnelEdge
 from doorward_agent.events import BrokerLost
 from doorward_agent.identity import NAME, identity_from_document
 from doorward_agent.mailbox import Mailbox
-from doorward_agent.runtime import Edges, Runtime
+from doorward_agent.runtime import Runtime
 from doorward_agent.signing import Signing
 
 from bench.memory import pss_mib

@@ -72,5 +72,7 @@ class Asking:
             settings=report.settings,
             journal_first=journal.first,
             journal=journal.head,
+            command=report.command,
+            verbs=report.verbs,
         )
         broker.publish("ask", bytes_from_ask(ask))

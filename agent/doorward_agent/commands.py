@@ -63,6 +63,7 @@ def _join(config: Config, text: str, *, is_again: bool) -> int:
 
 def _run(config: Config) -> int:
     from doorward_agent import events
+    from doorward_agent.contracts import Edges
     from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
     from doorward_agent.edges.journal import JournalOnDisk
     from doorward_agent.edges.memory import give_back
@@ -71,7 +72,7 @@ def _run(config: Config) -> int:
     from doorward_agent.edges.threads import end_with_the_first
     from doorward_agent.edges.tunnel import TunnelEdge
     from doorward_agent.mailbox import Mailbox
-    from doorward_agent.runtime import Edges, Runtime
+    from doorward_agent.runtime import Runtime
     from doorward_agent.signing import Signing
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from doorward_protocol.ids import SessionId
+from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.records import Head
 
@@ -59,7 +59,8 @@ class Broker(Protocol):
 class Runner(Protocol):
     """Answers each call with one event: ``DoorOpened`` or ``DoorFailed``, ``DoorClosed`` or ``DoorNotClosed``, ``RunnerReported``.
 
-    Calls are worked off one after the other, so a close never overtakes an open.
+    Calls are worked off one after the other, so a close never overtakes an open. Commands have a line of their own, for a hook
+    may take a minute; each of their calls is answered with ``CommandTold``.
     """
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None: ...
@@ -67,6 +68,10 @@ class Runner(Protocol):
     def close_door(self, session: SessionId) -> None: ...
 
     def report(self) -> None: ...
+
+    def run_command(self, command: CommandId, envelope: bytes) -> None: ...
+
+    def tell_command(self) -> None: ...
 
     def nonce(self) -> str | None:
         """Read the first line of the runner's nonce file; None where there is none."""
@@ -136,3 +141,16 @@ class Store(Protocol):
     def load(self, name: str) -> Mapping[str, Any] | None: ...
 
     def save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The world, as ``contracts`` describes it."""
+
+    clock: Clock
+    system: System
+    broker: Broker
+    runner: Runner
+    tunnel: Tunnel
+    journal: Journal
+    store: Store

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from doorward_protocol.ids import SessionId
+from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 
 DOOR_RETRY: Final = "door-retry"
@@ -13,6 +13,7 @@ LINK_RETRY: Final = "link-retry"
 ASK: Final = "ask"
 NONCE_ASK: Final = "nonce-ask"
 RECEIPT: Final = "receipt"
+COMMAND: Final = "command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,24 @@ class GreetConsole:
     """The link is up: say that the device is here, ask, and send what was not receipted."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """Hand the command's order to the runner, which judges it again and runs the hook at most once."""
+
+    command: CommandId
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtCommand:
+    """Ask the runner how its last command went."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteCommandTold:
+    """Write down that the console need not be told again how the last command went."""
+
+
 Effect = (
     WriteRecord
     | OpenDoor
@@ -115,4 +134,7 @@ Effect = (
     | ConnectBroker
     | DisconnectBroker
     | GreetConsole
+    | RunCommand
+    | LookAtCommand
+    | NoteCommandTold
 )

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from doorward_protocol.commands import Outcome
 from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor
 
@@ -82,12 +83,17 @@ UNSAID: Final = DoorFacts()
 
 @dataclass(frozen=True, slots=True)
 class RunnerReported:
-    """The runner's answer to ``status``; ``code`` is set when it did not answer."""
+    """The runner's answer to ``status``; ``code`` is set when it did not answer.
+
+    Attributes:
+        verbs: the commands for which this device has a hook.
+    """
 
     session: SessionId | None
     port: int | None
     code: str | None = None
     facts: DoorFacts = UNSAID
+    verbs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,21 @@ class TimerDue:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandTold:
+    """The runner's word on its last command.
+
+    Attributes:
+        command: the one that it is about; empty where it has had none, or where ``code`` says why there is no word.
+        outcome: None while its hook is at work.
+        code: why the runner did not take it, or says nothing.
+    """
+
+    command: str
+    outcome: Outcome | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     pass
 
@@ -182,4 +203,13 @@ DoorEvent = (
     | TimerDue
 )
 LinkEvent = BrokerConnected | BrokerLost | TimerDue | StopRequested
-Event = DoorEvent | BrokerConnected | BrokerLost | MessageArrived | RecordDelivered | RunnerReported | StopRequested
+Event = (
+    DoorEvent
+    | BrokerConnected
+    | BrokerLost
+    | MessageArrived
+    | RecordDelivered
+    | RunnerReported
+    | CommandTold
+    | StopRequested
+)

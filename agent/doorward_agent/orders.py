@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from doorward_protocol.commands import RunCommand
 from doorward_protocol.ids import OrderId, SessionId
 from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
 from doorward_protocol.records import Moment
@@ -113,7 +114,11 @@ class Orders:
         """Tell whether the order's session has ended by this device's time, which may be ahead of the order's own."""
         now_ms = self._clock.boottime_ms()
         told_ms = timeline.heard(self._timeline, order.issued_at, now_ms).console_ms(now_ms)
-        return isinstance(order.body, OpenDoor) and told_ms is not None and order.body.ends_at <= told_ms
+        match order.body:
+            case OpenDoor(ends_at=over_at) | RunCommand(expires_at=over_at):
+                return told_ms is not None and over_at <= told_ms
+            case _:
+                return False
 
     def _keep(self, kept: Holdings) -> None:
         self._holdings = kept
@@ -128,7 +133,7 @@ class Orders:
 
 def session_of(order: Order) -> str | None:
     """Name the session that an order is about."""
-    return None if isinstance(order.body, ApplySettings) else order.body.session
+    return order.body.session if isinstance(order.body, OpenDoor | ShutDoor) else None
 
 
 def facts_of(order: Order) -> Mapping[str, Any]:
@@ -148,3 +153,6 @@ def facts_of(order: Order) -> Mapping[str, Any]:
             return {**facts, "state": "shut"}
         case ApplySettings():
             return facts
+        case RunCommand(command=command, verb=verb, asked=asked):
+            said = {"by": asked.by, "at": asked.at, "reason": asked.reason}
+            return {**facts, "command": command, "verb": verb, "asked": said}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from doorward_protocol.asks import DoorReport, SettingsReport
+from doorward_protocol.asks import CommandReport, DoorReport, SettingsReport
 from doorward_protocol.digests import Digest
 from doorward_protocol.revisions import Revision
 
+from doorward_agent.machine import DoorMachine
 from doorward_agent.policy import Session, needs_order
 from doorward_agent.states import DoorState
 
@@ -21,6 +22,8 @@ class Report:
     door: DoorReport
     settings: SettingsReport
     runner_nonce: str | None
+    command: CommandReport
+    verbs: tuple[str, ...]
 
 
 def door_report(
@@ -34,3 +37,10 @@ def door_report(
 
 def settings_report(held: tuple[Revision, Digest | None], values: Mapping[str, Any]) -> SettingsReport:
     return SettingsReport(held[0], held[1], values)
+
+
+def shown_of(door: DoorMachine) -> Mapping[str, Any]:
+    """Give what ``doorward-agent status`` shows of the door."""
+    session = door.session
+    code = door.last_code if session is None else session.code
+    return {"state": door.state.value, "session": None if session is None else session.id, "code": code}

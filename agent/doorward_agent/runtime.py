@@ -7,15 +7,17 @@ the device tells the console if anything that it reports has changed.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from doorward_protocol.asks import CommandReport
+from doorward_protocol.commands import RunCommand
 from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
 
 from doorward_agent import effects as do
 from doorward_agent import events, reporting, timers
 from doorward_agent.asking import Asking, JournalReport
-from doorward_agent.contracts import Broker, Clock, Dial, Journal, Runner, Store, System, Tunnel
+from doorward_agent.commanding import Commands
+from doorward_agent.contracts import Dial, Edges
 from doorward_agent.effects import Effect
 from doorward_agent.events import Event
 from doorward_agent.history import History
@@ -38,19 +40,6 @@ ASK_AGAIN_MS: Final = 15_000
 RUNNER_NONCE_RENEWED_S: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
-    """The world, as ``contracts`` describes it."""
-
-    clock: Clock
-    system: System
-    broker: Broker
-    runner: Runner
-    tunnel: Tunnel
-    journal: Journal
-    store: Store
-
-
 class Runtime:
     """The agent at work."""
 
@@ -62,7 +51,9 @@ class Runtime:
         self._asking = Asking(identity.device, version, edges.clock, edges.system)
         self._history = History(identity, edges.journal, edges.store, signing, journal_bytes)
         self._orders = Orders(signing, edges.store, edges.clock, edges.system.boot)
+        self._commands = Commands(edges.store.load("command"), self._orders.save, edges.system.boot)
         self._runner_code: str | None = None
+        self._verbs: tuple[str, ...] = ()
         self._shown: Mapping[str, Any] | None = None
 
     @property
@@ -90,7 +81,7 @@ class Runtime:
         self._write("agent.started", None, {"boot": self._edges.system.boot, **self._history.lost})
         self._edges.runner.report()
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
-        self._perform_all(self._link.start(self._now_ms))
+        self._perform_all((*self._commands.resume(self._now_ms), *self._link.start(self._now_ms)))
         self._show()
 
     def handle(self, event: Event) -> None:
@@ -107,6 +98,8 @@ class Runtime:
                     self._history.delivered(n)
             case events.RunnerReported():
                 self._take_report(event)
+            case events.CommandTold():
+                self._perform_all(self._commands.told(event, self._now_ms))
             case events.BrokerConnected() | events.BrokerLost():
                 _log.info("broker %s", event)
                 self._perform_all(self._link.step(event, self._now_ms, self._edges.system.chance()))
@@ -132,6 +125,8 @@ class Runtime:
             self._history.lose_patience()
             if not self._history.is_told:
                 self._ask()  # who answers an ask says how far our records are stored
+        elif name == do.COMMAND:
+            self._perform_all(self._commands.due())
         elif name == do.LINK_RETRY:
             self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
         else:
@@ -171,6 +166,8 @@ class Runtime:
                 event = events.Ordered(body, raw, deadline_ms, self._edges.system.free_port(), is_repeat)
             case ShutDoor(session):
                 event = events.OrderedShut(session)
+            case RunCommand() as command:
+                return self._commands.take(command, order.id, raw, is_repeat=is_repeat)
             case ApplySettings():
                 return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
         return self._door.step(event, self._now_ms, self._edges.system.chance())
@@ -183,6 +180,7 @@ class Runtime:
         session = self._door.session
         if report.code is not None:
             return
+        self._verbs = report.verbs
         if report.session is None:
             if session is not None and session.door_port is not None:
                 self._step_door(events.DoorGone(session.id))
@@ -190,11 +188,8 @@ class Runtime:
             if session is None:
                 self._edges.runner.close_door(report.session)
         elif session is None:
-            self._step_door(
-                events.DoorFound(
-                    report.session, report.port or 0, self._orders.known_deadline_ms(report.session), report.facts
-                )
-            )
+            deadline_ms = self._orders.known_deadline_ms(report.session)
+            self._step_door(events.DoorFound(report.session, report.port or 0, deadline_ms, report.facts))
 
     # Performing
 
@@ -224,6 +219,12 @@ class Runtime:
                 self._edges.tunnel.end(attempt)
             case do.MarkEnded(session_id):
                 self._orders.end(session_id)
+            case do.RunCommand(command, envelope):
+                self._edges.runner.run_command(command, envelope)
+            case do.LookAtCommand():
+                self._edges.runner.tell_command()
+            case do.NoteCommandTold():
+                self._commands.note_told()
             case do.SendAsk():
                 self._ask()
             case do.StartTimer(name, at_ms):
@@ -263,6 +264,8 @@ class Runtime:
             reporting.door_report(self._door.state, self._door.session, self._door.last_code, kept.part("door")),
             reporting.settings_report(kept.part("settings"), kept.settings),
             self._edges.runner.nonce(),
+            CommandReport(*kept.part("command"), needs_order=self._commands.needs_order),
+            self._verbs,
         )
 
     def _tell(self) -> None:
@@ -292,15 +295,9 @@ class Runtime:
 
     def _show(self) -> None:
         """Write down for ``doorward-agent status`` how things stand, when that has changed."""
-        session = self._door.session
-        shown = {
-            "state": self._door.state.value,
-            "session": None if session is None else session.id,
-            "code": self._door.last_code if session is None else session.code,
-            "link": self._link.state.value,
-            "runner_code": self._runner_code,
-            "journal": {"first": self._history.first, "n": self._history.head.n, "receipted": self._history.receipted},
-        }
+        journal = {"first": self._history.first, "n": self._history.head.n, "receipted": self._history.receipted}
+        about = {"link": self._link.state.value, "runner_code": self._runner_code, "verbs": list(self._verbs)}
+        shown = {**reporting.shown_of(self._door), **about, "journal": journal}
         if shown != self._shown:
             self._shown = shown
             self._orders.save("status", shown, durable=False)

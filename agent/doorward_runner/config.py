@@ -18,6 +18,10 @@ LONGEST_SESSION_S: Final = 7 * 24 * 3600
 """No session lasts longer than a week, whatever the file says: a door is for maintenance."""
 
 
+LONGEST_HOOK_S: Final = 600
+HOOKS: Final = (Path("/etc/doorward/hooks"), Path(sys.prefix) / "share/doorward/firmware-hooks")
+
+
 class RunnerConfig(NamedTuple):
     """What an installation may choose.
 
@@ -33,6 +37,8 @@ class RunnerConfig(NamedTuple):
         sshd: absolute path of OpenSSH's server.
         door: which SSH server the door is; ``auto`` takes ``sshd`` where it is installed, else the embedded one.
         closer: who ends the door; ``auto`` takes the first that this machine has of the other three.
+        hooks: folders with a hook for each verb; the first that has one counts, so the site's own stand before ours.
+        hook_limit_s: seconds that a hook may take, from 1 to 600; then it is ended with all that it has started.
     """
 
     rootless: bool = False
@@ -44,6 +50,8 @@ class RunnerConfig(NamedTuple):
     sshd: Path = Path("/usr/sbin/sshd")
     door: str = "auto"
     closer: str = "auto"
+    hooks: tuple[Path, ...] = HOOKS
+    hook_limit_s: int = 60
 
 
 def config_from_file(path: Path) -> RunnerConfig:
@@ -82,7 +90,7 @@ def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfi
     for name in sorted(known & document.keys()):
         value, expected = document[name], _EXPECTED[name]
         if _is_right(name, value):
-            chosen[name] = Path(value) if name in _PATHS else value
+            chosen[name] = Path(value) if name in _PATHS else tuple(map(Path, value)) if name == "hooks" else value
         else:
             faults.append(f"{path}: {name} must be {expected}")
     if faults:
@@ -104,24 +112,33 @@ _EXPECTED: Final = {
     "agent_user": "the name of an account",
     "longest_session_s": f"an integer from 60 to {LONGEST_SESSION_S} (seconds)",
     "closer": "one of " + ", ".join(CLOSERS),
+    "hooks": "a list of absolute paths",
+    "hook_limit_s": f"an integer from 1 to {LONGEST_HOOK_S} (seconds)",
 }
 
 
+_RANGES: Final = {"longest_session_s": (60, LONGEST_SESSION_S), "hook_limit_s": (1, LONGEST_HOOK_S)}
 _CHOICES: Final = {"closer": CLOSERS, "door": DOORS}
 
 
 def _is_right(name: str, value: Any) -> bool:
-    if name == "longest_session_s":
-        return isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= LONGEST_SESSION_S
+    if name in _RANGES:
+        least, most = _RANGES[name]
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    if name == "hooks":
+        return isinstance(value, list) and all(isinstance(one, str) and one.startswith("/") for one in value)
     if name == "rootless":
         return isinstance(value, bool)
-    if not isinstance(value, str):
-        return False
     if name in _PATHS:
-        return value.startswith("/") and value.isprintable() and not set(value) & set(UNSAYABLE.split())
+        return (
+            isinstance(value, str)
+            and value.startswith("/")
+            and value.isprintable()
+            and not set(value) & set(UNSAYABLE.split())
+        )
     if name in _CHOICES:
         return value in _CHOICES[name]
-    return _is_one_word(value) and not (name == "login_user" and value == "root")
+    return isinstance(value, str) and _is_one_word(value) and not (name == "login_user" and value == "root")
 
 
 def _is_one_word(value: str) -> bool:

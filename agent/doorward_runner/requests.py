@@ -25,7 +25,11 @@ class TellStatus(NamedTuple):
     """Say what is open."""
 
 
-Request = ObeyOrder | CloseSession | TellStatus
+class TellCommand(NamedTuple):
+    """Say how the last command went."""
+
+
+Request = ObeyOrder | CloseSession | TellStatus | TellCommand
 
 
 def request_from_line(line: bytes) -> Request:
@@ -39,7 +43,9 @@ def request_from_line(line: bytes) -> Request:
         return CloseSession(_session_or_none(source))
     if verb == "status":
         return TellStatus()
-    raise fields.Malformed("verb", "order, close or status")
+    if verb == "command":
+        return TellCommand()
+    raise fields.Malformed("verb", "order, close, status or command")
 
 
 def _session_or_none(source: Mapping[str, Any]) -> SessionId | None:

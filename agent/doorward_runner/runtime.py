@@ -5,33 +5,37 @@ The order of things is the safety of it. What is over is ended first, whoever as
 before its processes are ended. Called by ``__main__``.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from doorward_protocol.commands import RunCommand
 from doorward_protocol.ids import DeviceId, ProjectId, SessionId
 from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
 from doorward_protocol.reasons import reason_of
 
-from doorward_runner import VERSION, requests
+from doorward_runner import VERSION, commands, requests
+from doorward_runner.choosing import CLOSERS, chosen_closer, chosen_door, door_command
 from doorward_runner.config import RunnerConfig
-from doorward_runner.contracts import Closer, Opening
-from doorward_runner.edges import account, clock, door, embedded, files, log, nonce_file
-from doorward_runner.edges.cgroup import CgroupCloser
+from doorward_runner.contracts import Opening
+from doorward_runner.edges import account, clock, door, files, log, nonce_file
 from doorward_runner.edges.door import Door
 from doorward_runner.edges.memory import Memory, Pins
-from doorward_runner.edges.subreaper import SubreaperCloser
-from doorward_runner.edges.systemd import SystemdCloser
 from doorward_runner.errors import Refused
 from doorward_runner.promise import Moment, open_promise, shut_promise
-from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellStatus
-from doorward_runner.sshd_config import DoorSettings
+from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellCommand, TellStatus
 
 if TYPE_CHECKING:  # loads the signature library
     from doorward_protocol.admission import Standing
 
-CLOSERS: Final[tuple[Closer, ...]] = (SystemdCloser(), CgroupCloser(), SubreaperCloser())
 NOBODY: Final = Pins(DeviceId(""), ProjectId(""), ())
 """Before joining no key is pinned, and no order is for this device."""
+
+
+Deferred = Callable[[], Mapping[str, Any]]
+Answered = Mapping[str, Any] | Deferred
+"""What is answered, or how to come to it without holding up other requests."""
 
 
 class Runner(NamedTuple):
@@ -47,7 +51,8 @@ def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
     try:
         runner = _prepared(config)
         with files.locked(config.run_dir / "lock"):
-            return _answer(runner, request)
+            answered = _answer(runner, request)
+        return answered() if callable(answered) else answered
     except Refused as no:
         log.event("refused", code=no.code, detail=no.detail)
         meaning = reason_of(no.code).meaning
@@ -72,7 +77,7 @@ def _prepared(config: RunnerConfig) -> Runner:
     return Runner(config, Memory(config.state_dir), clock.now())
 
 
-def _answer(runner: Runner, request: Request) -> Mapping[str, Any]:
+def _answer(runner: Runner, request: Request) -> Answered:
     match request:
         case CloseSession(session):
             return _close(runner, session)  # first and with the least: shutting has to work on a full disk
@@ -83,6 +88,8 @@ def _answer(runner: Runner, request: Request) -> Mapping[str, Any]:
             _end_what_is_over(runner)
             nonce_file.fresh_nonces(runner.config.run_dir, runner.now)
             return _status(runner)
+        case TellCommand():
+            return commands.told(runner.config, runner.memory, runner.now)
 
 
 def _end_what_is_over(runner: Runner) -> None:
@@ -98,10 +105,13 @@ def _end_what_is_over(runner: Runner) -> None:
 
 
 def _status(runner: Runner) -> Mapping[str, Any]:
+    from doorward_runner.edges import hooks  # here, for a door's order does not need it
+
+    about = {"version": VERSION, "verbs": hooks.available(runner.config.hooks, owner=os.geteuid())}
     for found in door.found_doors(runner.config.run_dir):
         if door.answers(found):
-            return {"ok": True, "state": "open", **door.described(found), "version": VERSION}
-    return {"ok": True, "state": "shut", "session": None, "port": None, "version": VERSION}
+            return {"ok": True, "state": "open", **door.described(found), **about}
+    return {"ok": True, "state": "shut", "session": None, "port": None, **about}
 
 
 def _close(runner: Runner, session: SessionId | None) -> Mapping[str, Any]:
@@ -114,27 +124,44 @@ def _close(runner: Runner, session: SessionId | None) -> Mapping[str, Any]:
     return requests.shut(session or (found[0].session if found else None))
 
 
-def _obey(runner: Runner, envelope: bytes, port: int, nonces: tuple[str, ...]) -> Mapping[str, Any]:
+def _obey(runner: Runner, envelope: bytes, port: int, nonces: tuple[str, ...]) -> Answered:
     from doorward_protocol import admission  # loads the signature library: only once there is a signature
 
     verdict = admission.judge(envelope, _standing(runner, nonces))
     if isinstance(verdict, admission.Refused):
         raise Refused(verdict.code)
     order = verdict.order
+    if isinstance(order.body, RunCommand) and verdict.is_repeat:
+        return commands.told(runner.config, runner.memory, runner.now)
     done = _carry_out(runner, order, port)
     # Only now: an order that could not be carried out (a busy port) may be tried again while it is fresh.
     nonce_file.use_up(runner.config.run_dir, str(order.runner_nonce), nonces, runner.now)
     return done
 
 
-def _carry_out(runner: Runner, order: Order, port: int) -> Mapping[str, Any]:
+def _carry_out(runner: Runner, order: Order, port: int) -> Answered:
     match order.body:
         case OpenDoor():
             return _open(runner, order, order.body, port)
         case ShutDoor(session):
             return _obey_shut(runner, order, session)
+        case RunCommand() as body:
+            return _command(runner, order, body)
         case ApplySettings():
             raise Refused("order.not-allowed", "settings are not the runner's")
+
+
+def _command(runner: Runner, order: Order, body: RunCommand) -> Deferred:
+    """Write a command down as begun, and give what is left to do once others may decide again."""
+    hold = ExitStack()
+    hold.enter_context(files.locked(runner.config.run_dir / "hook.lock", 0))
+    taken = commands.begun(runner.memory, order, body, runner.now)
+
+    def run() -> Mapping[str, Any]:
+        with hold:
+            return commands.carried_out(runner.config, runner.memory, taken, body)
+
+    return run
 
 
 def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
@@ -142,12 +169,16 @@ def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
     from doorward_protocol.signature import KeyRing
 
     pins, promised = runner.memory.pins() or NOBODY, runner.memory.promised()
+    command = commands.last_command(runner.memory)
     return admission.Standing(
         device=pins.device,
         project=pins.project,
         keys=KeyRing(pins.grant_keys),
         nonces=nonces,
-        held={"door": admission.Held(promised.revision, promised.digest)},
+        held={
+            "door": admission.Held(promised.revision, promised.digest),
+            "command": admission.Held(command.revision, command.digest),
+        },
         ended=runner.memory.ended(),
         policy=admission.DoorPolicy(runner.config.longest_session_s, runner.config.login_user),
         judges_as_runner=True,
@@ -187,15 +218,15 @@ def _open(runner: Runner, order: Order, body: OpenDoor, port: int) -> Mapping[st
 
 def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
     """Start a door where none is; leaves nothing behind when it fails."""
-    config, closer = runner.config, _chosen_closer(runner.config.closer)
-    kind = _chosen_door(config)
+    config, closer = runner.config, chosen_closer(runner.config.closer)
+    kind = chosen_door(config)
     account.check_login(config.login_user)
     door.check_port(port)
     folder, shares_user = door.folder_of(config.run_dir, body.session), account.shares_user(config.login_user)
     new = Door(folder, body.session, port, closer.name, body.banner, kind, shares_user)
     try:
         door.lay_out(new, body.login.authorized_keys, ends_s)
-        command = _command(runner, new)
+        command = door_command(config, runner.memory, new)
         closer.start(Opening(new.session, new.folder, runner.memory.ended_file, command, config.longest_session_s))
         door.wait_for_banner(new, config.sshd)
     except (Refused, OSError):
@@ -203,48 +234,6 @@ def _start(runner: Runner, body: OpenDoor, port: int, ends_s: float) -> Door:
         raise
     log.event("opened", session=new.session, port=port, door=kind, closer=closer.name, ends_s=int(ends_s))
     return new
-
-
-def _chosen_door(config: RunnerConfig) -> str:
-    """Choose the kind of door; refuses with ``door.no-sshd`` where this device has no program for it."""
-    lacks = embedded.missing()
-    if config.door == "embedded" and lacks is not None:
-        raise Refused("door.no-sshd", lacks)
-    has_sshd = config.sshd.is_file() and (not config.rootless or door.may_give_terminals())
-    if config.door == "embedded" or (config.door == "auto" and lacks is None and not has_sshd):
-        return "embedded"
-    door.check_sshd(config.sshd)
-    return "sshd"
-
-
-def _command(runner: Runner, new: Door) -> list[str]:
-    """Write what the door's program reads, and give the program."""
-    if new.kind == "embedded":
-        embedded.write_settings(new, _settings(runner, new))
-        return embedded.command(new.folder)
-    door.write_config(new, _settings(runner, new))
-    return door.sshd_command(runner.config.sshd, new)
-
-
-def _settings(runner: Runner, new: Door) -> DoorSettings:
-    certificate = runner.memory.host_certificate
-    return DoorSettings(
-        port=new.port,
-        login_user=runner.config.login_user,
-        banner=new.banner,
-        authorized_keys=new.authorized_keys,
-        host_key=runner.memory.host_key,
-        host_certificate=certificate if certificate.exists() else None,
-        has_penalties=new.kind == "sshd" and door.knows_penalties(runner.config.sshd),
-        is_rootless=runner.config.rootless,
-    )
-
-
-def _chosen_closer(name: str) -> Closer:
-    for closer in CLOSERS:
-        if name in ("auto", closer.name) and closer.is_possible():
-            return closer
-    raise Refused("door.not-started", f"closer {name!r} is not possible on this machine")
 
 
 def _shut(runner: Runner, found: Door, *, is_for_good: bool) -> None:

@@ -13,6 +13,7 @@ stays small imports it at the first order.
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from doorward_protocol.commands import VERBS, RunCommand
 from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed
@@ -136,6 +137,8 @@ def _revision_refusal(order: Order, held: Held) -> str | None:
 
 
 def _policy_refusal(order: Order, standing: Standing) -> str | None:
+    if isinstance(order.body, RunCommand):
+        return _command_refusal(order.body, order.issued_at)
     if not isinstance(order.body, OpenDoor):
         return None
     door, policy = order.body, standing.policy
@@ -146,6 +149,12 @@ def _policy_refusal(order: Order, standing: Standing) -> str | None:
     if door.duration_s > policy.longest_s or door.ends_at - order.issued_at > policy.longest_s * 1000:
         return "order.too-long"
     return None if _is_allowed(door, policy) else "order.not-allowed"
+
+
+def _command_refusal(command: RunCommand, issued_at: int) -> str | None:
+    if command.expires_at <= issued_at:
+        return "order.past-its-end"
+    return None if command.verb in VERBS else "order.not-allowed"
 
 
 def _is_allowed(door: OpenDoor, policy: DoorPolicy) -> bool:

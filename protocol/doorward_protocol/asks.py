@@ -15,7 +15,7 @@ from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import DeviceId, SessionId, is_id
 from doorward_protocol.orders import UnknownVersion
 from doorward_protocol.records import Head
-from doorward_protocol.revisions import Revision
+from doorward_protocol.revisions import NEVER, Revision
 
 DOOR_STATES: Final = ("SHUT", "OPENING", "OPEN", "RETRYING", "CLOSING")
 MAX_ASK_BYTES: Final = 65_536
@@ -47,8 +47,26 @@ class SettingsReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandReport:
+    """What the device says of the last command that it took.
+
+    Attributes:
+        needs_order: it has to be signed again with the nonces of this ask before the device can run it.
+    """
+
+    revision: Revision = NEVER
+    digest: Digest | None = None
+    needs_order: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """One ask."""
+    """One ask.
+
+    Attributes:
+        command: nothing from an agent that knows no commands.
+        verbs: the commands that this device has a hook for; None from an agent that does not say.
+    """
 
     device: DeviceId
     boot: str
@@ -63,6 +81,8 @@ class Ask:
     settings: SettingsReport
     journal_first: int
     journal: Head
+    command: CommandReport = CommandReport()
+    verbs: tuple[str, ...] | None = None
 
 
 def bytes_from_ask(ask: Ask) -> bytes:
@@ -95,8 +115,22 @@ def bytes_from_ask(ask: Ask) -> bytes:
             "values": ask.settings.values,
         },
         "journal": {"first": ask.journal_first, "n": ask.journal.n, "digest": ask.journal.digest},
+        **_said_of_commands(ask),
     }
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _said_of_commands(ask: Ask) -> dict[str, Any]:
+    """Write what only those say who know commands."""
+    if ask.verbs is None:
+        return {}
+    held = {
+        "epoch": ask.command.revision.epoch,
+        "revision": ask.command.revision.number,
+        "digest": ask.command.digest,
+        "needs_order": ask.command.needs_order,
+    }
+    return {"command": held, "verbs": list(ask.verbs)}
 
 
 def ask_from_bytes(raw: bytes) -> Ask:
@@ -124,6 +158,8 @@ def ask_from_bytes(raw: bytes) -> Ask:
         settings=_settings(fields.mapping(source, "settings")),
         journal_first=fields.integer(journal, "first"),
         journal=Head(0, fields.integer(journal, "n"), _digest(journal)),
+        command=_command(source),
+        verbs=_verbs(source),
     )
 
 
@@ -152,6 +188,17 @@ def _door(source: Mapping[str, Any]) -> DoorReport:
 
 def _settings(source: Mapping[str, Any]) -> SettingsReport:
     return SettingsReport(_revision(source), _digest(source), fields.mapping(source, "values"))
+
+
+def _command(source: Mapping[str, Any]) -> CommandReport:
+    if source.get("command") is None:
+        return CommandReport()
+    said = fields.mapping(source, "command")
+    return CommandReport(_revision(said), _digest(said), fields.boolean(said, "needs_order"))
+
+
+def _verbs(source: Mapping[str, Any]) -> tuple[str, ...] | None:
+    return None if source.get("verbs") is None else tuple(one[:40] for one in fields.texts(source, "verbs", most=64))
 
 
 def _revision(source: Mapping[str, Any]) -> Revision:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from doorward_protocol import fields
+from doorward_protocol.asked import Asked, asked_from
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId, is_id
-from doorward_protocol.orders import BINDS, Asked, UnknownVersion, asked_from
+from doorward_protocol.orders import BINDS, UnknownVersion
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SignatureRefused
 

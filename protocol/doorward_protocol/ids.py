@@ -7,6 +7,7 @@ import base64
 import re
 from typing import Final, NewType
 
+CommandId = NewType("CommandId", str)
 DeviceId = NewType("DeviceId", str)
 OrderId = NewType("OrderId", str)
 ProjectId = NewType("ProjectId", str)
@@ -16,11 +17,11 @@ SessionId = NewType("SessionId", str)
 RANDOM_BYTES: Final = 10
 """80 bits: two ids never meet, and sixteen base32 characters hold them without padding."""
 
-_SHAPE: Final = re.compile(r"^[drpso]-[a-z2-7]{16}$")
+_SHAPE: Final = re.compile(r"^[cdrpso]-[a-z2-7]{16}$")
 
 
 def id_from_bytes(kind: str, chance: bytes) -> str:
-    """Build an id of ``kind`` (one of ``drpso``) from ten random bytes."""
+    """Build an id of ``kind`` (one of ``cdrpso``) from ten random bytes."""
     if len(chance) != RANDOM_BYTES:
         raise ValueError(f"an id needs {RANDOM_BYTES} random bytes, not {len(chance)}")
     made = f"{kind}-{base64.b32encode(chance).decode().lower()}"

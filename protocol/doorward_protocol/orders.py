@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from doorward_protocol import fields
+from doorward_protocol.asked import Asked, asked_from
+from doorward_protocol.commands import RunCommand, command_from, document_from_command
 from doorward_protocol.digests import Digest, digest_of
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, RelayId, SessionId, is_id
 from doorward_protocol.revisions import Revision
 
-PARTS: Final = ("door", "settings")
+PARTS: Final = ("door", "settings", "command")
 BINDS: Final = ("*", "localhost")
 RELAY_KINDS: Final = ("managed", "plain", "embedded")
 MAX_SETTINGS_BYTES: Final = 32_768
@@ -22,14 +24,6 @@ MAX_SETTINGS_BYTES: Final = 32_768
 
 class UnknownVersion(Exception):
     """The message is of a schema that this code does not know."""
-
-
-class Asked(NamedTuple):
-    """Who wanted this, when and why; shown to people, decided on by nobody."""
-
-    by: str
-    at: int
-    reason: str
 
 
 class RelayRoute(NamedTuple):
@@ -85,7 +79,7 @@ class ApplySettings(NamedTuple):
     values: Mapping[str, Any]
 
 
-Body = OpenDoor | ShutDoor | ApplySettings
+Body = OpenDoor | ShutDoor | ApplySettings | RunCommand
 
 
 class Order(NamedTuple):
@@ -159,8 +153,10 @@ def body_from_text(part: str, body_text: str) -> Body:
         if len(body_text.encode()) > MAX_SETTINGS_BYTES:
             raise Malformed("body", f"at most {MAX_SETTINGS_BYTES} bytes")
         return ApplySettings(fields.mapping(source, "values"))
+    if part == "command":
+        return command_from(source)
     if part != "door":
-        raise Malformed("part", "door or settings")
+        raise Malformed("part", "one of " + ", ".join(PARTS))
     state = fields.text(source, "state", longest=10)
     if state == "shut":
         return ShutDoor(_session_or_none(source))
@@ -180,6 +176,8 @@ def _body_document(body: Body) -> dict[str, Any]:
             return {"state": "shut", "session": session}
         case ApplySettings(values):
             return {"values": values}
+        case RunCommand():
+            return document_from_command(body)
         case OpenDoor():
             return {
                 "state": "open",
@@ -210,15 +208,6 @@ def _open_door(source: Mapping[str, Any]) -> OpenDoor:
         login=Login(fields.text(login, "user", longest=32), fields.texts(login, "authorized_keys")),
         banner=fields.text(source, "banner", longest=64),
         asked=asked_from(fields.mapping(source, "asked")),
-    )
-
-
-def asked_from(source: Mapping[str, Any]) -> Asked:
-    """Read who asked; raises Malformed."""
-    return Asked(
-        by=fields.text(source, "by", longest=320),
-        at=fields.integer(source, "at"),
-        reason=fields.text(source, "reason", longest=1000),
     )
 
 

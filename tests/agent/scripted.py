@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, SSHCertificateType, load_ssh_public_key
 from doorward_agent.edges.paramiko_dialer import CHILD
+from doorward_protocol.asked import Asked
 from doorward_protocol.asks import Ask, ask_from_bytes
 from doorward_protocol.envelope import decode
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
 from doorward_protocol.orders import (
     ApplySettings,
-    Asked,
     Body,
     Forward,
     Login,

@@ -11,8 +11,9 @@ from doorward_agent.machine import DoorMachine
 from doorward_agent.policy import Session
 from doorward_agent.states import DOOR_TABLE, IGNORED, LINK_TABLE, DoorState, LinkState
 from doorward_agent.tables import answers_from_table
+from doorward_protocol.asked import Asked
 from doorward_protocol.ids import RelayId, SessionId
-from doorward_protocol.orders import Asked, Forward, Login, OpenDoor, RelayRoute
+from doorward_protocol.orders import Forward, Login, OpenDoor, RelayRoute
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -209,7 +209,9 @@ def test_record_when_read_then_it_says_what_the_table_says(
 
 def test_record_when_a_device_says_that_its_tunnel_was_lost_then_it_says_when() -> None:
     """By the console's time, where the device knows it; a relay's clock is its own."""
-    said = replace(record("device:d-aaaaaaaaaaaaaaaa", "door.lost", code="tunnel.lost"), moment=Moment(START, "b" * 32, 7))
+    said = replace(
+        record("device:d-aaaaaaaaaaaaaaaa", "door.lost", code="tunnel.lost"), moment=Moment(START, "b" * 32, 7)
+    )
     assert fact_from_record(said, NOW) == Silent(NOW, "tunnel.lost", START)
     told = replace(record("relay:r-aaaaaaaaaaaaaaaa", "tunnel.down"), moment=Moment(START))
     assert fact_from_record(told, NOW) == Silent(NOW, "tunnel.lost")

@@ -106,6 +106,25 @@ HELD_DOOR: Final = Revision(2, 4)
 HELD_SETTINGS: Final = Revision(2, 1)
 SETTINGS_BODY: Final = '{"values":{"ntp":"time.example.com"}}'
 
+COMMAND: Final = named("c", "command")
+HELD_COMMAND: Final = Revision(2, 6)
+
+
+def command_body(**changes: Any) -> dict[str, Any]:
+    """Give the body of a plain command."""
+    body: dict[str, Any] = {
+        "command": COMMAND,
+        "verb": "reboot",
+        "arguments": {},
+        "expires_at": NOW + 3_600_000,
+        "asked": ASKED,
+    }
+    return body | changes
+
+
+HELD_COMMAND_BODY: Final = json.dumps(command_body(command=named("c", "the one before")), separators=(",", ":"))
+"""The command that the device took last."""
+
 POLICY: Final = DoorPolicy(longest_s=86_400, login_user="remote-admin")
 
 
@@ -119,6 +138,7 @@ def standing(*, as_runner: bool = False) -> Standing:
         held={
             "door": Held(HELD_DOOR, digest_of(HELD_BODY.encode())),
             "settings": Held(HELD_SETTINGS, digest_of(SETTINGS_BODY.encode())),
+            "command": Held(HELD_COMMAND, digest_of(HELD_COMMAND_BODY.encode())),
         },
         ended=frozenset({ENDED}),
         policy=POLICY,

@@ -13,6 +13,8 @@ from tests.protocol.cast import (
     ENDED,
     GRANT_KEY,
     HELD_BODY,
+    HELD_COMMAND,
+    HELD_COMMAND_BODY,
     HELD_DOOR,
     NONCES,
     NOW,
@@ -24,6 +26,7 @@ from tests.protocol.cast import (
     STALE,
     STRANGER,
     Draft,
+    command_body,
     named,
     open_body,
     ssh_key,
@@ -34,6 +37,12 @@ from tests.protocol.cast import (
 
 PLAIN: Final = Draft()
 OPENS: Final = PLAIN.raw()
+
+
+def command(body: Mapping[str, Any] | str | None = None, **message: Any) -> Draft:
+    """Draft a command: the next one, unless ``message`` says otherwise."""
+    next_one = {"part": "command", "epoch": HELD_COMMAND.epoch, "revision": HELD_COMMAND.number + 1}
+    return Draft(command_body() if body is None else body, next_one | message)
 
 
 def accepted(name: str, raw: bytes, *, repeat: bool = False, judge: str = "agent", pad_to: int = 0) -> dict[str, Any]:
@@ -78,6 +87,10 @@ def _obeyed() -> Iterator[dict[str, Any]]:
         Draft(HELD_BODY, {"revision": HELD_DOOR.number, "issued_at": NOW + 60_000}).raw(),
         repeat=True,
     )
+    yield accepted("a command", command().raw())
+    yield accepted("a command, judged by the runner", command().raw(), judge="runner")
+    again = command(HELD_COMMAND_BODY, revision=HELD_COMMAND.number, issued_at=NOW + 60_000)
+    yield accepted("the last command, signed again: told, not run", again.raw(), repeat=True)
     furthest = {"epoch": HELD_DOOR.epoch + MAX_EPOCH_STEP, "revision": MAX_REVISION_STEP}
     yield accepted("after a restore, as far ahead as a console may jump", Draft(message=furthest).raw())
 
@@ -151,6 +164,10 @@ def _misshapen() -> Iterator[dict[str, Any]]:
     yield refused("malformed", "another bind address", Draft(open_body(forwards=elsewhere)).raw())
     beyond = [{"name": "ssh", "target": "ssh", "bind": "*", "port": 65_536}]
     yield refused("malformed", "a port beyond the last", Draft(open_body(forwards=beyond)).raw())
+    yield refused("malformed", "a command without an id of its own", command(command_body(command=ENDED)).raw())
+    yield refused("malformed", "arguments are a list", command(command_body(arguments=[])).raw())
+    long = {"text": "x" * 4_096}
+    yield refused("malformed", "arguments beyond 4 KiB", command(command_body(arguments=long)).raw())
 
 
 def _misdirected() -> Iterator[dict[str, Any]]:
@@ -174,6 +191,9 @@ def _out_of_turn() -> Iterator[dict[str, Any]]:
     yield refused("too-far-ahead", "a jump in the revision", Draft(message=jump).raw())
     epoch = {"epoch": HELD_DOOR.epoch + MAX_EPOCH_STEP + 1, "revision": 1}
     yield refused("too-far-ahead", "a jump in the epoch", Draft(message=epoch).raw())
+    yield refused("lower-revision", "a command that came before", command(revision=HELD_COMMAND.number - 1).raw())
+    other = command(revision=HELD_COMMAND.number).raw()
+    yield refused("other-digest", "another command under the last one's number", other)
     both = {"epoch": HELD_DOOR.epoch + 1, "revision": MAX_REVISION_STEP + 1}
     yield refused("too-far-ahead", "a jump in the revision of the next epoch", Draft(message=both).raw())
 
@@ -193,6 +213,9 @@ def _against_policy() -> Iterator[dict[str, Any]]:
         yield refused("not-allowed", why, Draft(open_body(login=login)).raw())
     target = [{"name": "db", "target": "tcp:10.0.0.5:5432", "bind": "*", "port": 22001}]
     yield refused("not-allowed", "another target", Draft(open_body(forwards=target)).raw())
+    yield refused("past-its-end", "a command that has expired", command(command_body(expires_at=NOW)).raw())
+    yield refused("not-allowed", "a verb that no command has", command(command_body(verb="settings-apply")).raw())
+    yield refused("not-allowed", "a verb that is a path", command(command_body(verb="../reboot")).raw())
     yield refused("not-allowed", "a banner with a line break", Draft(open_body(banner="abc\nPort 22")).raw())
 
 

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
     load_ssh_public_key,
 )
+from doorward_protocol.asked import Asked
 from doorward_protocol.envelope import decode
 from doorward_protocol.grants import Grant, GrantedForward, payload_from_grant
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId, id_from_bytes
 from doorward_protocol.joining import PairingLine, pairing_from_text
-from doorward_protocol.orders import Asked
 from doorward_protocol.records import Record, record_from_payload
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SigningKey

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from doorward_protocol.asked import Asked
 from doorward_protocol.grants import Grant, GrantedForward
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
-from doorward_protocol.orders import Asked
 from doorward_protocol.records import Fact
 from doorward_protocol.revisions import Revision
 from doorward_relay.doors import APART_S, Doors

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from doorward_protocol.asked import Asked
 from doorward_protocol.grants import Grant, GrantedForward
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
-from doorward_protocol.orders import Asked
 from doorward_protocol.revisions import Revision
 from doorward_relay import ledger as rules
 from doorward_relay.effects import AdmitLive, CloseSession, KeepEnd, KeepGrant, WriteRecord

@@ -158,6 +158,7 @@ def test_records_when_there_are_more_than_a_page_then_a_console_reads_on_from_th
     relay: Relay, console: Console
 ) -> None:
     """A relay of a thousand tunnels had written a thousand records before the one that was waited for, and it never came."""
+    grant = console.grant(relay.ports[0])
     with console.http(console.client) as http:
         for _ in range(PAGE // 3 + 1):
             grant = console.grant(relay.ports[0])

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doorward_agent import events
-from doorward_agent.contracts import Dial
+from doorward_agent.contracts import Dial, Edges
 from doorward_agent.events import Event
 from doorward_agent.identity import Identity
-from doorward_agent.runtime import Edges, Runtime
+from doorward_agent.runtime import Runtime
 from doorward_agent.signing import Signing
+from doorward_protocol.asked import Asked
 from doorward_protocol.asks import Ask, ask_from_bytes
+from doorward_protocol.commands import Outcome, RunCommand
 from doorward_protocol.envelope import decode
-from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
+from doorward_protocol.ids import CommandId, DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
 from doorward_protocol.orders import (
-    Asked,
     Body,
     Forward,
     Login,
@@ -116,6 +117,8 @@ class WorldRunner:
     port: int = 0
     calls: list[str] = field(default_factory=list)
     is_there: bool = True
+    ran: list[str] = field(default_factory=list)
+    outcome: Outcome | None = field(default_factory=lambda: Outcome(None, 0))
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:  # noqa: ARG002  the contract's
         self.calls.append("order")
@@ -138,6 +141,21 @@ class WorldRunner:
     def report(self) -> None:
         code = None if self.is_there else "runner.unavailable"
         self.came.append(events.RunnerReported(self.session if self.is_there else None, self.port or None, code))
+
+    def run_command(self, command: CommandId, envelope: bytes) -> None:  # noqa: ARG002  the contract's
+        """Run at most once, as the runner's memory sees to; ``refusals`` are used up first."""
+        self.calls.append("command")
+        code = self.refusals.pop(0) if self.refusals else None if self.is_there else "runner.unavailable"
+        if code is None and self.ran[-1:] != [command]:
+            self.ran.append(command)
+        self.came.append(events.CommandTold("", None, code) if code else self._told())
+
+    def tell_command(self) -> None:
+        self.came.append(self._told() if self.is_there else events.CommandTold("", None, "runner.unavailable"))
+
+    def _told(self) -> events.CommandTold:
+        last = self.ran[-1] if self.ran else ""
+        return events.CommandTold(last, self.outcome if last else None)
 
     def nonce(self) -> str | None:
         return "runner-nonce"
@@ -384,12 +402,23 @@ class World:
             nonce=nonce or self.asks[-1].nonce,
             runner_nonce=self.asks[-1].runner_nonce,
             issued_at=self.clock.boot_ms + self.console_offset_ms,
-            part="door",
+            part="command" if isinstance(body, RunCommand) else "door",
             revision=Revision(0, revision or self.revision),
             body_text=text_from_body(body),
             body=body,
         )
         return self.grant.seal("order", payload_from_order(order))
+
+    def command(self, number: int = 1, verb: str = "message", **changes: Any) -> RunCommand:
+        """Make command ``number``, good for an hour."""
+        now = self.clock.boot_ms + self.console_offset_ms
+        asked = Asked("aiko@example.com", now, "why")
+        return RunCommand(CommandId(_id("c", number)), verb, {}, now + 60 * MINUTE_MS, asked)._replace(**changes)
+
+    def facts(self, verb: str) -> list[Mapping[str, Any]]:
+        """Give what the device's records of ``verb`` say."""
+        written = (record_from_payload(payload).fact for payload in self.journal.payloads if payload)
+        return [fact.data for fact in written if fact.verb == verb]
 
     def deliver(self, raw: bytes, leaf: str = "order") -> None:
         """Bring a message to the device, if it is connected, and let everything happen."""

@@ -7,33 +7,40 @@ answer (it is then a door's closer); its end is not waited for, and it does not 
 import json
 import logging
 import os
-import queue
 import select
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from doorward_protocol.ids import SessionId
+from doorward_protocol.commands import outcome_from
+from doorward_protocol.fields import Malformed
+from doorward_protocol.ids import CommandId, SessionId
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Post
+from doorward_agent.edges.calls import Calls
 from doorward_agent.errors import RunnerRefused, Unavailable
-from doorward_agent.events import DoorClosed, DoorFacts, DoorFailed, DoorNotClosed, DoorOpened, Event, RunnerReported
+from doorward_agent.events import (
+    CommandTold,
+    DoorClosed,
+    DoorFacts,
+    DoorFailed,
+    DoorNotClosed,
+    DoorOpened,
+    Event,
+    RunnerReported,
+)
 
 _log = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES: Final = 65_536
-WAITING_CALLS: Final = 32
-"""More than the machine ever has under way; a bound, so that a hung runner costs no memory."""
+MAX_ANSWER_BYTES: Final = 2 * 65_536
+"""A hook's whole answer, written as JSON, is among it."""
 STOP_LIMIT_S: Final = 2.0
-FIRST_FAREWELL_S: Final = 0.25
-"""A runner that has answered needs so long to end; a zombie until then."""
-LONGEST_FAREWELL_S: Final = 60.0
-"""One that stays as long as its door (where there are no control groups) is looked after this rarely: it wakes nobody."""
+NO_PORT: Final = 65_535
+"""A command needs none, and an order's request names one."""
 
 
 class RunnerEdge:
@@ -41,20 +48,25 @@ class RunnerEdge:
 
     def __init__(self, config: Config, post: Post) -> None:
         self._config = config
-        self._post = post
-        self._calls: queue.Queue[Callable[[], Event] | None] = queue.Queue(maxsize=WAITING_CALLS)
-        self._lingering: list[subprocess.Popen[bytes]] = []
-        self._thread = threading.Thread(target=self._work, name="runner", daemon=True)
-        self._thread.start()
+        self._doors = Calls("runner", post)
+        self._commands = Calls("commands", post)
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:
-        self._calls.put_nowait(lambda: self._open(session, envelope, port))
+        self._doors.put(lambda: self._open(session, envelope, port))
 
     def close_door(self, session: SessionId) -> None:
-        self._calls.put_nowait(lambda: self._close(session))
+        self._doors.put(lambda: self._close(session))
 
     def report(self) -> None:
-        self._calls.put_nowait(self._report)
+        self._doors.put(self._report)
+
+    def run_command(self, command: CommandId, envelope: bytes) -> None:
+        self._commands.put(
+            lambda: self._tell(command, {"verb": "order", "envelope": json.loads(envelope), "port": NO_PORT})
+        )
+
+    def tell_command(self) -> None:
+        self._commands.put(lambda: self._tell("", {"verb": "command"}))
 
     def nonce(self) -> str | None:
         """Read the first line of the nonce file."""
@@ -71,30 +83,13 @@ class RunnerEdge:
             return None
 
     def stop(self) -> None:
-        """Let the thread finish what it does, for a moment; a call under way is the runner's to finish."""
-        try:
-            self._calls.put_nowait(None)
-        except queue.Full:
-            return
-        self._thread.join(STOP_LIMIT_S)
-
-    def _work(self) -> None:
-        while (call := self._next_call()) is not None:
-            self._post(call())
-
-    def _next_call(self) -> Callable[[], Event] | None:
-        """Wait for a call, and meanwhile see off whoever has answered and is ending: soon at first, then ever more rarely."""
-        pause_s = FIRST_FAREWELL_S
-        while True:
-            self._lingering = [process for process in self._lingering if process.poll() is None]
-            try:
-                return self._calls.get(timeout=pause_s if self._lingering else None)
-            except queue.Empty:
-                pause_s = min(2 * pause_s, LONGEST_FAREWELL_S)
+        """Let the threads finish what they do, for a moment; a call under way is the runner's to finish."""
+        self._doors.stop(STOP_LIMIT_S)
+        self._commands.stop(0.0)
 
     def _open(self, session: SessionId, envelope: bytes, port: int) -> Event:
         try:
-            answer = self._ask({"verb": "order", "envelope": json.loads(envelope), "port": port})
+            answer = self._ask(self._doors, {"verb": "order", "envelope": json.loads(envelope), "port": port})
         except (Unavailable, RunnerRefused) as error:
             _log.warning("runner did not open session=%s code=%s error=%s", session, error.code, error)
             return DoorFailed(session, error.code)
@@ -102,7 +97,7 @@ class RunnerEdge:
 
     def _close(self, session: SessionId) -> Event:
         try:
-            self._ask({"verb": "close", "session": session})
+            self._ask(self._doors, {"verb": "close", "session": session})
         except (Unavailable, RunnerRefused) as error:
             _log.warning("runner did not close session=%s code=%s error=%s", session, error.code, error)
             return DoorNotClosed(session, error.code)
@@ -110,50 +105,65 @@ class RunnerEdge:
 
     def _report(self) -> Event:
         try:
-            answer = self._ask({"verb": "status"})
+            answer = self._ask(self._doors, {"verb": "status"})
         except (Unavailable, RunnerRefused) as error:
             _log.warning("runner does not answer code=%s error=%s", error.code, error)
             return RunnerReported(None, None, error.code)
+        verbs = _verbs(answer)
         if answer.get("state") != "open" or not isinstance(answer.get("session"), str):
-            return RunnerReported(None, None)
-        return RunnerReported(SessionId(answer["session"]), int(answer.get("port") or 0), None, _facts(answer))
+            return RunnerReported(None, None, verbs=verbs)
+        return RunnerReported(SessionId(answer["session"]), int(answer.get("port") or 0), None, _facts(answer), verbs)
 
-    def _ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _tell(self, command: str, request: Mapping[str, Any]) -> Event:
+        try:
+            answer = self._ask(self._commands, request)
+        except (Unavailable, RunnerRefused) as error:
+            _log.warning("runner gave no word on command=%s code=%s error=%s", command, error.code, error)
+            return CommandTold("", None, error.code)
+        return told_from_answer(answer)
+
+    def _ask(self, calls: Calls, request: Mapping[str, Any]) -> Mapping[str, Any]:
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         deadline_s = time.monotonic() + self._config.runner_limit_s
         if self._config.runner == "socket":
             raw = _over_socket(self._config.runner_socket, line, deadline_s)
         else:
-            raw = self._over_command(line, deadline_s)
+            raw = _over_command(calls.started(self._config.runner_command), line, deadline_s)
         return _read_answer(raw)
 
-    def _over_command(self, line: bytes, deadline_s: float) -> bytes:
-        try:
-            process = subprocess.Popen(
-                self._config.runner_command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=None,  # the runner's log is the agent's own
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-                close_fds=True,
-            )
-        except OSError as error:
-            raise Unavailable("runner.unavailable", str(error)) from None
-        self._lingering.append(process)
-        if process.stdin is None or process.stdout is None:
-            raise AssertionError("pipes were asked for")
-        try:
-            with process.stdin as stdin:
-                stdin.write(line)
-        except OSError as error:
-            raise Unavailable("runner.unavailable", str(error)) from None
-        with process.stdout as stdout:
-            return _read_line(stdout.fileno(), lambda size: os.read(stdout.fileno(), size), deadline_s)
+
+def told_from_answer(answer: Mapping[str, Any]) -> CommandTold:
+    """Read the runner's word on its last command; one that cannot be read is none."""
+    command = str(answer.get("command") or "")
+    if answer.get("state") != "done":
+        return CommandTold(command)
+    try:
+        return CommandTold(command, outcome_from(answer))
+    except Malformed as error:
+        _log.warning("runner's word cannot be read: %s", error)
+        return CommandTold("", None, "runner.unavailable")
+
+
+def _verbs(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    said = answer.get("verbs")
+    return tuple(str(one)[:40] for one in said[:64]) if isinstance(said, list) else ()
 
 
 def _facts(answer: Mapping[str, Any]) -> DoorFacts:
     door = answer.get("door")
     return DoorFacts(str(door)[:20] if door else None, answer.get("shares_user") is True)
+
+
+def _over_command(process: "subprocess.Popen[bytes]", line: bytes, deadline_s: float) -> bytes:
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("pipes were asked for")
+    try:
+        with process.stdin as stdin:
+            stdin.write(line)
+    except OSError as error:
+        raise Unavailable("runner.unavailable", str(error)) from None
+    with process.stdout as stdout:
+        return _read_line(stdout.fileno(), lambda size: os.read(stdout.fileno(), size), deadline_s)
 
 
 def _over_socket(path: Path, line: bytes, deadline_s: float) -> bytes:

@@ -46,7 +46,7 @@ class Memory(NamedTuple):
 
     def pins(self) -> Pins | None:
         """Give what was pinned, None before joining."""
-        source = self._document("pins.json")
+        source = self.document("pins.json")
         if source is None:
             return None
         return Pins(DeviceId(source["device"]), ProjectId(source["project"]), tuple(source["grant_keys"]))
@@ -56,11 +56,12 @@ class Memory(NamedTuple):
         former = self.pins()
         if former is not None and (former.device, former.project) != (pins.device, pins.project):
             self.promise(Promise())
-        self._keep("pins.json", {"device": pins.device, "project": pins.project, "grant_keys": pins.grant_keys})
+            (self.folder / "command.json").unlink(missing_ok=True)
+        self.keep("pins.json", {"device": pins.device, "project": pins.project, "grant_keys": pins.grant_keys})
 
     def promised(self) -> Promise:
         """Give the last promise; one that says nothing before the first."""
-        source = self._document("promise.json")
+        source = self.document("promise.json")
         if source is None:
             return Promise()
         return Promise(
@@ -85,7 +86,7 @@ class Memory(NamedTuple):
             "ends_s": promise.ends_s,
             "console_ahead_ms": promise.console_ahead_ms,
         }
-        self._keep("promise.json", document)
+        self.keep("promise.json", document)
 
     def ended(self) -> frozenset[SessionId]:
         """Give every session that was written down as ended; a line torn by a loss of power is none."""
@@ -98,10 +99,12 @@ class Memory(NamedTuple):
         if has_room and session not in self.ended():
             files.append(self.ended_file, f"\n{session}\n")
 
-    def _document(self, name: str) -> dict[str, Any] | None:
+    def document(self, name: str) -> dict[str, Any] | None:
+        """Read one of these files; None where it was never written."""
         text = files.read(self.folder / name)
         found: dict[str, Any] | None = None if text is None else json.loads(text)
         return found
 
-    def _keep(self, name: str, document: dict[str, Any]) -> None:
+    def keep(self, name: str, document: dict[str, Any]) -> None:
+        """Write one of these files, durably."""
         files.write(self.folder / name, json.dumps(document) + "\n", mode=0o600, durable=True)

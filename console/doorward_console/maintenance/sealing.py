@@ -6,12 +6,12 @@ Each function works within its caller's transaction, and its caller holds the de
 from datetime import datetime
 
 from django.utils import timezone
+from doorward_protocol.asked import Asked
 from doorward_protocol.digests import digest_of
 from doorward_protocol.grants import Grant as GrantMessage
 from doorward_protocol.grants import GrantedForward, payload_from_grant
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, RelayId, SessionId
 from doorward_protocol.orders import (
-    Asked,
     Body,
     Forward,
     Login,

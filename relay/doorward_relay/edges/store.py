@@ -15,10 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from doorward_protocol.asked import Asked
 from doorward_protocol.digests import Digest
 from doorward_protocol.grants import Grant, GrantedForward
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
-from doorward_protocol.orders import Asked
 from doorward_protocol.records import Head, document_from_head, head_from_document
 from doorward_protocol.revisions import Revision
 

@@ -1,0 +1,138 @@
+"""Commands: what becomes of the one that this device took last, as effects (protocol.md §4, "Body of part ``command``").
+
+Part of ``runtime`` and called on its thread alone. The runner runs it and writes down how it went; here is only known whether
+that has been told to the console. After a restart of agent or machine the runner is asked, never the hook run again. A reboot
+that its hook calls done is believed when the boot has changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, Protocol
+
+from doorward_protocol.commands import Outcome, RunCommand
+
+from doorward_agent import effects as do
+from doorward_agent.effects import Effect
+from doorward_agent.events import CommandTold
+
+COMES_BACK: Final = "reboot"
+LOOK_AGAIN_MS: Final = 2_000
+LEAVES_WITHIN_MS: Final = 120_000
+"""A machine that has said that it restarts ends its services first, each with its own patience."""
+MOST_SILENT: Final = 30
+"""So often in a row the runner may say nothing, a minute, before the command counts as one that never began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The last command.
+
+    Attributes:
+        state: ``begun``; ``lacking`` the order signed again, for the runner refused its nonce; ``leaving`` this boot; ``done`` and told.
+        boot: the one in which it was taken.
+    """
+
+    command: str
+    verb: str
+    boot: str
+    state: str
+
+
+class Save(Protocol):
+    """Keeps a document; a full disk stops nothing here, for the runner's own memory is what lets nothing run twice."""
+
+    def __call__(self, name: str, document: Mapping[str, Any], /, *, durable: bool) -> None: ...
+
+
+class Commands:
+    """The device's last command; ``needs_order`` is reported, all else decided here."""
+
+    def __init__(self, known: Mapping[str, Any] | None, save: Save, boot: str) -> None:
+        """Take up what an earlier agent wrote down (``known``)."""
+        self._taken = None if known is None else Taken(**known)
+        self._save, self._boot = save, boot
+        self._silent = 0
+
+    @property
+    def needs_order(self) -> bool:
+        return self._taken is not None and self._taken.state == "lacking"
+
+    def resume(self, now_ms: int) -> tuple[Effect, ...]:
+        """Go on after a start of the agent: by the boot alone where it was to end, else by the runner's word."""
+        taken = self._taken
+        if taken is None or taken.state in {"done", "lacking"}:
+            return ()
+        if taken.state == "leaving":
+            return self._gone(taken) if taken.boot != self._boot else self._leave(taken, now_ms)
+        return (do.LookAtCommand(),)
+
+    def take(self, body: RunCommand, order: str, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
+        """Begin an accepted command; one that is known already is only handed on where the runner still lacks it."""
+        run = do.RunCommand(body.command, raw)
+        if is_repeat:
+            if not self.needs_order:
+                return ()
+            self._keep("begun")
+            return (run,)
+        self._silent = 0
+        self._taken = Taken(body.command, body.verb, self._boot, "begun")
+        self._keep("begun")
+        data = {"command": body.command, "verb": body.verb, "order": order}
+        return (do.WriteRecord("command.begun", None, data), run)
+
+    def told(self, event: CommandTold, now_ms: int) -> tuple[Effect, ...]:
+        """Take the runner's word on the command."""
+        taken = self._taken
+        if taken is None or taken.state != "begun":
+            return ()
+        if event.code is not None:
+            return self._not_told(taken, event.code, now_ms)
+        if event.command != taken.command:  # the runner was asked, and never had it
+            return self._end(taken, Outcome("runner.unavailable"))
+        if event.outcome is None:
+            return (do.StartTimer(do.COMMAND, now_ms + LOOK_AGAIN_MS),)
+        if taken.verb == COMES_BACK and event.outcome.code is None and taken.boot == self._boot:
+            return self._leave(taken, now_ms)
+        return self._end(taken, event.outcome)
+
+    def _not_told(self, taken: Taken, code: str, now_ms: int) -> tuple[Effect, ...]:
+        """Wait for a runner that is busy or silent, ask for new nonces, or take its no."""
+        if code == "order.stale-nonce":
+            self._keep("lacking")
+            return ()
+        if code in {"runner.unavailable", "runner.busy"} and self._silent < MOST_SILENT:
+            self._silent += 1
+            return (do.StartTimer(do.COMMAND, now_ms + LOOK_AGAIN_MS),)
+        return self._end(taken, Outcome(code))
+
+    def due(self) -> tuple[Effect, ...]:
+        """Look again; who should have left by now and is still here has not restarted."""
+        taken = self._taken
+        if taken is None or taken.state not in {"begun", "leaving"}:
+            return ()
+        if taken.state == "leaving":
+            return self._end(taken, Outcome("command.no-effect"))
+        return (do.LookAtCommand(),)
+
+    def _leave(self, taken: Taken, now_ms: int) -> tuple[Effect, ...]:
+        if taken.state != "leaving":
+            self._keep("leaving")
+        return (do.StartTimer(do.COMMAND, now_ms + LEAVES_WITHIN_MS),)
+
+    def _gone(self, taken: Taken) -> tuple[Effect, ...]:
+        return self._end(taken, Outcome(None))
+
+    def _end(self, taken: Taken, outcome: Outcome) -> tuple[Effect, ...]:
+        """Tell how it went. The record stands before the note that it was told: told twice does no harm, never does."""
+        data: dict[str, Any] = {"command": taken.command, "verb": taken.verb, **outcome._asdict()}
+        return (do.WriteRecord("command.done", None, data), do.NoteCommandTold(), do.StopTimer(do.COMMAND))
+
+    def note_told(self) -> None:
+        """Write down that the console need not be told again."""
+        self._keep("done")
+
+    def _keep(self, state: str) -> None:
+        if self._taken is None:
+            raise AssertionError("there is no command")
+        self._taken = replace(self._taken, state=state)
+        self._save("command", asdict(self._taken), durable=True)
