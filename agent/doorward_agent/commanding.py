@@ -28,7 +28,7 @@ class Taken:
     """The last command.
 
     Attributes:
-        state: ``begun``; ``lacking`` the order signed again, for the runner refused its nonce; ``leaving`` this boot; ``done`` and told.
+        state: ``begun``; ``lacking`` the order signed again, for the runner refused its nonce or was busy; ``leaving`` this boot; ``done`` and told.
         boot: the one in which it was taken.
     """
 
@@ -96,11 +96,11 @@ class Commands:
         return self._end(taken, event.outcome)
 
     def _not_told(self, taken: Taken, code: str, now_ms: int) -> tuple[Effect, ...]:
-        """Wait for a runner that is busy or silent, ask for new nonces, or take its no."""
-        if code == "order.stale-nonce":
+        """Have the order signed again, wait for a runner that is silent, or take its no."""
+        if code in {"order.stale-nonce", "runner.busy"}:  # refused before anything was begun
             self._keep("lacking")
             return ()
-        if code in {"runner.unavailable", "runner.busy"} and self._silent < MOST_SILENT:
+        if code == "runner.unavailable" and self._silent < MOST_SILENT:
             self._silent += 1
             return (do.StartTimer(do.COMMAND, now_ms + LOOK_AGAIN_MS),)
         return self._end(taken, Outcome(code))

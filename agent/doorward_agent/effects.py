@@ -14,6 +14,7 @@ ASK: Final = "ask"
 NONCE_ASK: Final = "nonce-ask"
 RECEIPT: Final = "receipt"
 COMMAND: Final = "command"
+SETTINGS: Final = "settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,19 @@ class NoteCommandTold:
     """Write down that the console need not be told again how the last command went."""
 
 
+@dataclass(frozen=True, slots=True)
+class HandSettings:
+    """Hand an order about settings to the runner; ``what`` is its part."""
+
+    what: str
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtSettings:
+    """Ask the runner how its last settings stand."""
+
+
 Effect = (
     WriteRecord
     | OpenDoor
@@ -137,4 +151,6 @@ Effect = (
     | RunCommand
     | LookAtCommand
     | NoteCommandTold
+    | HandSettings
+    | LookAtSettings
 )

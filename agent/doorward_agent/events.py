@@ -184,6 +184,26 @@ class CommandTold:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsTold:
+    """The runner's word on its last settings.
+
+    Attributes:
+        asked: the part whose order was handed on, empty where the runner was only asked.
+        refusal: why it did not take that order, or says nothing; the rest is empty then.
+        code: why they were put back, or could not be.
+    """
+
+    asked: str
+    refusal: str | None = None
+    state: str = "none"
+    epoch: int = 0
+    revision: int = 0
+    digest: str | None = None
+    code: str | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     pass
 
@@ -211,5 +231,6 @@ Event = (
     | RecordDelivered
     | RunnerReported
     | CommandTold
+    | SettingsTold
     | StopRequested
 )

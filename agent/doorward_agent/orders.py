@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from doorward_protocol.commands import RunCommand
 from doorward_protocol.ids import OrderId, SessionId
-from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.orders import ApplySettings, ConfirmSettings, OpenDoor, Order, ShutDoor
 from doorward_protocol.records import Moment
 
 from doorward_agent import holdings, policy, timeline
@@ -103,6 +103,10 @@ class Orders:
         is_it = known.get("boot") == self._boot and known.get("session") == session
         return int(known["deadline_ms"]) if is_it else None
 
+    def load(self, name: str) -> Mapping[str, Any] | None:
+        """Read a document that an earlier agent kept."""
+        return self._store.load(name)
+
     def save(self, name: str, document: Mapping[str, Any], *, durable: bool) -> None:
         """Keep a document; a full disk stops no door: what is in memory counts until the next one is kept."""
         try:
@@ -151,7 +155,7 @@ def facts_of(order: Order) -> Mapping[str, Any]:
             return {**facts, "state": "open", "ends_at": ends_at, "asked": said}
         case ShutDoor():
             return {**facts, "state": "shut"}
-        case ApplySettings():
+        case ApplySettings() | ConfirmSettings():
             return facts
         case RunCommand(command=command, verb=verb, asked=asked):
             said = {"by": asked.by, "at": asked.at, "reason": asked.reason}

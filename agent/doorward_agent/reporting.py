@@ -10,6 +10,7 @@ from doorward_protocol.revisions import Revision
 
 from doorward_agent.machine import DoorMachine
 from doorward_agent.policy import Session, needs_order
+from doorward_agent.settling import Standing
 from doorward_agent.states import DoorState
 
 _AT_WORK: Final = frozenset({DoorState.OPENING, DoorState.RETRYING})
@@ -35,8 +36,11 @@ def door_report(
     return DoorReport(state.value, None if session is None else session.id, held[0], held[1], code, lacks_order)
 
 
-def settings_report(held: tuple[Revision, Digest | None], values: Mapping[str, Any]) -> SettingsReport:
-    return SettingsReport(held[0], held[1], values)
+def settings_report(
+    held: tuple[Revision, Digest | None], values: Mapping[str, Any], standing: Standing
+) -> SettingsReport:
+    """Say which settings are held, and how their trial stands where there is or was one."""
+    return SettingsReport(held[0], held[1], values, standing.state, standing.code, standing.lacks)
 
 
 def shown_of(door: DoorMachine) -> Mapping[str, Any]:

@@ -9,16 +9,14 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from doorward_protocol.asks import CommandReport
-from doorward_protocol.commands import RunCommand
-from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.orders import OpenDoor, Order, ShutDoor
 
 from doorward_agent import effects as do
-from doorward_agent import events, reporting, timers
+from doorward_agent import errands, events, reporting, timers
 from doorward_agent.asking import Asking, JournalReport
-from doorward_agent.commanding import Commands
 from doorward_agent.contracts import Dial, Edges
 from doorward_agent.effects import Effect
+from doorward_agent.errands import Errands
 from doorward_agent.events import Event
 from doorward_agent.history import History
 from doorward_agent.identity import Identity
@@ -51,9 +49,8 @@ class Runtime:
         self._asking = Asking(identity.device, version, edges.clock, edges.system)
         self._history = History(identity, edges.journal, edges.store, signing, journal_bytes)
         self._orders = Orders(signing, edges.store, edges.clock, edges.system.boot)
-        self._commands = Commands(edges.store.load("command"), self._orders.save, edges.system.boot)
+        self._errands = Errands(self._orders, edges.system.boot)
         self._runner_code: str | None = None
-        self._verbs: tuple[str, ...] = ()
         self._shown: Mapping[str, Any] | None = None
 
     @property
@@ -81,7 +78,7 @@ class Runtime:
         self._write("agent.started", None, {"boot": self._edges.system.boot, **self._history.lost})
         self._edges.runner.report()
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
-        self._perform_all((*self._commands.resume(self._now_ms), *self._link.start(self._now_ms)))
+        self._perform_all((*self._errands.resume(self._now_ms), *self._link.start(self._now_ms)))
         self._show()
 
     def handle(self, event: Event) -> None:
@@ -98,8 +95,8 @@ class Runtime:
                     self._history.delivered(n)
             case events.RunnerReported():
                 self._take_report(event)
-            case events.CommandTold():
-                self._perform_all(self._commands.told(event, self._now_ms))
+            case events.CommandTold() | events.SettingsTold():
+                self._perform_all(self._errands.told(event, self._now_ms))
             case events.BrokerConnected() | events.BrokerLost():
                 _log.info("broker %s", event)
                 self._perform_all(self._link.step(event, self._now_ms, self._edges.system.chance()))
@@ -125,8 +122,8 @@ class Runtime:
             self._history.lose_patience()
             if not self._history.is_told:
                 self._ask()  # who answers an ask says how far our records are stored
-        elif name == do.COMMAND:
-            self._perform_all(self._commands.due())
+        elif name in errands.TIMERS:
+            self._perform_all(self._errands.due(name))
         elif name == do.LINK_RETRY:
             self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
         else:
@@ -166,13 +163,9 @@ class Runtime:
                 event = events.Ordered(body, raw, deadline_ms, self._edges.system.free_port(), is_repeat)
             case ShutDoor(session):
                 event = events.OrderedShut(session)
-            case RunCommand() as command:
-                return self._commands.take(command, order.id, raw, is_repeat=is_repeat)
-            case ApplySettings():
-                return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
+            case _:
+                return self._errands.take(order, raw, is_repeat=is_repeat)
         return self._door.step(event, self._now_ms, self._edges.system.chance())
-
-    # The runner's report
 
     def _take_report(self, report: events.RunnerReported) -> None:
         """Compare what the runner holds with what is known here."""
@@ -180,7 +173,7 @@ class Runtime:
         session = self._door.session
         if report.code is not None:
             return
-        self._verbs = report.verbs
+        self._errands.verbs = report.verbs
         if report.session is None:
             if session is not None and session.door_port is not None:
                 self._step_door(events.DoorGone(session.id))
@@ -224,7 +217,11 @@ class Runtime:
             case do.LookAtCommand():
                 self._edges.runner.tell_command()
             case do.NoteCommandTold():
-                self._commands.note_told()
+                self._errands.note_told()
+            case do.HandSettings(what, envelope):
+                self._edges.runner.hand_settings(what, envelope)
+            case do.LookAtSettings():
+                self._edges.runner.tell_settings()
             case do.SendAsk():
                 self._ask()
             case do.StartTimer(name, at_ms):
@@ -246,8 +243,6 @@ class Runtime:
         self._perform_all(self._link.step(event, self._now_ms, 0.0))
         self._edges.runner.stop()
 
-    # The history
-
     def _write(self, verb: str, session: str | None, data: Mapping[str, Any]) -> None:
         self._history.write(verb, session, data, self._orders.moment)
 
@@ -262,10 +257,10 @@ class Runtime:
         kept = self._orders.holdings
         return reporting.Report(
             reporting.door_report(self._door.state, self._door.session, self._door.last_code, kept.part("door")),
-            reporting.settings_report(kept.part("settings"), kept.settings),
+            reporting.settings_report(kept.part("settings"), kept.settings, self._errands.standing),
             self._edges.runner.nonce(),
-            CommandReport(*kept.part("command"), needs_order=self._commands.needs_order),
-            self._verbs,
+            self._errands.report(kept),
+            self._errands.verbs,
         )
 
     def _tell(self) -> None:
@@ -296,7 +291,7 @@ class Runtime:
     def _show(self) -> None:
         """Write down for ``doorward-agent status`` how things stand, when that has changed."""
         journal = {"first": self._history.first, "n": self._history.head.n, "receipted": self._history.receipted}
-        about = {"link": self._link.state.value, "runner_code": self._runner_code, "verbs": list(self._verbs)}
+        about = {"link": self._link.state.value, "runner_code": self._runner_code, "verbs": list(self._errands.verbs)}
         shown = {**reporting.shown_of(self._door), **about, "journal": journal}
         if shown != self._shown:
             self._shown = shown

@@ -4,6 +4,7 @@
     doorward-runner [--config FILE] prepare      root, at joining: make the door's host key, print its public half
     doorward-runner [--config FILE] pin [--again]  root, at joining: pin what is on standard input
     doorward-runner [--config FILE] clear        root, at boot: end what is left
+    doorward-runner [--config FILE] revert       root: put settings back whose trial is over
 
 With ``rootless`` in the configuration root is the ordinary user that runs all of it.
 
@@ -23,7 +24,7 @@ from doorward_runner.edges import account
 from doorward_runner.edges.log import complain
 from doorward_runner.errors import ConfigError
 
-USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] | clear]"
+USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] | clear | revert]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = DEFAULT_PATH
     if words[:1] == ["--config"] and len(words) > 1:
         path, words = Path(words[1]), words[2:]
-    if words not in ([], ["prepare"], ["pin"], ["pin", "--again"], ["clear"]):
+    if words not in ([], ["prepare"], ["pin"], ["pin", "--again"], ["clear"], ["revert"]):
         complain(USAGE)
         return os.EX_USAGE
     if find_spec("cryptography") is None:  # looked for, not loaded: only orders need it
@@ -49,10 +50,10 @@ def _run(path: Path, words: Sequence[str]) -> int:
             complain("is the agent's root half and has to be root, or has to have rootless = true in its configuration")
             return os.EX_NOPERM
         account.check_ourselves(config)
-        if words == ["clear"]:
-            from doorward_runner.runtime import clear
+        if words in (["clear"], ["revert"]):
+            from doorward_runner import hooking, runtime
 
-            clear(config)
+            runtime.clear(config) if words == ["clear"] else hooking.revert(config)
             return os.EX_OK
         if words:
             from doorward_runner.edges import joining_line

@@ -6,7 +6,6 @@ order and holds the lock of decisions; the hook itself runs under a lock of its 
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from doorward_protocol.commands import ENDS_THE_BOOT, Outcome, RunCommand
@@ -51,7 +50,6 @@ def last_command(memory: Memory) -> Command:
 
 def begun(memory: Memory, order: Order, body: RunCommand, now: Moment) -> Command:
     """Write down that a command begins; durable when this returns."""
-    _place_of(memory).mkdir(mode=0o700, exist_ok=True)
     taken = Command(order.revision, order.digest, body.command, body.verb, now.boot)
     _keep(memory, taken)
     log.event("begun", command=body.command, verb=body.verb)
@@ -63,7 +61,7 @@ def carried_out(config: RunnerConfig, memory: Memory, taken: Command, body: RunC
     from doorward_runner.edges import hooks  # here, for a door's order does not need it
 
     document = {"verb": body.verb, "command": body.command, "arguments": body.arguments}
-    ran = hooks.run(config.hooks, body.verb, document, _place_of(memory), config.hook_limit_s, os.geteuid())
+    ran = hooks.run(config.hooks, body.verb, document, memory.hooks, config.hook_limit_s, os.geteuid())
     ended = taken._replace(outcome=Outcome(ran.code, ran.status, ran.said, ran.result, ran.lasted_ms))
     _keep(memory, ended)
     log.event("ended", command=body.command, verb=body.verb, code=ran.code, status=ran.status)
@@ -81,11 +79,6 @@ def told(config: RunnerConfig, memory: Memory, now: Moment) -> Mapping[str, Any]
             return answer(last)  # its hook is at work
         _keep(memory, last)
     return answer(last)
-
-
-def _place_of(memory: Memory) -> Path:
-    """Name the folder in which hooks run and keep what is theirs."""
-    return memory.folder / "hooks"
 
 
 def _decided(cut_off: Command, now: Moment) -> Command:

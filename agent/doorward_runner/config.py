@@ -38,6 +38,8 @@ class RunnerConfig(NamedTuple):
         door: which SSH server the door is; ``auto`` takes ``sshd`` where it is installed, else the embedded one.
         closer: who ends the door; ``auto`` takes the first that this machine has of the other three.
         hooks: folders with a hook for each verb; the first that has one counts, so the site's own stand before ours.
+        trial_s: seconds that new settings are tried before they are put back, from 5 to 3600; confirming takes a rehearsal.
+        source: the file that all this is from; not a key in it.
         hook_limit_s: seconds that a hook may take, from 1 to 600; then it is ended with all that it has started.
     """
 
@@ -52,6 +54,8 @@ class RunnerConfig(NamedTuple):
     closer: str = "auto"
     hooks: tuple[Path, ...] = HOOKS
     hook_limit_s: int = 60
+    trial_s: int = 180
+    source: Path = DEFAULT_PATH
 
 
 def config_from_file(path: Path) -> RunnerConfig:
@@ -84,7 +88,7 @@ def _document(path: Path, text: str) -> Mapping[str, Any]:
 
 def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfig:
     """Check a decoded document; raises ConfigError with every fault found."""
-    known = set(RunnerConfig._fields)
+    known = set(_EXPECTED)
     faults = [f"{path}: unknown key {name!r}" for name in document if name not in known]
     chosen: dict[str, Any] = {}
     for name in sorted(known & document.keys()):
@@ -95,7 +99,7 @@ def config_from_document(document: Mapping[str, Any], path: Path) -> RunnerConfi
             faults.append(f"{path}: {name} must be {expected}")
     if faults:
         raise ConfigError(faults)
-    return RunnerConfig(**chosen)
+    return RunnerConfig(**chosen, source=path)
 
 
 UNSAYABLE: Final = '" \\ % * ? ['
@@ -113,11 +117,16 @@ _EXPECTED: Final = {
     "longest_session_s": f"an integer from 60 to {LONGEST_SESSION_S} (seconds)",
     "closer": "one of " + ", ".join(CLOSERS),
     "hooks": "a list of absolute paths",
+    "trial_s": "an integer from 5 to 3600 (seconds)",
     "hook_limit_s": f"an integer from 1 to {LONGEST_HOOK_S} (seconds)",
 }
 
 
-_RANGES: Final = {"longest_session_s": (60, LONGEST_SESSION_S), "hook_limit_s": (1, LONGEST_HOOK_S)}
+_RANGES: Final = {
+    "longest_session_s": (60, LONGEST_SESSION_S),
+    "hook_limit_s": (1, LONGEST_HOOK_S),
+    "trial_s": (5, 3600),
+}
 _CHOICES: Final = {"closer": CLOSERS, "door": DOORS}
 
 

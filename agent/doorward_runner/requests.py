@@ -29,7 +29,11 @@ class TellCommand(NamedTuple):
     """Say how the last command went."""
 
 
-Request = ObeyOrder | CloseSession | TellStatus | TellCommand
+class TellSettings(NamedTuple):
+    """Say how the last settings stand."""
+
+
+Request = ObeyOrder | CloseSession | TellStatus | TellCommand | TellSettings
 
 
 def request_from_line(line: bytes) -> Request:
@@ -45,7 +49,9 @@ def request_from_line(line: bytes) -> Request:
         return TellStatus()
     if verb == "command":
         return TellCommand()
-    raise fields.Malformed("verb", "order, close, status or command")
+    if verb == "settings":
+        return TellSettings()
+    raise fields.Malformed("verb", "order, close, status, command or settings")
 
 
 def _session_or_none(source: Mapping[str, Any]) -> SessionId | None:

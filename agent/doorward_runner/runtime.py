@@ -6,25 +6,25 @@ before its processes are ended. Called by ``__main__``.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from doorward_protocol.commands import RunCommand
 from doorward_protocol.ids import DeviceId, ProjectId, SessionId
-from doorward_protocol.orders import ApplySettings, OpenDoor, Order, ShutDoor
+from doorward_protocol.orders import ApplySettings, ConfirmSettings, OpenDoor, Order, ShutDoor
 from doorward_protocol.reasons import reason_of
 
-from doorward_runner import VERSION, commands, requests
+from doorward_runner import VERSION, commands, hooking, requests, settings
 from doorward_runner.choosing import CLOSERS, chosen_closer, chosen_door, door_command
 from doorward_runner.config import RunnerConfig
 from doorward_runner.contracts import Opening
-from doorward_runner.edges import account, clock, door, files, log, nonce_file
+from doorward_runner.edges import account, door, files, log, nonce_file
 from doorward_runner.edges.door import Door
-from doorward_runner.edges.memory import Memory, Pins
+from doorward_runner.edges.memory import Pins
 from doorward_runner.errors import Refused
-from doorward_runner.promise import Moment, open_promise, shut_promise
-from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellCommand, TellStatus
+from doorward_runner.promise import open_promise, shut_promise
+from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellCommand, TellSettings, TellStatus
+from doorward_runner.runs import Answered, Runner, prepared
 
 if TYPE_CHECKING:  # loads the signature library
     from doorward_protocol.admission import Standing
@@ -33,23 +33,10 @@ NOBODY: Final = Pins(DeviceId(""), ProjectId(""), ())
 """Before joining no key is pinned, and no order is for this device."""
 
 
-Deferred = Callable[[], Mapping[str, Any]]
-Answered = Mapping[str, Any] | Deferred
-"""What is answered, or how to come to it without holding up other requests."""
-
-
-class Runner(NamedTuple):
-    """One run: what it was configured with, what it remembers, and when it is."""
-
-    config: RunnerConfig
-    memory: Memory
-    now: Moment
-
-
 def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
     """Do what ``request`` asks and give the line's content; refusals are answers too."""
     try:
-        runner = _prepared(config)
+        runner = prepared(config)
         with files.locked(config.run_dir / "lock"):
             answered = _answer(runner, request)
         return answered() if callable(answered) else answered
@@ -64,17 +51,12 @@ def answer(config: RunnerConfig, request: Request) -> Mapping[str, Any]:
 
 def clear(config: RunnerConfig) -> None:
     """End whatever is left and take its files away, and make the first nonce: at boot, before the agent asks."""
-    runner = _prepared(config)
+    runner = prepared(config)
     with files.locked(config.run_dir / "lock"):
         for left in door.found_doors(config.run_dir):
             _shut(runner, left, is_for_good=False)
         nonce_file.fresh_nonces(config.run_dir, runner.now)
-
-
-def _prepared(config: RunnerConfig) -> Runner:
-    files.prepare_folder(config.state_dir, mode=0o700)
-    files.prepare_folder(config.run_dir, mode=0o755)
-    return Runner(config, Memory(config.state_dir), clock.now())
+    hooking.revert(config)
 
 
 def _answer(runner: Runner, request: Request) -> Answered:
@@ -86,8 +68,12 @@ def _answer(runner: Runner, request: Request) -> Answered:
             return _obey(runner, envelope, port, nonce_file.fresh_nonces(runner.config.run_dir, runner.now))
         case TellStatus():
             _end_what_is_over(runner)
+            hooking.settle(runner)
             nonce_file.fresh_nonces(runner.config.run_dir, runner.now)
             return _status(runner)
+        case TellSettings():
+            hooking.settle(runner)
+            return settings.answer(settings.last_settings(runner.memory))
         case TellCommand():
             return commands.told(runner.config, runner.memory, runner.now)
 
@@ -131,8 +117,10 @@ def _obey(runner: Runner, envelope: bytes, port: int, nonces: tuple[str, ...]) -
     if isinstance(verdict, admission.Refused):
         raise Refused(verdict.code)
     order = verdict.order
-    if isinstance(order.body, RunCommand) and verdict.is_repeat:
+    if verdict.is_repeat and isinstance(order.body, RunCommand):
         return commands.told(runner.config, runner.memory, runner.now)
+    if verdict.is_repeat and isinstance(order.body, ApplySettings):
+        return settings.answer(settings.last_settings(runner.memory))
     done = _carry_out(runner, order, port)
     # Only now: an order that could not be carried out (a busy port) may be tried again while it is fresh.
     nonce_file.use_up(runner.config.run_dir, str(order.runner_nonce), nonces, runner.now)
@@ -146,22 +134,11 @@ def _carry_out(runner: Runner, order: Order, port: int) -> Answered:
         case ShutDoor(session):
             return _obey_shut(runner, order, session)
         case RunCommand() as body:
-            return _command(runner, order, body)
-        case ApplySettings():
-            raise Refused("order.not-allowed", "settings are not the runner's")
-
-
-def _command(runner: Runner, order: Order, body: RunCommand) -> Deferred:
-    """Write a command down as begun, and give what is left to do once others may decide again."""
-    hold = ExitStack()
-    hold.enter_context(files.locked(runner.config.run_dir / "hook.lock", 0))
-    taken = commands.begun(runner.memory, order, body, runner.now)
-
-    def run() -> Mapping[str, Any]:
-        with hold:
-            return commands.carried_out(runner.config, runner.memory, taken, body)
-
-    return run
+            return hooking.run_command(runner, order, body)
+        case ApplySettings(values):
+            return hooking.try_settings(runner, order, values)
+        case ConfirmSettings() as body:
+            return settings.answer(settings.confirmed(runner.memory, body))
 
 
 def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
@@ -169,7 +146,7 @@ def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
     from doorward_protocol.signature import KeyRing
 
     pins, promised = runner.memory.pins() or NOBODY, runner.memory.promised()
-    command = commands.last_command(runner.memory)
+    command, tried = commands.last_command(runner.memory), settings.last_settings(runner.memory)
     return admission.Standing(
         device=pins.device,
         project=pins.project,
@@ -178,6 +155,7 @@ def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":
         held={
             "door": admission.Held(promised.revision, promised.digest),
             "command": admission.Held(command.revision, command.digest),
+            "settings": admission.Held(tried.revision, tried.digest),
         },
         ended=runner.memory.ended(),
         policy=admission.DoorPolicy(runner.config.longest_session_s, runner.config.login_user),

@@ -6,7 +6,7 @@ only makes an order that it does not need.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from doorward_protocol import fields
@@ -18,6 +18,7 @@ from doorward_protocol.records import Head
 from doorward_protocol.revisions import NEVER, Revision
 
 DOOR_STATES: Final = ("SHUT", "OPENING", "OPEN", "RETRYING", "CLOSING")
+SETTINGS_STATES: Final = ("none", "applying", "trying", "confirmed", "reverting", "reverted", "failed")
 MAX_ASK_BYTES: Final = 65_536
 
 
@@ -39,11 +40,20 @@ class DoorReport:
 
 @dataclass(frozen=True, slots=True)
 class SettingsReport:
-    """What the device says of its settings."""
+    """What the device says of its settings.
+
+    Attributes:
+        state: how the trial of this revision stands, one of SETTINGS_STATES; ``none`` where it tries nothing.
+        code: why they were put back, or could not be.
+        lacks: ``settings`` or ``confirm`` where that order has to be signed again with the nonces of this ask; else empty.
+    """
 
     revision: Revision
     digest: Digest | None
     values: Mapping[str, Any]
+    state: str = "none"
+    code: str | None = None
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ def bytes_from_ask(ask: Ask) -> bytes:
             "revision": ask.settings.revision.number,
             "digest": ask.settings.digest,
             "values": ask.settings.values,
+            **_said_of_a_trial(ask.settings),
         },
         "journal": {"first": ask.journal_first, "n": ask.journal.n, "digest": ask.journal.digest},
         **_said_of_commands(ask),
@@ -131,6 +142,12 @@ def _said_of_commands(ask: Ask) -> dict[str, Any]:
         "needs_order": ask.command.needs_order,
     }
     return {"command": held, "verbs": list(ask.verbs)}
+
+
+def _said_of_a_trial(settings: SettingsReport) -> dict[str, Any]:
+    if settings.state == "none" and not settings.lacks:
+        return {}
+    return {"state": settings.state, "code": settings.code, "lacks": settings.lacks}
 
 
 def ask_from_bytes(raw: bytes) -> Ask:
@@ -187,7 +204,14 @@ def _door(source: Mapping[str, Any]) -> DoorReport:
 
 
 def _settings(source: Mapping[str, Any]) -> SettingsReport:
-    return SettingsReport(_revision(source), _digest(source), fields.mapping(source, "values"))
+    held = SettingsReport(_revision(source), _digest(source), fields.mapping(source, "values"))
+    if source.get("state") is None:
+        return held
+    state = fields.text(source, "state", longest=20)
+    if state not in SETTINGS_STATES:
+        raise Malformed("state", "one of " + ", ".join(SETTINGS_STATES))
+    code, lacks = fields.text_or_none(source, "code", longest=60), fields.text(source, "lacks", longest=20)
+    return replace(held, state=state, code=code, lacks=lacks)
 
 
 def _command(source: Mapping[str, Any]) -> CommandReport:

@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 from doorward_protocol import fields
 from doorward_protocol.asked import Asked, asked_from
 from doorward_protocol.commands import RunCommand, command_from, document_from_command
-from doorward_protocol.digests import Digest, digest_of
+from doorward_protocol.digests import Digest, digest_of, is_digest
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, RelayId, SessionId, is_id
 from doorward_protocol.revisions import Revision
 
-PARTS: Final = ("door", "settings", "command")
+PARTS: Final = ("door", "settings", "confirm", "command")
 BINDS: Final = ("*", "localhost")
 RELAY_KINDS: Final = ("managed", "plain", "embedded")
 MAX_SETTINGS_BYTES: Final = 32_768
@@ -79,7 +79,14 @@ class ApplySettings(NamedTuple):
     values: Mapping[str, Any]
 
 
-Body = OpenDoor | ShutDoor | ApplySettings | RunCommand
+class ConfirmSettings(NamedTuple):
+    """Body of the order that ends a trial well: the console has heard from the device as it is now."""
+
+    revision: Revision
+    digest: Digest
+
+
+Body = OpenDoor | ShutDoor | ApplySettings | ConfirmSettings | RunCommand
 
 
 class Order(NamedTuple):
@@ -153,6 +160,8 @@ def body_from_text(part: str, body_text: str) -> Body:
         if len(body_text.encode()) > MAX_SETTINGS_BYTES:
             raise Malformed("body", f"at most {MAX_SETTINGS_BYTES} bytes")
         return ApplySettings(fields.mapping(source, "values"))
+    if part == "confirm":
+        return _confirmation(fields.mapping(source, "settings"))
     if part == "command":
         return command_from(source)
     if part != "door":
@@ -176,6 +185,8 @@ def _body_document(body: Body) -> dict[str, Any]:
             return {"state": "shut", "session": session}
         case ApplySettings(values):
             return {"values": values}
+        case ConfirmSettings(revision, digest):
+            return {"settings": {"epoch": revision.epoch, "revision": revision.number, "digest": digest}}
         case RunCommand():
             return document_from_command(body)
         case OpenDoor():
@@ -195,6 +206,14 @@ def _body_document(body: Body) -> dict[str, Any]:
 def _plain(value: RelayRoute | Forward | Login | Asked) -> dict[str, Any]:
     """Give a flat message as a JSON object, fields in their order."""
     return value._asdict()
+
+
+def _confirmation(source: Mapping[str, Any]) -> ConfirmSettings:
+    digest = fields.text(source, "digest", longest=71)
+    if not is_digest(digest):
+        raise Malformed("digest", "a digest")
+    revision = Revision(fields.integer(source, "epoch"), fields.integer(source, "revision"))
+    return ConfirmSettings(revision, Digest(digest))
 
 
 def _open_door(source: Mapping[str, Any]) -> OpenDoor:

@@ -71,6 +71,13 @@ _ROWS: Final = (
     Reason("command.too-many", "owner", "Too many commands wait for this device.", "Cancel some, or wait until the device has been there."),
     Reason("command.too-large", "owner", "The command's arguments are larger than 4 KiB.", "Leave something out."),
     Reason("command.not-waiting", "nobody", "The command is not waiting any more.", "Look at its result in the device's history."),
+    # Settings were not kept
+    Reason("settings.unconfirmed", "owner", "The device was not heard from in time with its new settings, so it put the old ones back.", "Look at what was changed: with it the device did not reach the console or a relay."),
+    Reason("settings.rebooted", "owner", "The device was restarted before its new settings were confirmed, so it put the old ones back.", "Ask for them again, with another revision, if the restart was not their doing."),
+    Reason("settings.not-read", "device maker", "The device cannot say how it is set, so it could not put that back, and nothing was changed.", "Look at its hook settings-read: docs/hooks.md."),
+    Reason("settings.no-timer", "device maker", "The timer that would put the settings back could not be armed, so nothing was changed.", "Look into the runner's log on the device."),
+    Reason("settings.not-reverted", "administrator", "The device could not put its old settings back. It tries again each minute and at each start.", "Somebody may have to go there; read what its hook said."),
+    Reason("settings.not-trying", "nobody", "The settings that were to be confirmed are not on trial any more.", "Nothing: the device's report says how it stands."),
     # The tunnel did not come up
     Reason("tunnel.no-ssh", "device maker", "Nothing on this device can dial a relay: there is neither the ssh program nor paramiko, or not the one that its configuration asks for.", "Install OpenSSH's client; or paramiko, which doorward[agent] brings, and look at tunnel in agent.toml."),
     Reason("tunnel.unresolved", "administrator", "The relay's name cannot be resolved on the device.", "Check the relay's name on the device's page, and the device's DNS."),

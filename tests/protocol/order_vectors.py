@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from doorward_protocol.digests import digest_of
 from doorward_protocol.revisions import MAX_EPOCH_STEP, MAX_REVISION_STEP
 from doorward_protocol.signature import keyid_of
 
@@ -43,6 +44,12 @@ def command(body: Mapping[str, Any] | str | None = None, **message: Any) -> Draf
     """Draft a command: the next one, unless ``message`` says otherwise."""
     next_one = {"part": "command", "epoch": HELD_COMMAND.epoch, "revision": HELD_COMMAND.number + 1}
     return Draft(command_body() if body is None else body, next_one | message)
+
+
+def confirmation(**settings: Any) -> Draft:
+    """Draft the confirmation of settings that are on trial."""
+    trial = {"epoch": 2, "revision": 2, "digest": digest_of(SETTINGS_BODY.encode())} | settings
+    return Draft({"settings": trial}, {"part": "confirm", "epoch": 2, "revision": 2})
 
 
 def accepted(name: str, raw: bytes, *, repeat: bool = False, judge: str = "agent", pad_to: int = 0) -> dict[str, Any]:
@@ -91,6 +98,7 @@ def _obeyed() -> Iterator[dict[str, Any]]:
     yield accepted("a command, judged by the runner", command().raw(), judge="runner")
     again = command(HELD_COMMAND_BODY, revision=HELD_COMMAND.number, issued_at=NOW + 60_000)
     yield accepted("the last command, signed again: told, not run", again.raw(), repeat=True)
+    yield accepted("confirms settings that are on trial", confirmation().raw())
     furthest = {"epoch": HELD_DOOR.epoch + MAX_EPOCH_STEP, "revision": MAX_REVISION_STEP}
     yield accepted("after a restore, as far ahead as a console may jump", Draft(message=furthest).raw())
 
@@ -164,6 +172,7 @@ def _misshapen() -> Iterator[dict[str, Any]]:
     yield refused("malformed", "another bind address", Draft(open_body(forwards=elsewhere)).raw())
     beyond = [{"name": "ssh", "target": "ssh", "bind": "*", "port": 65_536}]
     yield refused("malformed", "a port beyond the last", Draft(open_body(forwards=beyond)).raw())
+    yield refused("malformed", "a confirmation without a digest", confirmation(digest=None).raw())
     yield refused("malformed", "a command without an id of its own", command(command_body(command=ENDED)).raw())
     yield refused("malformed", "arguments are a list", command(command_body(arguments=[])).raw())
     long = {"text": "x" * 4_096}

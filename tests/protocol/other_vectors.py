@@ -155,12 +155,22 @@ def ask_vectors() -> list[dict[str, Any]]:
         "command": {"epoch": 2, "revision": 6, "digest": digest_of(b""), "needs_order": False},
         "verbs": ["reboot", "message"],
     }
+    trying = first["settings"] | {
+        "epoch": 2,
+        "revision": 2,
+        "digest": digest_of(b""),
+        "state": "trying",
+        "code": None,
+        "lacks": "",
+    }
     opened = first["door"] | {"state": "OPEN", "session": SESSION, "epoch": 2, "revision": 5, "digest": digest_of(b"")}
     return [
         {"name": "before the first order", "raw": _json(first).decode(), "reads": True},
         {"name": "with an open door and no runner", "raw": _json(first | {"door": opened, "runner_nonce": None}).decode(), "reads": True},
         {"name": "with a command taken, and the commands that it has hooks for", "raw": _json(first | taken).decode(), "reads": True},
+        {"name": "with settings on trial", "raw": _json(first | {"settings": trying}).decode(), "reads": True},
         {"name": "a later version", "raw": _json(first | {"v": 2}).decode(), "reads": False},
+        {"name": "a trial of its own", "raw": _json(first | {"settings": trying | {"state": "AJAR"}}).decode(), "reads": False},
         {"name": "commands that are no list", "raw": _json(first | {"verbs": "reboot"}).decode(), "reads": False},
         {"name": "no nonce", "raw": _json({k: v for k, v in first.items() if k != "nonce"}).decode(), "reads": False},
         {"name": "a state of its own", "raw": _json(first | {"door": opened | {"state": "AJAR"}}).decode(), "reads": False},

@@ -6,7 +6,7 @@ the real ones do.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from doorward_agent import events
@@ -21,12 +21,15 @@ from doorward_protocol.commands import Outcome, RunCommand
 from doorward_protocol.envelope import decode
 from doorward_protocol.ids import CommandId, DeviceId, OrderId, ProjectId, SessionId, id_from_bytes
 from doorward_protocol.orders import (
+    ApplySettings,
     Body,
+    ConfirmSettings,
     Forward,
     Login,
     OpenDoor,
     Order,
     RelayRoute,
+    order_from_payload,
     payload_from_order,
     text_from_body,
 )
@@ -118,6 +121,8 @@ class WorldRunner:
     calls: list[str] = field(default_factory=list)
     is_there: bool = True
     ran: list[str] = field(default_factory=list)
+    verbs: tuple[str, ...] = ("message", "reboot", "settings-apply")
+    settings: events.SettingsTold = field(default_factory=lambda: events.SettingsTold(""))
     outcome: Outcome | None = field(default_factory=lambda: Outcome(None, 0))
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:  # noqa: ARG002  the contract's
@@ -140,7 +145,8 @@ class WorldRunner:
 
     def report(self) -> None:
         code = None if self.is_there else "runner.unavailable"
-        self.came.append(events.RunnerReported(self.session if self.is_there else None, self.port or None, code))
+        session = self.session if self.is_there else None
+        self.came.append(events.RunnerReported(session, self.port or None, code, verbs=self.verbs))
 
     def run_command(self, command: CommandId, envelope: bytes) -> None:  # noqa: ARG002  the contract's
         """Run at most once, as the runner's memory sees to; ``refusals`` are used up first."""
@@ -156,6 +162,21 @@ class WorldRunner:
     def _told(self) -> events.CommandTold:
         last = self.ran[-1] if self.ran else ""
         return events.CommandTold(last, self.outcome if last else None)
+
+    def hand_settings(self, what: str, envelope: bytes) -> None:
+        """Answer with ``settings``, as a test put it there; ``refusals`` are used up first."""
+        self.calls.append(what)
+        code = self.refusals.pop(0) if self.refusals else None if self.is_there else "runner.unavailable"
+        if code is None:
+            order = order_from_payload(decode(envelope, expected="order").payload)
+            at = (order.revision.epoch, order.revision.number, order.digest)
+            told = events.SettingsTold(what, None, "trying", *at)
+            self.settings = told if what == "settings" else replace(self.settings, asked=what, state="confirmed")
+        self.came.append(events.SettingsTold(what, code) if code else self.settings)
+
+    def tell_settings(self) -> None:
+        silent = events.SettingsTold("", "runner.unavailable")
+        self.came.append(replace(self.settings, asked="") if self.is_there else silent)
 
     def nonce(self) -> str | None:
         return "runner-nonce"
@@ -261,6 +282,9 @@ class WorldStore:
         if self.is_full:
             raise OSError(28, "No space left on device")
         (self.durable if durable else self.passing)[name] = document
+
+
+_PARTS = {RunCommand: "command", ApplySettings: "settings", ConfirmSettings: "confirm"}
 
 
 def _id(kind: str, number: int) -> str:
@@ -402,7 +426,7 @@ class World:
             nonce=nonce or self.asks[-1].nonce,
             runner_nonce=self.asks[-1].runner_nonce,
             issued_at=self.clock.boot_ms + self.console_offset_ms,
-            part="command" if isinstance(body, RunCommand) else "door",
+            part=_PARTS.get(type(body), "door"),
             revision=Revision(0, revision or self.revision),
             body_text=text_from_body(body),
             body=body,

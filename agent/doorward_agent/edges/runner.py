@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from doorward_protocol import fields
 from doorward_protocol.commands import outcome_from
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import CommandId, SessionId
@@ -32,6 +33,7 @@ from doorward_agent.events import (
     DoorOpened,
     Event,
     RunnerReported,
+    SettingsTold,
 )
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,13 @@ class RunnerEdge:
 
     def tell_command(self) -> None:
         self._commands.put(lambda: self._tell("", {"verb": "command"}))
+
+    def hand_settings(self, what: str, envelope: bytes) -> None:
+        order = {"verb": "order", "envelope": json.loads(envelope), "port": NO_PORT}
+        self._commands.put(lambda: self._tell_settings(what, order))
+
+    def tell_settings(self) -> None:
+        self._commands.put(lambda: self._tell_settings("", {"verb": "settings"}))
 
     def nonce(self) -> str | None:
         """Read the first line of the nonce file."""
@@ -122,6 +131,14 @@ class RunnerEdge:
             return CommandTold("", None, error.code)
         return told_from_answer(answer)
 
+    def _tell_settings(self, asked: str, request: Mapping[str, Any]) -> Event:
+        try:
+            answer = self._ask(self._commands, request)
+        except (Unavailable, RunnerRefused) as error:
+            _log.warning("runner gave no word on settings asked=%s code=%s error=%s", asked, error.code, error)
+            return SettingsTold(asked, error.code)
+        return settings_from_answer(asked, answer)
+
     def _ask(self, calls: Calls, request: Mapping[str, Any]) -> Mapping[str, Any]:
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         deadline_s = time.monotonic() + self._config.runner_limit_s
@@ -142,6 +159,23 @@ def told_from_answer(answer: Mapping[str, Any]) -> CommandTold:
     except Malformed as error:
         _log.warning("runner's word cannot be read: %s", error)
         return CommandTold("", None, "runner.unavailable")
+
+
+def settings_from_answer(asked: str, answer: Mapping[str, Any]) -> SettingsTold:
+    """Read the runner's word on its last settings; one that cannot be read is none."""
+    try:
+        return SettingsTold(
+            asked,
+            state=fields.text(answer, "state", longest=20),
+            epoch=fields.integer(answer, "epoch"),
+            revision=fields.integer(answer, "revision"),
+            digest=fields.text_or_none(answer, "digest", longest=71),
+            code=fields.text_or_none(answer, "code", longest=60),
+            said=fields.text(answer, "said"),
+        )
+    except Malformed as error:
+        _log.warning("runner's word cannot be read: %s", error)
+        return SettingsTold(asked, "runner.unavailable")
 
 
 def _verbs(answer: Mapping[str, Any]) -> tuple[str, ...]:

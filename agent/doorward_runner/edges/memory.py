@@ -44,6 +44,13 @@ class Memory(NamedTuple):
         """Where the host certificate is, beside its key as sshd expects it."""
         return self.folder / "door_host_key-cert.pub"
 
+    @property
+    def hooks(self) -> Path:
+        """Name the folder in which hooks run and keep what is theirs; made when it is missing."""
+        folder = self.folder / "hooks"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
     def pins(self) -> Pins | None:
         """Give what was pinned, None before joining."""
         source = self.document("pins.json")
@@ -56,7 +63,8 @@ class Memory(NamedTuple):
         former = self.pins()
         if former is not None and (former.device, former.project) != (pins.device, pins.project):
             self.promise(Promise())
-            (self.folder / "command.json").unlink(missing_ok=True)
+            for counted in ("command.json", "settings.json"):
+                (self.folder / counted).unlink(missing_ok=True)
         self.keep("pins.json", {"device": pins.device, "project": pins.project, "grant_keys": pins.grant_keys})
 
     def promised(self) -> Promise:

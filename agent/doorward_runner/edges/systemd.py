@@ -65,6 +65,13 @@ def run_command(opening: Opening) -> list[str]:
     ]
 
 
+def started(command: list[str]) -> None:
+    """Run systemd-run; raises OSError where it did not take the unit."""
+    status, words = _run(command)
+    if status != 0:
+        raise OSError(words)
+
+
 def _unit_of(session: SessionId) -> str:
     return f"doorward-door-{session}.service"
 

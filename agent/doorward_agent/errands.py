@@ -1,0 +1,70 @@
+"""What the runner does for us besides the door: the last command and the last settings, which go their ways side by side.
+
+Part of ``runtime`` and called on its thread alone; joins ``commanding`` and ``settling``.
+"""
+
+from typing import Final
+
+from doorward_protocol.asks import CommandReport
+from doorward_protocol.commands import RunCommand
+from doorward_protocol.orders import ApplySettings, ConfirmSettings, Order
+
+from doorward_agent import effects as do
+from doorward_agent.commanding import Commands
+from doorward_agent.effects import Effect
+from doorward_agent.events import CommandTold, SettingsTold
+from doorward_agent.holdings import Holdings
+from doorward_agent.orders import Orders
+from doorward_agent.settling import Settling, Standing
+
+TIMERS: Final = (do.COMMAND, do.SETTINGS)
+
+
+class Errands:
+    """The last command and the last settings, and the hooks that this device has."""
+
+    def __init__(self, orders: Orders, boot: str) -> None:
+        """Take up what an earlier agent wrote down."""
+        self._commands = Commands(orders.load("command"), orders.save, boot)
+        self._settling = Settling(orders.load("settings"), orders.save)
+        self.verbs: tuple[str, ...] = ()
+
+    @property
+    def standing(self) -> Standing:
+        """Say how the last settings stand."""
+        return self._settling.standing
+
+    def report(self, kept: Holdings) -> CommandReport:
+        """Say which command was taken last, and whether its order is lacking."""
+        return CommandReport(*kept.part("command"), needs_order=self._commands.needs_order)
+
+    def resume(self, now_ms: int) -> tuple[Effect, ...]:
+        """Go on after a start of the agent."""
+        return (*self._commands.resume(now_ms), *self._settling.resume())
+
+    def take(self, order: Order, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
+        """Begin what an accepted order asks for, unless it is the door's."""
+        match order.body:
+            case RunCommand() as command:
+                return self._commands.take(command, order.id, raw, is_repeat=is_repeat)
+            case ApplySettings():
+                has_hook = "settings-apply" in self.verbs
+                return self._settling.take(order, raw, is_repeat=is_repeat, has_hook=has_hook)
+            case ConfirmSettings():
+                return self._settling.confirm(raw)
+            case _:
+                return ()
+
+    def told(self, event: CommandTold | SettingsTold, now_ms: int) -> tuple[Effect, ...]:
+        """Take the runner's word."""
+        if isinstance(event, CommandTold):
+            return self._commands.told(event, now_ms)
+        return self._settling.told(event, now_ms)
+
+    def due(self, timer: str) -> tuple[Effect, ...]:
+        """Look again, when a timer of ``TIMERS`` is due."""
+        return self._commands.due() if timer == do.COMMAND else (do.LookAtSettings(),)
+
+    def note_told(self) -> None:
+        """Write down that the console need not be told again how the last command went."""
+        self._commands.note_told()

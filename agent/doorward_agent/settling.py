@@ -1,0 +1,115 @@
+"""Settings on their way: handed to the runner, on trial, kept or put back; as effects (protocol.md §4, "Body of part ``settings``").
+
+Part of ``runtime`` and called on its thread alone. The runner tries, waits and puts back, also without us; here is only known
+how it stood last, so that each change is a record once and the ask says it. A device without the hooks keeps the document and
+no more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from doorward_protocol.orders import Order
+
+from doorward_agent import effects as do
+from doorward_agent.commanding import Save
+from doorward_agent.effects import Effect
+from doorward_agent.events import SettingsTold
+
+LOOK_AGAIN_MS: Final = 2_000
+FAILED_AGAIN_MS: Final = 60_000
+AT_REST: Final = ("none", "confirmed", "reverted")
+_VERBS: Final = {
+    "trying": "settings.trying",
+    "confirmed": "settings.applied",
+    "reverted": "settings.reverted",
+    "failed": "settings.failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the last settings stand.
+
+    Attributes:
+        state: as the runner says it; ``none`` where it had none.
+        lacks: the order (``settings`` or ``confirm``) has to be signed again: the runner refused its nonce, or was busy.
+    """
+
+    epoch: int = 0
+    revision: int = 0
+    digest: str | None = None
+    state: str = "none"
+    code: str | None = None
+    lacks: str = ""
+
+
+class Settling:
+    """The last settings; ``standing`` is reported, all else decided here."""
+
+    def __init__(self, known: Mapping[str, Any] | None, save: Save) -> None:
+        """Take up what an earlier agent wrote down (``known``)."""
+        self.standing = Standing() if known is None else Standing(**known)
+        self._save = save
+
+    def resume(self) -> tuple[Effect, ...]:
+        """Go on after a start: ask the runner about what was not at rest."""
+        return () if self.standing.state in AT_REST else (do.LookAtSettings(),)
+
+    def take(self, order: Order, raw: bytes, *, is_repeat: bool, has_hook: bool) -> tuple[Effect, ...]:
+        """Begin a trial, or only say that the document is held where the device has no hook for it."""
+        if is_repeat and self.standing.lacks != "settings":
+            return ()
+        if not has_hook:
+            return (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
+        revision = order.revision
+        self._keep(Standing(revision.epoch, revision.number, order.digest, "applying"))
+        begun = () if is_repeat else (do.WriteRecord("settings.begun", None, self._facts()),)
+        return (*begun, do.HandSettings("settings", raw))
+
+    def confirm(self, raw: bytes) -> tuple[Effect, ...]:
+        """Hand the console's confirmation on."""
+        self._keep(replace(self.standing, lacks=""))
+        return (do.HandSettings("confirm", raw),)
+
+    def told(self, event: SettingsTold, now_ms: int) -> tuple[Effect, ...]:
+        """Take the runner's word; each change of the state is a record."""
+        was = self.standing
+        if event.refusal is not None:
+            return self._refused(event, now_ms)
+        is_ours = (event.epoch, event.revision, event.digest) == (was.epoch, was.revision, was.digest)
+        if not is_ours:
+            return ()  # the runner was asked before our order reached it, or never had it: it is asked again
+        self._keep(replace(was, state=event.state, code=event.code, lacks=""))
+        verb = _VERBS.get(event.state)
+        records = (
+            (do.WriteRecord(verb, None, {**self._facts(), "said": event.said}),)
+            if verb and event.state != was.state
+            else ()
+        )
+        return (*records, *self._look_later(now_ms))
+
+    def _refused(self, event: SettingsTold, now_ms: int) -> tuple[Effect, ...]:
+        """Have the order signed again, wait for a runner that is silent, or take its no."""
+        if event.refusal in {"order.stale-nonce", "runner.busy"}:
+            self._keep(replace(self.standing, lacks=event.asked))
+            return self._look_later(now_ms)
+        if event.asked != "settings" or event.refusal == "runner.unavailable":
+            return self._look_later(now_ms)
+        self._keep(replace(self.standing, state="reverted", code=event.refusal))
+        return (do.WriteRecord("settings.reverted", None, {**self._facts(), "said": ""}),)
+
+    def _look_later(self, now_ms: int) -> tuple[Effect, ...]:
+        if self.standing.state in AT_REST:
+            return (do.StopTimer(do.SETTINGS),)
+        pause_ms = FAILED_AGAIN_MS if self.standing.state == "failed" else LOOK_AGAIN_MS
+        return (do.StartTimer(do.SETTINGS, now_ms + pause_ms),)
+
+    def _facts(self) -> dict[str, Any]:
+        now = self.standing
+        return {"epoch": now.epoch, "revision": now.revision, "digest": now.digest, "code": now.code}
+
+    def _keep(self, standing: Standing) -> None:
+        if standing != self.standing:
+            self.standing = standing
+            self._save("settings", asdict(standing), durable=True)

@@ -1,0 +1,48 @@
+"""Settings and their hooks: applying, and putting back by whichever way still works. Holds the hooks' lock meanwhile."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from doorward_runner import settings
+from doorward_runner.config import RunnerConfig
+from doorward_runner.edges import clock, hooks, log
+from doorward_runner.edges.hooks import Ran
+from doorward_runner.edges.memory import Memory
+from doorward_runner.settings import Settings
+
+
+def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
+    """Apply what a trial asks for; what the hook does not take is put back at once.
+
+    A device that cannot say how it is set could not be put back, and is not changed.
+    """
+    if trial.good is None:
+        ran = _run(config, memory, "settings-read", {})
+        if ran.code is not None or ran.result is None:
+            unread = trial._replace(state="reverted", code="settings.not-read", said=ran.said)
+            return settings.keep(memory, unread)
+        trial = settings.keep(memory, trial._replace(good=ran.result.get("values", {})))
+    ran = _run(config, memory, "settings-apply", {"values": trial.values, "previous": trial.good})
+    if ran.code is not None:
+        return put_back(config, memory, settings.reverting(memory, trial._replace(said=ran.said), ran.code))
+    return settings.keep(memory, trial._replace(state="trying", said=ran.said))
+
+
+def put_back(config: RunnerConfig, memory: Memory, going: Settings) -> Settings:
+    """Put back what was good: by the hook that reverts, else by applying that anew; says so where both fail."""
+    good = going.good or {}
+    ran = _run(config, memory, "settings-revert", {"values": good, "failed": going.values})
+    if ran.code is not None:
+        log.event("not-reverted", code=ran.code, next="the last good settings are applied anew")
+        ran = _run(config, memory, "settings-apply", {"values": good, "previous": going.values})
+    if ran.code is None:
+        return settings.keep(memory, going._replace(state="reverted"))
+    now = clock.now()
+    failed = going._replace(state="failed", said=ran.said, boot=now.boot, ends_s=now.uptime_s + settings.AGAIN_S)
+    return settings.keep(memory, failed)
+
+
+def _run(config: RunnerConfig, memory: Memory, verb: str, arguments: Mapping[str, Any]) -> Ran:
+    document = {"verb": verb, "command": None, "arguments": arguments}
+    return hooks.run(config.hooks, verb, document, memory.hooks, config.hook_limit_s, os.geteuid())

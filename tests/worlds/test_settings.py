@@ -1,0 +1,121 @@
+"""Settings in a world: each change is told once, and a trial is waited out with the runner, never without it."""
+
+from dataclasses import replace
+
+import pytest
+from doorward_protocol.envelope import decode
+from doorward_protocol.orders import ApplySettings, ConfirmSettings
+from doorward_protocol.orders import order_from_payload as read
+
+from tests.worlds.device import World
+
+pytestmark = pytest.mark.feature("I15", "B7")
+
+VERBS = ("settings.begun", "settings.trying", "settings.applied", "settings.reverted", "settings.failed")
+NEW = ApplySettings({"address": "new"})
+
+
+@pytest.fixture
+def world() -> World:
+    """A device with hooks that is connected and has told all."""
+    return World()
+
+
+def told(world: World) -> list[str]:
+    return [verb for verb in world.journal.verbs if verb in VERBS]
+
+
+def confirmation(raw: bytes) -> ConfirmSettings:
+    order = read(decode(raw, expected="order").payload)
+    return ConfirmSettings(order.revision, order.digest)
+
+
+def test_settings_when_confirmed_then_the_ask_says_each_step(world: World) -> None:
+    """On trial until the console's word, and each step is a record once."""
+    raw = world.order(NEW)
+    world.deliver(raw)
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.values) == ("trying", {"address": "new"})
+    world.move(10_000)
+    world.deliver(world.order(confirmation(raw)))
+    assert world.asks[-1].settings.state == "confirmed"
+    assert told(world) == ["settings.begun", "settings.trying", "settings.applied"]
+    assert world.runner.calls.count("settings") == world.runner.calls.count("confirm") == 1
+
+
+@pytest.mark.parametrize("how", ["goes-on", "agent-killed"])
+def test_settings_when_the_runner_puts_them_back_then_the_agent_hears_and_says_so(world: World, how: str) -> None:
+    """The runner does it by itself; also an agent that was started anew tells why."""
+    world.deliver(world.order(NEW))
+    if how == "agent-killed":
+        world.crash()
+    world.runner.settings = replace(
+        world.runner.settings, state="reverted", code="settings.unconfirmed", said="so it is"
+    )
+    if how == "agent-killed":
+        world.start()
+    world.move(4_000)
+    assert told(world) == ["settings.begun", "settings.trying", "settings.reverted"]
+    (fact,) = world.facts("settings.reverted")
+    assert (fact["code"], fact["said"]) == ("settings.unconfirmed", "so it is")
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.code) == ("reverted", "settings.unconfirmed")
+
+
+def test_settings_when_the_runner_refuses_the_nonce_then_each_order_is_signed_again(world: World) -> None:
+    """The ask names which of the two is lacking."""
+    world.runner.refusals = ["order.stale-nonce"]
+    world.deliver(world.order(NEW))
+    assert world.asks[-1].settings.lacks == "settings"
+    raw = world.order(NEW, revision=world.revision)
+    world.deliver(raw)
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("trying", "")
+    world.runner.refusals = ["order.stale-nonce"]
+    confirm = confirmation(raw)
+    world.deliver(world.order(confirm))
+    assert world.asks[-1].settings.lacks == "confirm"
+    world.deliver(world.order(confirm, revision=world.revision))
+    assert world.asks[-1].settings.state == "confirmed"
+    assert told(world) == ["settings.begun", "settings.trying", "settings.applied"]
+
+
+def test_settings_when_they_cannot_be_put_back_then_it_is_told_and_asked_about_again(world: World) -> None:
+    """The worst there is is said as such; what becomes of it later, too."""
+    world.deliver(world.order(NEW))
+    world.runner.settings = replace(world.runner.settings, state="failed", code="settings.unconfirmed")
+    world.move(4_000)
+    assert world.asks[-1].settings.state == "failed"
+    world.runner.settings = replace(world.runner.settings, state="reverted")
+    world.move(65_000)
+    assert told(world) == ["settings.begun", "settings.trying", "settings.failed", "settings.reverted"]
+
+
+def test_settings_when_the_device_has_no_hook_for_them_then_it_only_holds_the_document(world: World) -> None:
+    """As before there were hooks: nothing is tried, nothing is handed to root."""
+    world.runner.verbs = ()
+    world.crash()
+    world.start()
+    world.deliver(world.order(NEW))
+    assert (world.asks[-1].settings.values, world.asks[-1].settings.state) == ({"address": "new"}, "none")
+    assert told(world) == ["settings.applied"]
+    assert "settings" not in world.runner.calls
+
+
+def test_settings_when_the_runner_refuses_them_for_good_then_they_count_as_put_back(world: World) -> None:
+    """Its no is the end of it: nothing was tried."""
+    world.runner.refusals = ["settings.no-timer"]
+    world.deliver(world.order(NEW))
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.code) == ("reverted", "settings.no-timer")
+
+
+def test_settings_when_the_runner_is_away_then_it_is_asked_until_it_says(world: World) -> None:
+    """What became of an order that was handed on into silence only the runner knows."""
+    world.runner.is_there = False
+    world.deliver(world.order(NEW))
+    assert world.asks[-1].settings.state == "applying"
+    world.runner.is_there = True
+    held = world.asks[-1].settings
+    told_later = replace(
+        world.runner.settings, state="trying", epoch=0, revision=held.revision.number, digest=held.digest
+    )
+    world.runner.settings = told_later
+    world.move(4_000)
+    assert world.asks[-1].settings.state == "trying"
