@@ -85,6 +85,10 @@ class Runner(Protocol):
 
     def nonce_age_s(self) -> float | None: ...
 
+    def has_listener(self, port: int) -> bool:
+        """Tell at once, without asking the runner, whether anything listens on a door's port; True where that cannot be seen."""
+        ...
+
     def stop(self) -> None: ...
 
 

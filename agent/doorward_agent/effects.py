@@ -15,6 +15,7 @@ NONCE_ASK: Final = "nonce-ask"
 RECEIPT: Final = "receipt"
 COMMAND: Final = "command"
 SETTINGS: Final = "settings"
+DOOR_LOOK: Final = "door-look"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,23 @@ How long to wait, which relay is next, what an order means for the session at ha
 number from 0 up to but not including 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from doorward_protocol.ids import SessionId
 from doorward_protocol.orders import OpenDoor, RelayRoute
 
+from doorward_agent.effects import CloseDoor
 from doorward_agent.events import (
     UNSAID,
     DoorFacts,
     DoorFailed,
+    DoorFound,
+    DoorGone,
     Ordered,
     OrderedShut,
+    RunnerReported,
     TunnelEnded,
     TunnelFailed,
     TunnelOpened,
@@ -128,3 +132,16 @@ def is_worth_signing(verbs: Sequence[str]) -> bool:
     An agent that only started, or refused what was no order, stays small; those records go out with the next ones.
     """
     return any(verb not in {"agent.started", "order.refused"} for verb in verbs)
+
+
+def compared(
+    report: RunnerReported, session: Session | None, ended: Collection[SessionId], known_ms: int | None
+) -> DoorGone | DoorFound | CloseDoor | None:
+    """Say what follows from the runner's word about its door; ``known_ms`` is that session's end, where it was written down."""
+    if report.session is None:
+        return None if session is None or session.door_port is None else DoorGone(session.id)
+    if session is not None:
+        return None
+    if report.session in ended:
+        return CloseDoor(report.session)
+    return DoorFound(report.session, report.port or 0, known_ms, report.facts)

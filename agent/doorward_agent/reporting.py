@@ -8,6 +8,8 @@ from doorward_protocol.asks import CommandReport, DoorReport, SettingsReport
 from doorward_protocol.digests import Digest
 from doorward_protocol.revisions import Revision
 
+from doorward_agent.errands import Errands
+from doorward_agent.holdings import Holdings
 from doorward_agent.machine import DoorMachine
 from doorward_agent.policy import Session, needs_order
 from doorward_agent.settling import Standing
@@ -25,6 +27,17 @@ class Report:
     runner_nonce: str | None
     command: CommandReport
     verbs: tuple[str, ...]
+
+
+def report_of(door: DoorMachine, kept: Holdings, errands: Errands, runner_nonce: str | None) -> Report:
+    """Say all of it."""
+    return Report(
+        door_report(door.state, door.session, door.last_code, kept.part("door")),
+        settings_report(kept.part("settings"), kept.settings, errands.standing),
+        runner_nonce,
+        errands.report(kept),
+        errands.verbs,
+    )
 
 
 def door_report(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from doorward_protocol.orders import OpenDoor, Order, ShutDoor
 
 from doorward_agent import effects as do
-from doorward_agent import errands, events, reporting, timers
+from doorward_agent import errands, events, policy, reporting, timers
 from doorward_agent.asking import Asking, JournalReport
 from doorward_agent.contracts import Dial, Edges
 from doorward_agent.effects import Effect
@@ -36,6 +36,8 @@ ASK_EVERY_MS: Final = 300_000
 ASK_AGAIN_MS: Final = 15_000
 """From so long to twice as long after a greeting: a broker that has just started loses the first while no worker is back."""
 RUNNER_NONCE_RENEWED_S: Final = 300
+DOOR_LOOK_MS: Final = 10_000
+"""A door that died alone keeps its tunnel, and nobody here would be told; the loop wakes as often anyway (``timers``)."""
 
 
 class Runtime:
@@ -124,6 +126,8 @@ class Runtime:
                 self._ask()  # who answers an ask says how far our records are stored
         elif name in errands.TIMERS:
             self._perform_all(self._errands.due(name))
+        elif name == do.DOOR_LOOK:
+            self._look_at_door()
         elif name == do.LINK_RETRY:
             self._perform_all(self._link.step(events.TimerDue(name), self._now_ms, self._edges.system.chance()))
         else:
@@ -170,19 +174,25 @@ class Runtime:
     def _take_report(self, report: events.RunnerReported) -> None:
         """Compare what the runner holds with what is known here."""
         self._runner_code = report.code
-        session = self._door.session
         if report.code is not None:
             return
         self._errands.verbs = report.verbs
-        if report.session is None:
-            if session is not None and session.door_port is not None:
-                self._step_door(events.DoorGone(session.id))
-        elif report.session in self._orders.holdings.ended:
-            if session is None:
-                self._edges.runner.close_door(report.session)
-        elif session is None:
-            deadline_ms = self._orders.known_deadline_ms(report.session)
-            self._step_door(events.DoorFound(report.session, report.port or 0, deadline_ms, report.facts))
+        known_ms = None if report.session is None else self._orders.known_deadline_ms(report.session)
+        match policy.compared(report, self._door.session, self._orders.holdings.ended, known_ms):
+            case do.CloseDoor(session):
+                self._edges.runner.close_door(session)
+            case events.DoorGone() | events.DoorFound() as event:
+                self._step_door(event)
+
+    def _look_at_door(self) -> None:
+        """Let the runner say whether a door on whose port nobody listens is gone."""
+        port = self._door_port
+        if port is not None and not self._edges.runner.has_listener(port):
+            self._edges.runner.report()
+
+    @property
+    def _door_port(self) -> int | None:
+        return None if self._door.session is None else self._door.session.door_port
 
     # Performing
 
@@ -254,14 +264,7 @@ class Runtime:
 
     @property
     def _report(self) -> reporting.Report:
-        kept = self._orders.holdings
-        return reporting.Report(
-            reporting.door_report(self._door.state, self._door.session, self._door.last_code, kept.part("door")),
-            reporting.settings_report(kept.part("settings"), kept.settings, self._errands.standing),
-            self._edges.runner.nonce(),
-            self._errands.report(kept),
-            self._errands.verbs,
-        )
+        return reporting.report_of(self._door, self._orders.holdings, self._errands, self._edges.runner.nonce())
 
     def _tell(self) -> None:
         """Ask if anything that is reported has changed, and send what is due."""
@@ -272,6 +275,7 @@ class Runtime:
             timers.keep(
                 self.timers, do.RECEIPT, self._now_ms + self._history.patience_ms, is_wanted=self._history.is_owed
             )
+        timers.keep(self.timers, do.DOOR_LOOK, self._now_ms + DOOR_LOOK_MS, is_wanted=self._door_port is not None)
         self._show()
 
     def _ask(self) -> None:

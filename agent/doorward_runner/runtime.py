@@ -91,12 +91,14 @@ def _end_what_is_over(runner: Runner) -> None:
 
 
 def _status(runner: Runner) -> Mapping[str, Any]:
+    """Say what is open; what is left of a door that died goes, log-ins too: nobody may be told to shut it any more."""
     from doorward_runner.edges import hooks  # here, for a door's order does not need it
 
     about = {"version": VERSION, "verbs": hooks.available(runner.config.hooks, owner=os.geteuid())}
     for found in door.found_doors(runner.config.run_dir):
-        if door.answers(found):
+        if door.answers(found, patience_s=5.0):
             return {"ok": True, "state": "open", **door.described(found), **about}
+        _shut(runner, found, is_for_good=False)
     return {"ok": True, "state": "shut", "session": None, "port": None, **about}
 
 

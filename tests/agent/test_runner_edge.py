@@ -1,10 +1,12 @@
 """The agent's side of the runner: what it starts for an order, and what becomes of that."""
 
 import queue
+import socket
 from pathlib import Path
 
 import pytest
 from doorward_agent.config import Config
+from doorward_agent.edges.listeners import has_listener
 from doorward_agent.edges.runner import RunnerEdge
 from doorward_agent.events import Event
 
@@ -33,6 +35,20 @@ def test_runner_when_it_answered_and_ended_then_it_is_seen_off_before_the_next_o
         wait_until(lambda: not children_named("a-runner"), 10, "the runner to be seen off")
     finally:
         edge.stop()
+
+
+@pytest.mark.feature("E9")
+def test_listener_when_it_is_there_gone_or_cannot_be_seen_then_that_is_said(tmp_path: Path) -> None:
+    """A port that only connects or waits is none that listens; where the kernel does not say, nothing is suspected."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        assert has_listener(port)
+        visitor = socket.create_connection(("127.0.0.1", port))
+        visitors_port = visitor.getsockname()[1]
+        assert not has_listener(visitors_port)
+    assert not has_listener(port)
+    visitor.close()
+    assert has_listener(port, tmp_path / "no proc here")
 
 
 def children_named(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -128,11 +129,11 @@ def test_door_when_its_closer_was_killed_then_the_next_request_ends_what_is_over
     answer = site.open(duration_s=SOON_S)
     pids = site.leave_behind(answer["port"])
     os.kill(_closers_pid(site, answer["session"]), signal.SIGKILL)
-    # An embedded door stops answering by itself at its end; what it left behind goes with the request after that.
+    # An embedded door stops answering by itself, within the last second; what it left behind goes with the next request.
     wait_until(
         lambda: site.ask({"verb": "status"})["state"] == "shut" and is_shut(site, answer["port"], pids), 15, "the end"
     )
-    assert set(site.ended()) == {answer["session"]}
+    wait_until(lambda: site.ask({"verb": "status"})["ok"] and set(site.ended()) == {answer["session"]}, 5, "its note")
 
 
 def test_door_when_its_closer_was_killed_then_closing_still_ends_everything(closing_site: Site) -> None:
@@ -143,6 +144,22 @@ def test_door_when_its_closer_was_killed_then_closing_still_ends_everything(clos
     os.kill(_closers_pid(site, answer["session"]), signal.SIGKILL)
     assert site.ask({"verb": "close", "session": answer["session"]})["ok"]
     assert is_shut(site, answer["port"], pids)
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.threat("login-outlives")
+def test_door_when_it_died_then_whoever_asks_how_things_are_finds_nothing_left_of_it(closing_site: Site) -> None:
+    """An agent that was killed as well forgets what it was closing: what ran behind the door would stay until its end."""
+    site = closing_site
+    answer = site.open()
+    pids = site.leave_behind(answer["port"])
+    listener = re.search(rb"pid=(\d+)", run(["/bin/ss", "-Hltnp", f"sport = :{answer['port']}"]).stdout)
+    assert listener is not None
+    os.kill(int(listener[1]), signal.SIGKILL)
+    wait_until(lambda: not is_listening(answer["port"]), 5, "the door to be dead")
+    assert site.ask({"verb": "status"})["state"] == "shut"
+    assert is_shut(site, answer["port"], pids)
+    assert site.ended() == []  # a session that is still wanted may go on
 
 
 def test_runner_when_cleared_at_boot_then_all_is_gone_and_a_fresh_order_opens_again(closing_site: Site) -> None:

@@ -143,6 +143,10 @@ class WorldRunner:
         self.session, self.port = None, 0
         self.came.append(events.DoorClosed(session))
 
+    def die(self) -> None:
+        """Lose the door, while nobody is told."""
+        self.session, self.port = None, 0
+
     def report(self) -> None:
         code = None if self.is_there else "runner.unavailable"
         session = self.session if self.is_there else None
@@ -183,6 +187,9 @@ class WorldRunner:
 
     def nonce_age_s(self) -> float | None:
         return 1.0
+
+    def has_listener(self, port: int) -> bool:
+        return self.session is not None and self.port == port
 
     def stop(self) -> None:
         pass

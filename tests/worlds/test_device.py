@@ -131,6 +131,24 @@ def test_session_when_device_sleeps_past_its_end_then_shut_at_waking(world: Worl
     assert world.state == "SHUT"
 
 
+@pytest.mark.feature("E9", "B9")
+@pytest.mark.parametrize("is_tunnel_lost", [False, True])
+def test_door_when_it_dies_while_the_tunnel_stands_or_is_dialled_again_then_it_is_missed_within_seconds(
+    world: World, *, is_tunnel_lost: bool
+) -> None:
+    """Nobody tells the agent, and a tunnel to a dead door is no way in: it looks, and asks for the order again."""
+    raw_body = world.body()
+    world.deliver(world.order(raw_body))
+    world.move(5 * MINUTE_MS)
+    if is_tunnel_lost:
+        world.tunnel.lose()
+    world.runner.die()
+    world.move(20_000)
+    assert world.asks[-1].door.needs_order
+    world.deliver(world.order(raw_body, revision=world.revision))
+    assert (world.state, world.runner.session, world.tunnel.is_up) == ("OPEN", raw_body.session, True)
+
+
 def test_agent_when_restarted_then_reconciles_on_the_equal_order(world: World) -> None:
     """The order signed again for the same revision brings the tunnel back, and the end stays where it was."""
     body = world.body(ends_at=world.clock.boot_ms + world.console_offset_ms + 5 * 60 * MINUTE_MS)

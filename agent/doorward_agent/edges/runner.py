@@ -23,6 +23,7 @@ from doorward_protocol.ids import CommandId, SessionId
 from doorward_agent.config import Config
 from doorward_agent.contracts import Post
 from doorward_agent.edges.calls import Calls
+from doorward_agent.edges.listeners import has_listener
 from doorward_agent.errors import RunnerRefused, Unavailable
 from doorward_agent.events import (
     CommandTold,
@@ -90,6 +91,9 @@ class RunnerEdge:
             return time.time() - self._config.runner_nonce_file.stat().st_mtime
         except OSError:
             return None
+
+    def has_listener(self, port: int) -> bool:
+        return has_listener(port)
 
     def stop(self) -> None:
         """Let the threads finish what they do, for a moment; a call under way is the runner's to finish."""
