@@ -3,6 +3,7 @@
 Part of ``runtime`` and called on its thread alone: it joins the pure ``nonces`` and ``reporting`` with broker and clock.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,8 +41,8 @@ class Asking:
         self._told: Report | None = None
         self._again_from_ms = 0
 
-    def fresh_nonces(self) -> tuple[str, ...]:
-        """Give the nonces that count now."""
+    def fresh_nonces(self) -> Mapping[str, int]:
+        """Give the nonces that count now, the newest first, each with when it was made."""
         self._nonces = nonces.renewed(self._nonces, self._clock.boottime_ms(), self._system.nonce())
         return self._nonces.fresh
 
@@ -62,7 +63,7 @@ class Asking:
             device=self._device,
             boot=self._system.boot,
             count=self._count,
-            nonce=self.fresh_nonces()[0],
+            nonce=next(iter(self.fresh_nonces())),
             runner_nonce=report.runner_nonce,
             clock_at=self._clock.wall_ms(),
             uptime_s=self._clock.boottime_ms() // 1000,

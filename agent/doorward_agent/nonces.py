@@ -3,6 +3,7 @@
 An order echoes one of them, so an order that was kept back for ten minutes answers nothing any more.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,8 +20,10 @@ class Nonces:
     previous_since_ms: int = 0
 
     @property
-    def fresh(self) -> tuple[str, ...]:
-        return (self.current,) if self.previous is None else (self.current, self.previous)
+    def fresh(self) -> Mapping[str, int]:
+        """Give those that count, the newest first, each with when it was made."""
+        current = {self.current: self.since_ms}
+        return current if self.previous is None else {**current, self.previous: self.previous_since_ms}
 
 
 def renewed(nonces: Nonces, now_ms: int, chance: str) -> Nonces:

@@ -5,7 +5,7 @@ store. What was accepted is on the disk before anything is done about it.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,24 +54,30 @@ class Orders:
         """Say now, for the history."""
         return self._timeline.moment(self._clock.boottime_ms())
 
-    def judged(self, raw: bytes, nonces: Sequence[str]) -> "Verified | Refusal":
-        """Answer whether an order may be obeyed; rubbish is refused without loading the signature library."""
+    def judged(self, raw: bytes, nonces: Mapping[str, int]) -> "Verified | Refusal":
+        """Answer whether an order may be obeyed; rubbish is refused without loading the signature library.
+
+        ``nonces`` are those that count, with when each was made.
+        """
         code = self._signing.rubbish(raw)
         if code is not None:
             return Refusal(code)
         from doorward_protocol.admission import Refused
 
-        answer = self._signing.judge(raw, nonces, self._holdings)
+        answer = self._signing.judge(raw, tuple(nonces), self._holdings)
         if isinstance(answer, Refused):
             return Refusal(answer.code, answer.order, answer.part)
-        if self._is_over(answer.order):
+        if self._is_over(answer.order, nonces):
             return Refusal("order.past-its-end", answer.order.id, answer.order.part)
         return answer
 
-    def take(self, verified: "Verified") -> None:
+    def take(self, verified: "Verified", nonces: Mapping[str, int]) -> None:
         """Take an accepted order's time, and write down what it makes of the counters."""
         order = verified.order
-        self._hear(order.issued_at)
+        heard = self._heard(order, nonces)
+        if heard != self._timeline:
+            self._timeline = heard
+            self.save("time", timeline.document_from_timeline(heard), durable=False)
         if verified.is_repeat:
             return
         kept = holdings.accepted(self._holdings, order.part, order.revision, order.digest)
@@ -114,10 +120,9 @@ class Orders:
         except OSError as error:
             _log.error("document not kept name=%s error=%s", name, error)
 
-    def _is_over(self, order: Order) -> bool:
+    def _is_over(self, order: Order, nonces: Mapping[str, int]) -> bool:
         """Tell whether the order's session has ended by this device's time, which may be ahead of the order's own."""
-        now_ms = self._clock.boottime_ms()
-        told_ms = timeline.heard(self._timeline, order.issued_at, now_ms).console_ms(now_ms)
+        told_ms = self._heard(order, nonces).console_ms(self._clock.boottime_ms())
         match order.body:
             case OpenDoor(ends_at=over_at) | RunCommand(expires_at=over_at):
                 return told_ms is not None and over_at <= told_ms
@@ -128,11 +133,8 @@ class Orders:
         self._holdings = kept
         self.save("holdings", holdings.document_from_holdings(kept), durable=True)
 
-    def _hear(self, issued_at: int) -> None:
-        heard = timeline.heard(self._timeline, issued_at, self._clock.boottime_ms())
-        if heard != self._timeline:
-            self._timeline = heard
-            self.save("time", timeline.document_from_timeline(heard), durable=False)
+    def _heard(self, order: Order, nonces: Mapping[str, int]) -> timeline.Timeline:
+        return timeline.heard(self._timeline, order.issued_at, self._clock.boottime_ms(), nonces[order.nonce])
 
 
 def session_of(order: Order) -> str | None:

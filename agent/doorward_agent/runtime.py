@@ -136,10 +136,12 @@ class Runtime:
     # Orders
 
     def _take_order(self, raw: bytes) -> None:
-        judged = self._orders.judged(raw, self._asking.fresh_nonces())
+        nonces = self._asking.fresh_nonces()
+        judged = self._orders.judged(raw, nonces)
         if isinstance(judged, Refusal):
             self._refuse(judged)
         else:
+            self._orders.take(judged, nonces)
             self._accept(judged, raw)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -150,9 +152,8 @@ class Runtime:
             self.timers[do.NONCE_ASK] = self._asking.again_at()
 
     def _accept(self, verified: "Verified", raw: bytes) -> None:
-        """Write down what was accepted, durably, before anything is done about it."""
+        """Do what was accepted, and written down."""
         order = verified.order
-        self._orders.take(verified)
         effects = self._answer(order, raw, is_repeat=verified.is_repeat)
         if effects or not verified.is_repeat:
             self._write("order.accepted", session_of(order), facts_of(order))

@@ -1,6 +1,7 @@
 """Console time on a device that may not know the year: an offset to the boot-time clock (protocol.md §4, "Time").
 
-Taken from accepted orders, never moving back within a boot, unknown after a reboot until the next order.
+Taken from accepted orders; within a boot it moves back only where an order proves that it was wrong (ADR 25). Unknown after a
+reboot until the next order.
 """
 
 from collections.abc import Mapping
@@ -29,10 +30,15 @@ class Timeline:
         return Moment(self.console_ms(now_ms), self.boot, now_ms)
 
 
-def heard(timeline: Timeline, issued_at: int, now_ms: int) -> Timeline:
-    """Take an accepted order's time, unless it would move the device's time back."""
-    offset_ms = issued_at - now_ms
-    if timeline.offset_ms is not None and offset_ms <= timeline.offset_ms:
+def heard(timeline: Timeline, issued_at: int, now_ms: int, nonce_ms: int) -> Timeline:
+    """Take an accepted order's time, unless what is known may be as true.
+
+    The order was signed between ``nonce_ms``, when the nonce that it echoes was made, and now. So it was ``issued_at`` at
+    one of these readings: a time that was known and lies between what they give is kept, for an order that was held back
+    says less than it. A later one was wrong: the console's clock had been ahead, and was set back.
+    """
+    held_ms, offset_ms = timeline.offset_ms, issued_at - now_ms
+    if held_ms is not None and offset_ms <= held_ms <= issued_at - nonce_ms:
         return timeline
     return replace(timeline, offset_ms=offset_ms)
 

@@ -1,10 +1,10 @@
 """What the runner promised last, and what an order makes of it: times and revisions, pure.
 
 The device needs no clock (protocol.md §4, "Time"): an accepted order's ``issued_at`` is taken as the time at the
-boot-time clock's reading, never moving back within a boot, and a session's end becomes a reading of that clock. A
-repeated order can therefore only keep or shorten what was first promised; one of a higher revision may change it. Neither
-goes past the order's duration, nor past the longest session that this device allows, both counted from the session's
-first acceptance.
+boot-time clock's reading, and a session's end becomes a reading of that clock. Within a boot that time moves back only
+where it cannot be true (ADR 25), so an order that was held back can only keep or shorten what was first promised; one of a
+higher revision may change it. Neither goes past the order's duration, nor past the longest session that this device
+allows, both counted from the session's first acceptance.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,15 @@ from doorward_protocol.revisions import NEVER, Revision
 
 
 class Moment(NamedTuple):
-    """A reading of the boot-time clock: which boot, and how far into it."""
+    """A reading of the boot-time clock: which boot, and how far into it.
+
+    Attributes:
+        nonce_s: a reading at or before which the nonce of the order at hand was made; 0 where only the boot is known.
+    """
 
     boot: str
     uptime_s: float
+    nonce_s: float = 0.0
 
 
 class Promise(NamedTuple):
@@ -30,7 +35,7 @@ class Promise(NamedTuple):
         boot: the boot in which it was accepted; the readings below count within it alone.
         accepted_s: boot-time clock at the session's first acceptance.
         ends_s: boot-time clock at the session's end.
-        console_ahead_ms: console time less boot-time clock, the highest heard in this boot.
+        console_ahead_ms: console time less boot-time clock, the highest heard in this boot that may be true.
     """
 
     revision: Revision = NEVER
@@ -64,4 +69,6 @@ def open_promise(order: Order, door: OpenDoor, last: Promise, now: Moment, longe
 
 def _console_ahead_ms(order: Order, last: Promise, now: Moment) -> int:
     heard_ms = order.issued_at - int(now.uptime_s * 1000)
-    return max(heard_ms, last.console_ahead_ms) if last.boot == now.boot else heard_ms
+    # It was signed after its nonce was made: a later time than this gives is no time that the console had, but a wrong one.
+    may_be = last.boot == now.boot and last.console_ahead_ms <= order.issued_at - int(now.nonce_s * 1000)
+    return max(heard_ms, last.console_ahead_ms) if may_be else heard_ms

@@ -123,7 +123,8 @@ def _obey(runner: Runner, envelope: bytes, port: int, nonces: tuple[str, ...]) -
         return commands.told(runner.config, runner.memory, runner.now)
     if verdict.is_repeat and isinstance(order.body, ApplySettings):
         return settings.answer(settings.last_settings(runner.memory))
-    done = _carry_out(runner, order, port)
+    made_s = nonce_file.made_s(runner.config.run_dir, order.runner_nonce)
+    done = _carry_out(runner._replace(now=runner.now._replace(nonce_s=made_s)), order, port)
     # Only now: an order that could not be carried out (a busy port) may be tried again while it is fresh.
     nonce_file.use_up(runner.config.run_dir, str(order.runner_nonce), nonces, runner.now)
     return done

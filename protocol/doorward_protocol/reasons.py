@@ -38,7 +38,7 @@ _ROWS: Final = (
     Reason("order.other-digest", "administrator", "Two different orders carry the same revision. One of them is forged, or two consoles use one key.", "Stop the second console; if there is none, replace the project's grant key."),
     Reason("order.too-far-ahead", "administrator", "The order's revision jumps further than a console ever has reason to.", "Check that only one console uses this project's grant key."),
     Reason("order.session-ended", "nobody", "The session of this order has ended; an ended session never opens again.", "Turn maintenance on again: that makes a new session."),
-    Reason("order.past-its-end", "owner", "The session's end is not after the order's own time.", "Turn maintenance on again."),
+    Reason("order.past-its-end", "owner", "The session's end is past by the time that the device has from the console's orders.", "Turn maintenance on again. If it is refused again, the console's clock was ahead and was set back: it passes within minutes; choose a longer session meanwhile."),
     Reason("order.too-long", "owner", "The session lasts longer than this device allows.", "Choose a shorter duration, or raise longest_session_s in the device's configuration."),
     Reason("order.not-allowed", "owner", "The order asks for a login, a forward or a key that this device does not allow.", "Compare the order's login user and forwards with the device's configuration."),
     # The device could not open

@@ -1,5 +1,7 @@
 """The small cores of the agent: time, nonces, waiting, counting, sending."""
 
+from typing import Any
+
 import pytest
 from doorward_agent import nonces, outbox, policy, refusals, timeline, timers
 from doorward_agent.nonces import Nonces
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.agent.test_machine import order
+from tests.protocol.test_vectors import VECTORS
 
 MINUTE_MS = 60_000
 
@@ -30,21 +33,34 @@ def test_nonce_when_ten_minutes_old_then_it_never_counts(steps: list[int]) -> No
 def test_nonce_when_five_minutes_old_then_the_one_before_still_counts() -> None:
     """The last two count, so an order signed just before the change is not lost."""
     held = nonces.renewed(Nonces("a", 0), 5 * MINUTE_MS, "b")
-    assert held.fresh == ("b", "a")
+    assert list(held.fresh.items()) == [("b", 5 * MINUTE_MS), ("a", 0)]
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 10_000)), max_size=20))
-def test_time_when_orders_come_in_any_order_then_it_never_moves_back(heard: list[tuple[int, int]]) -> None:
-    """Console time on the device only moves forward within a boot, whatever orders say."""
-    line, now, last = Timeline("boot"), 0, -1
-    for issued_at, step in heard:
+AHEAD_MS = 1_790_000_000_000
+
+
+@pytest.mark.threat("broker-late")
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 600_000), st.integers(0, 600_000)), max_size=20))
+def test_time_when_orders_are_kept_back_at_will_then_it_never_moves_back(kept_back: list[tuple[int, int, int]]) -> None:
+    """Of a console whose clock runs on no order moves a device's time back, however late it comes and however old its nonce is."""
+    line, now, last = Timeline("boot"), 2_000_000, -1
+    for step, signed_before, made_before in kept_back:
         now += step
-        line = timeline.heard(line, issued_at, now)
+        signed = now - signed_before
+        line = timeline.heard(line, AHEAD_MS + signed, now, signed - made_before)
         told = line.console_ms(now)
         assert told is not None
+        assert AHEAD_MS + signed <= told <= AHEAD_MS + now
         assert told >= last
-        assert told >= issued_at
         last = told
+
+
+@pytest.mark.parametrize("vector", [pytest.param(one, id=one["name"]) for one in VECTORS["times"]])
+def test_time_when_an_order_is_accepted_then_it_is_the_vectors(vector: dict[str, Any]) -> None:
+    """What was known stays, is moved on, or was wrong, as the published examples say."""
+    line = Timeline("boot", vector["held_ahead_ms"])
+    heard = timeline.heard(line, vector["issued_at"], vector["now_ms"], vector["nonce_ms"])
+    assert heard.offset_ms == vector["ahead_ms"]
 
 
 def test_time_when_the_machine_was_rebooted_then_it_is_forgotten() -> None:

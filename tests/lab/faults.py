@@ -282,9 +282,8 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("journal torn in its last record", torn_journal),
     *(
         Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)
-        for one, days in (("device", 1), ("relay", 1), ("relay", -1), ("console", -1))
+        for one, days in (("device", 1), ("relay", 1), ("relay", -1), ("console", 1), ("console", -1))
     ),
-    Fault("clock +1 d for 8 s: console", jumped("console", 1), 60, ("SHUT",), (), LACKING),  # while OPEN: docs/reliability.md, Limits
     Fault("broker away for a day", a_day_alone, 90, ("SHUT",)),
     Fault("disk put back from a backup", put_back, 60, ("SHUT", "OPEN")),
     Fault("disk copied into a second machine", cloned, 130, ("SHUT", "OPEN")),

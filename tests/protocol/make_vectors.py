@@ -12,7 +12,14 @@ from doorward_protocol.signature import keyid_of
 
 from tests.protocol import cast
 from tests.protocol.order_vectors import order_vectors
-from tests.protocol.other_vectors import ask_vectors, grant_vectors, line_vectors, receipt_vectors, record_vectors
+from tests.protocol.other_vectors import (
+    ask_vectors,
+    grant_vectors,
+    line_vectors,
+    receipt_vectors,
+    record_vectors,
+    time_vectors,
+)
 
 PATH: Final = Path(__file__).parents[2] / "protocol" / "doorward_protocol" / "vectors.json"
 
@@ -53,6 +60,7 @@ def document() -> dict[str, Any]:
         "receipts": receipt_vectors(),
         "grants": grant_vectors(),
         "asks": ask_vectors(),
+        "times": time_vectors(),
         **line_vectors(),
     }
 

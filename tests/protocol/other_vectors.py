@@ -181,6 +181,32 @@ TOKEN: Final = token_from_bytes(bytes(range(17)))
 FINGERPRINT: Final = fingerprint_of(b"a certificate")
 
 
+def time_vectors() -> list[dict[str, Any]]:
+    """Give what becomes of a device's time: console time less boot-time clock before and after an order, in ms."""
+    uptime_ms, day_ms = 1_000_000, 86_400_000
+    true_ms = NOW - uptime_ms
+    rows: tuple[tuple[str, int | None, int, int, int], ...] = (
+        ("the first order of a boot", None, 900_000, NOW, true_ms),
+        ("what is known may be true", true_ms, 900_000, NOW, true_ms),
+        ("signed later than what is known", true_ms - 5_000, 900_000, NOW, true_ms),
+        ("kept back for 60 s", true_ms, 900_000, NOW - 60_000, true_ms),
+        ("kept back for as long as its nonce is old", true_ms, 900_000, NOW - 100_000, true_ms),
+        (
+            "known was more than its nonce allows: the console's clock was set back",
+            true_ms + 100_001,
+            900_000,
+            NOW,
+            true_ms,
+        ),
+        ("known was a day ahead", true_ms + day_ms, 900_000, NOW, true_ms),
+        ("known was ahead, and may have been true", true_ms + 100_000, 900_000, NOW, true_ms + 100_000),
+    )
+    return [
+        {"name": name, "held_ahead_ms": held, "nonce_ms": nonce, "now_ms": uptime_ms, "issued_at": at, "ahead_ms": then}
+        for name, held, nonce, at, then in rows
+    ]
+
+
 def line_vectors() -> dict[str, list[dict[str, Any]]]:
     """Give join strings and pairing lines, some of them damaged as copying damages them."""
     join = f"doorward-join-1 https://console.example.com {TOKEN} {FINGERPRINT}"

@@ -1,5 +1,6 @@
 """The door itself: who gets in, what goes through, what does not, and what is refused before it opens."""
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from tests.parts.ports import free_port, is_listening
 from tests.parts.processes import Programs, run
 from tests.parts.sshd import make_ssh_key
 from tests.parts.waiting import wait_until
+from tests.protocol.cast import NOW
 from tests.runner.site import BANNER, Site, is_running
 
 SLOW_S = 2.5
@@ -184,6 +186,20 @@ def test_door_when_its_sshd_died_then_the_same_order_opens_it_again(site: Site) 
     assert (again["ok"], again["session"]) == (True, first["session"])
     assert site.ssh(again["port"], "true").returncode == 0
     assert (site.state_dir / "promise.json").read_text() == promised
+
+
+@pytest.mark.feature("E9", "B9")
+def test_door_when_the_consoles_clock_was_an_hour_ahead_and_is_right_again_then_it_opens(site: Site) -> None:
+    """The runner knows when its nonce was made: what was said to be an hour later is not the time now."""
+    ahead = NOW + 3_600_000
+    site.ask({"verb": "status"})
+    first = site.order(site.envelope(site.body(site.new_session(), ends_at=ahead + 600_000), issued_at=ahead))
+    assert first["ok"], first
+    assert site.order(site.envelope(json.dumps({"state": "shut", "session": None}), issued_at=ahead))["ok"]
+    again = site.order(site.envelope(site.body(site.new_session())))
+    assert again["ok"], again
+    promised = json.loads((site.state_dir / "promise.json").read_text())
+    assert promised["ends_s"] - promised["accepted_s"] == pytest.approx(600, abs=1)
 
 
 def test_door_when_another_session_is_ordered_then_the_old_one_is_shut_first(door_site: Site) -> None:

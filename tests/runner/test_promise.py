@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.cast import NOW, Draft, named, open_body
+from tests.protocol.test_vectors import VECTORS
 
 START: Final = Moment("b" * 32, 1000.0)
 DAY_S: Final = 86_400
@@ -95,6 +96,31 @@ def test_promise_when_order_was_signed_before_the_last_one_then_time_does_not_mo
     """Within a boot console time only moves on: an order kept back is judged by the time that was heard since."""
     last = shut_promise(order_for(issued_at=NOW + 600_000)[0], Promise(), START)
     assert promise_for(last, after(1), ends_at=NOW + 300_000, duration_s=300) is None
+
+
+@pytest.mark.feature("E9", "B9")
+@pytest.mark.parametrize("ahead_s", [61, DAY_S])
+def test_promise_when_the_consoles_clock_was_ahead_and_is_right_again_then_the_session_lasts_as_ordered(
+    ahead_s: int,
+) -> None:
+    """A nonce that is a minute old proves that it is not later than a minute after the order was signed."""
+    last = shut_promise(order_for(issued_at=NOW + ahead_s * 1000)[0], Promise(), START)
+    now = after(0)._replace(nonce_s=START.uptime_s - 60)
+    promised = promise_for(last, now, ends_at=NOW + 30_000, duration_s=30)
+    assert promised is not None
+    assert promised.ends_s == pytest.approx(START.uptime_s + 30)
+    of_an_old_nonce = promise_for(last, START, ends_at=NOW + 30_000, duration_s=30)  # maybe as old as the boot
+    assert (of_an_old_nonce is None) == (ahead_s < START.uptime_s)
+
+
+@pytest.mark.parametrize("vector", [pytest.param(one, id=one["name"]) for one in VECTORS["times"]])
+def test_promise_when_an_order_is_accepted_then_time_is_the_vectors(vector: dict[str, Any]) -> None:
+    """The runner takes the console's time as the agent does."""
+    held = vector["held_ahead_ms"]
+    last = Promise() if held is None else Promise(boot=START.boot, console_ahead_ms=held)
+    now = Moment(START.boot, vector["now_ms"] / 1000, vector["nonce_ms"] / 1000)
+    shut = shut_promise(order_for(issued_at=vector["issued_at"])[0], last, now)
+    assert shut.console_ahead_ms == vector["ahead_ms"]
 
 
 def test_promise_when_machine_was_started_again_then_time_comes_from_the_order() -> None:

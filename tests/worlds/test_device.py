@@ -506,12 +506,34 @@ def test_timers_when_door_is_shut_then_only_asking_is_left(world: World) -> None
     assert set(world.runtime.timers) <= {do.ASK}
 
 
-def test_order_when_its_end_has_passed_by_the_devices_time_then_refused(world: World) -> None:
-    """An order from a console whose clock went back cannot open a session that is over for the device."""
-    open_door(world)
+@pytest.mark.threat("broker-late")
+def test_order_when_kept_back_until_its_end_has_passed_by_the_devices_time_then_refused(world: World) -> None:
+    """An order that was signed before the time which the device has heard since opens nothing, also while its nonce counts."""
+    kept_back = world.order(world.body(2, ends_at=world.clock.boot_ms + world.console_offset_ms + 60_000), revision=9)
+    world.move(2 * MINUTE_MS)
     world.deliver(world.order(ShutDoor(None)))
-    world.console_offset_ms -= 120 * MINUTE_MS
-    world.deliver(world.order(world.body(2)))
+    world.deliver(kept_back)
     assert world.state == "SHUT"
     assert world.refusals == ["order.past-its-end"]
-    assert world.runner.calls == ["order", "close"]
+    assert world.runner.calls == []
+
+
+@pytest.mark.feature("E9", "B9")
+@pytest.mark.parametrize("ahead_ms", [6 * MINUTE_MS, 120 * MINUTE_MS, YEAR_MS])
+def test_clock_when_a_consoles_was_ahead_and_is_right_again_then_its_next_order_opens(
+    world: World, ahead_ms: int
+) -> None:
+    """The order echoes a nonce that the device made later than it says: the time that was known is none that can be true."""
+    world.console_offset_ms += ahead_ms
+    open_door(world)
+    world.deliver(world.order(ShutDoor(None)))
+    world.move(MINUTE_MS)
+    world.console_offset_ms -= ahead_ms
+    body = world.body(2)
+    world.deliver(world.order(body))
+    assert (world.state, world.refusals) == ("OPEN", [])
+    world.move(59 * MINUTE_MS, MINUTE_MS)
+    assert world.state == "OPEN"
+    world.move(2 * MINUTE_MS)
+    assert world.state == "SHUT"
+    assert world.sent_records[-1].moment.at == pytest.approx(body.ends_at, abs=2 * MINUTE_MS)

@@ -26,9 +26,20 @@ def use_up(folder: Path, used: str, held: tuple[str, ...], now: Moment) -> None:
     _keep(folder, nonces.without(held, used, _chance()), now)
 
 
+def made_s(folder: Path, nonce: str | None) -> float:
+    """Give a reading of the boot-time clock at which ``nonce`` was not made yet, or just then: 0 for one that is not the newest."""
+    newest = (files.read(folder / "nonce") or "").partition("\n")[0]
+    return float(_stamp_s(folder) or 0) if nonce == newest else 0.0
+
+
 def _age_s(folder: Path, now: Moment) -> float | None:
+    stamp_s = _stamp_s(folder)
+    return None if stamp_s is None else now.uptime_s - stamp_s
+
+
+def _stamp_s(folder: Path) -> int | None:
     stamp = (files.read(folder / "nonce.stamp") or "").strip()
-    return now.uptime_s - int(stamp) if stamp.isdecimal() else None
+    return int(stamp) if stamp.isdecimal() else None
 
 
 def _keep(folder: Path, held: tuple[str, ...], now: Moment) -> None:
