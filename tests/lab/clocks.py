@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.house.house import AGENT_USER, House
 from tests.house.machine import CHECKOUT, PROGRAMS, Machine
-from tests.parts.waiting import wait_until
+from tests.lab.middle import let_pass
 
 _LIBRARY: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 LACKING: Final = "" if _LIBRARY else "needs libfaketime: apt install faketime"
@@ -34,9 +34,9 @@ def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]
         _under_a_clock_that_moves(house, machine, parts)
         house.console.wait_for_door(house.device.id, was, 60)
         _set(machine, f"{days:+d}d")
-        _let_pass(lasts_s)
+        let_pass(lasts_s)
         _set(machine, "+0")
-        _let_pass(2)
+        let_pass(2)
         machine.environment.clear()
         _stop(house, parts)
 
@@ -73,13 +73,6 @@ def _set(machine: Machine, offset: str) -> None:
     path = machine.folder / _TIME
     path.write_text(offset + "\n")
     path.chmod(0o644)
-
-
-def _let_pass(seconds: float) -> None:
-    try:
-        wait_until(lambda: False, seconds)
-    except AssertionError:
-        return
 
 
 def _stop(house: House, parts: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ else has to be in the mechanism. Then the door has to come to where it was wante
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +18,10 @@ from tests.house.weather import Weather
 from tests.lab import sightings
 from tests.lab.clocks import LACKING, a_day_alone, jumped
 from tests.lab.invariants import all_hold
+from tests.lab.middle import another_address, behind_a_proxy, let_pass, without_broker
 from tests.lab.sightings import AT_REST
 from tests.lab.twins import cloned, put_back
 from tests.parts.limits import none_left
-from tests.parts.waiting import wait_until
 
 STATES: Final = ("SHUT", "OPENING", "OPEN", "CLOSING")
 WANTED: Final[Mapping[str, str]] = {"SHUT": "shut", "OPENING": "open", "OPEN": "open", "CLOSING": "shut"}
@@ -122,12 +122,6 @@ def under(weather: Callable[[Weather], None], lasts_s: float) -> Callable[[House
         house.network.weather.restore()
 
     return have
-
-
-def let_pass(seconds: float) -> None:
-    """Let a time pass that is itself what is done to the house."""
-    with suppress(AssertionError):
-        wait_until(lambda: False, seconds)
 
 
 def reboot(house: House) -> None:
@@ -270,6 +264,11 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
     Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90),
     Fault("NAT forgets what is idle for 40 s, for 90 s", under(lambda weather: weather.forget_idle(40), 90), 60, ("SHUT", "OPEN")),
+    Fault("NAT gets another address, and says so", another_address(is_told=True, lasts_s=2), 60),
+    Fault("NAT gets another address, and says nothing", another_address(is_told=False, lasts_s=60), 90, ("SHUT", "OPEN", "CLOSING")),
+    Fault("proxy cuts what is idle for 60 s, for 90 s", behind_a_proxy(60, 90, may_cut=False), 60, ("SHUT", "OPEN")),
+    Fault("proxy cuts what is idle for 8 s, for 40 s", behind_a_proxy(8, 40, may_cut=True), 60, ("SHUT", "OPEN")),
+    Fault("no broker for 40 s", without_broker(40), 90),
     Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
     Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
     *(Fault(f"descriptors used up: {one}", used_up(one), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "web")),
@@ -278,7 +277,8 @@ FAULTS: Final[Sequence[Fault]] = (
         for one in ("device", "relay", "console")
         for left in (0, 4, 16, 64)
     ),
-    *(Fault(f"frozen 5 s: {one}", frozen(one, 5), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer")),
+    *(Fault(f"frozen 5 s: {one}", frozen(one, 5), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "broker")),
+    *(Fault(f"frozen 60 s: {one}", frozen(one, 60), 90, ("OPEN", "CLOSING"), _WITHOUT_RELAY) for one in ("agent", "relay", "worker", "broker")),
     Fault("journal torn in its last record", torn_journal),
     *(
         Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)

@@ -21,8 +21,9 @@ from typing import Final
 
 from tests.house.house import House
 from tests.lab.building import a_lab, lacking
-from tests.lab.faults import FAULTS, Fault, go_through, let_pass
+from tests.lab.faults import FAULTS, Fault, go_through
 from tests.lab.invariants import growth
+from tests.lab.middle import let_pass
 from tests.lab.sightings import weigh
 
 TESTS: Final = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ from tests.house.api import Declined
 from tests.house.house import House
 from tests.house.network import Network
 from tests.lab.building import lacking
-from tests.lab.faults import let_pass
 from tests.lab.invariants import all_hold
+from tests.lab.middle import let_pass
 from tests.parts.files import scratch_folder
 from tests.parts.installed import missing
 from tests.parts.postgres import Postgres, start_postgres
