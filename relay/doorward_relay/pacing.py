@@ -13,6 +13,8 @@ REST: Final = 8
 """So many times as long as a long look took nothing is looked at: thousands that dial are news all the time, and each look
 is at all of them."""
 _LONG_S: Final = 0.02
+MOST_REST_S: Final = 5.0
+"""A look may have taken a minute because the whole machine stood still; sessions that ran out meanwhile are not to wait for eight."""
 
 
 class Pacing:
@@ -35,7 +37,7 @@ class Pacing:
         """Wait until a second after ``began``, when a look began that is over now; while eager, only until there is news."""
         took_s = time.monotonic() - began
         if took_s > _LONG_S:
-            await asyncio.sleep(REST * took_s)
+            await asyncio.sleep(min(REST * took_s, MOST_REST_S))
         while time.monotonic() < min(began + 1, self._eager_until):
             await asyncio.sleep(PAUSE_S)
             if self._has_news():
