@@ -18,6 +18,12 @@ from doorward_console.fleet.enrolling import certify, waiting_enrolments
 from doorward_console.keys.ceilings import ceilings_from_file
 from doorward_console.keys.making import SIGNER_KINDS, ensure_root, ensure_signer_keys, projects_without
 from doorward_console.keys.opening import SignerKeys
+from doorward_console.maintenance.commands.promoting import (
+    decide_commands,
+    free_devices,
+    tell_next,
+    undecided_commands,
+)
 from doorward_console.maintenance.models import Intent
 from doorward_console.maintenance.signing import (
     Signer,
@@ -84,9 +90,19 @@ def _work() -> tuple[tuple[Callable[[Signer, Any], None], Callable[[], list[Any]
         (decide, lambda: undecided(Intent.Kind.OFF)),
         (shut_what_has_ended, ended_but_wanted),
         (decide, lambda: undecided(Intent.Kind.ON, Intent.Kind.EXTEND, Intent.Kind.SETTINGS)),
+        (_decide, undecided_commands),
+        (_tell, free_devices),
         (sign_again, asked_orders),
         (certify, waiting_enrolments),
     )
+
+
+def _decide(signer: Signer, commands: tuple[str, ...]) -> None:
+    decide_commands(signer.ceilings, commands)
+
+
+def _tell(signer: Signer, devices: tuple[str, ...]) -> None:
+    tell_next(signer.keys, devices)
 
 
 def _one(act: Callable[[Signer, Any], None], signer: Signer, row: object) -> None:
@@ -95,6 +111,10 @@ def _one(act: Callable[[Signer, Any], None], signer: Signer, row: object) -> Non
     except DatabaseError:
         raise
     except Exception:  # one row's fault must not stop the others; it stays as it is and is tried again
+        if isinstance(row, tuple) and len(row) > 1:  # rows that are done together are done alone now
+            for alone in row:
+                _one(act, signer, (alone,))
+            return
         log.exception("%s of %s failed", act.__name__, row)
 
 

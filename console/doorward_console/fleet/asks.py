@@ -21,7 +21,8 @@ from doorward_console.times import ms_from_time
 _SAYS: Final = (
     "boot", "ask_count", "former_boot", "former_count", "twin_at", "nonce", "runner_nonce", "seen_at", "clock_skew_ms", "agent_version", "facts", "presence",
     "presence_at", "door_state", "door_session", "door_code", "door_epoch", "door_revision", "door_digest",
-    "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported",
+    "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported", "command_epoch",
+    "command_revision", "command_digest", "command_needs_order", "verbs",
 )  # fmt: skip
 """What an ask tells of a device."""
 TWIN: Final = "device.two-machines"
@@ -116,12 +117,15 @@ def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     device.agent_version, device.facts = ask.agent, dict(ask.facts)
     if device.presence != "connected":
         device.presence, device.presence_at = "connected", now
-    door, settings = ask.door, ask.settings
+    door, settings, command = ask.door, ask.settings, ask.command
     device.door_state, device.door_session, device.door_code = door.state, door.session, door.code
     device.door_epoch, device.door_revision = door.revision
     device.door_digest, device.door_needs_order = door.digest, door.needs_order
     device.settings_epoch, device.settings_revision = settings.revision
     device.settings_digest, device.settings_reported = settings.digest, dict(settings.values)
+    device.command_epoch, device.command_revision = command.revision
+    device.command_digest, device.command_needs_order = command.digest, command.needs_order
+    device.verbs = None if ask.verbs is None else list(ask.verbs)
 
 
 def take_presence(device_id: str, state: str, now: datetime) -> bool:

@@ -103,6 +103,11 @@ class Device(models.Model):
     settings_revision = models.PositiveBigIntegerField(default=0)
     settings_digest = models.CharField(max_length=71, null=True, blank=True)
     settings_reported = models.JSONField(default=dict)
+    command_epoch = models.PositiveIntegerField(default=0)
+    command_revision = models.PositiveBigIntegerField(default=0)
+    command_digest = models.CharField(max_length=71, null=True, blank=True)
+    command_needs_order = models.BooleanField(default=False)
+    verbs = models.JSONField(null=True, blank=True)  # what it has hooks for; null from an agent that knows no commands
 
     class Meta:
         constraints = (

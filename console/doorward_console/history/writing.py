@@ -3,7 +3,7 @@
 The line becomes a signed record when the worker has chained it. Nothing here can change or remove a line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils import timezone
@@ -27,11 +27,31 @@ def note(
     Raises:
         ValueError: ``verb`` is none of the console's.
     """
-    known = VERBS.get(verb)
-    if known is None or known.by != "console":
-        raise ValueError(f"{verb!r} is no verb of the console's history")
+    _check(verb)
     written: Pending = Pending.objects.create(
         project=project, verb=verb, session=session, device=device, data=dict(data or {}), at=timezone.now()
     )
     ring("worker")
     return written
+
+
+def note_each(verb: str, lines: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Write down that ``verb`` happened on several devices, in one statement: project, device and data of each.
+
+    Raises:
+        ValueError: ``verb`` is none of the console's.
+    """
+    _check(verb)
+    now = timezone.now()
+    written = [
+        Pending(project_id=one, verb=verb, device=device, data=dict(data), at=now) for one, device, data in lines
+    ]
+    if written:
+        Pending.objects.bulk_create(written)
+        ring("worker")
+
+
+def _check(verb: str) -> None:
+    known = VERBS.get(verb)
+    if known is None or known.by != "console":
+        raise ValueError(f"{verb!r} is no verb of the console's history")

@@ -17,6 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_WHOLE: Final = ("longest_session_s", "most_open_sessions", "longest_command_s", "most_waiting_commands")
 KNOWN_ROLES: Final = ("owner", "admin", "engineer", "viewer")
 
 
@@ -39,7 +40,7 @@ def ceilings_from_file(path: Path) -> Ceilings:
 def _faults(table: dict[str, Any]) -> list[str]:
     known = {one.name for one in fields(Ceilings)}
     faults = [f"unknown key {name!r}" for name in table if name not in known]
-    for name in ("longest_session_s", "most_open_sessions"):
+    for name in _WHOLE:
         value = table.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             faults.append(f"{name} is not a whole number above 0")
@@ -68,4 +69,10 @@ may_open_roles = [{roles}]
 
 # Whether every device needs a licence, also where its project's owner asks for none.
 needs_licence = {str(ceilings.needs_licence).lower()}
+
+# Seconds that a command may wait for its device before it expires.
+longest_command_s = {ceilings.longest_command_s}
+
+# Commands that may wait for one device at once.
+most_waiting_commands = {ceilings.most_waiting_commands}
 """

@@ -22,6 +22,7 @@ from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
+from doorward_console.maintenance.commands.cancelling import cancel_all
 from doorward_console.maintenance.models import Desired, Intent, Order, Session
 from doorward_console.people.membership import is_entitled
 from doorward_console.people.models import User
@@ -192,6 +193,7 @@ def block(device: Device, user: User, from_address: str, reason: str = "") -> De
         session = live_session(device)
         _set_state(device, Device.State.BLOCKED)
         _void(device, "signer.blocked")
+        cancel_all(device, "signer.blocked", asker.name)
         facts = asker.facts(reason=reason.strip()[:1000])
         note(device.project, "device.blocked", session=session.id if session else None, device=device.id, data=facts)
         _start_closing(device, "session.device-blocked", asker)

@@ -27,12 +27,16 @@ class Ceilings:
         most_open_sessions: in the whole installation at once.
         may_open_roles: whose requests count, below what the table of rights allows.
         needs_licence: every device needs a licence, also where its project's policy asks for none.
+        longest_command_s: how long a command may wait for its device; a week.
+        most_waiting_commands: for one device.
     """
 
     longest_session_s: int = 28_800
     most_open_sessions: int = 100
     may_open_roles: tuple[str, ...] = ("owner", "admin")
     needs_licence: bool = False
+    longest_command_s: int = 604_800
+    most_waiting_commands: int = 50
 
 
 @dataclass(frozen=True, slots=True)

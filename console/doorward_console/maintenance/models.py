@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from doorward_console.fleet.models import Device, Relay
-from doorward_console.identifiers import new_order_id, new_session_id
+from doorward_console.identifiers import new_batch_id, new_command_id, new_order_id, new_session_id
 from doorward_console.people.models import Project, User
 
 
@@ -99,6 +99,80 @@ class Intent(models.Model):
         return f"{self.kind} {self.device_id}"
 
 
+class Batch(models.Model):
+    """One command asked of several devices at once; each of them has a ``Command`` of its own."""
+
+    id = models.CharField(primary_key=True, max_length=18, default=new_batch_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
+    verb = models.CharField(max_length=40)
+    arguments = models.JSONField(default=dict)
+    reason = models.CharField(max_length=1000, blank=True)
+    by_name = models.CharField(max_length=320)
+    at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True, blank=True)
+    stopped_by_name = models.CharField(max_length=320, blank=True)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Command(models.Model):
+    """One thing that one device is to do once, from asking until its end.
+
+    Web asks and cancels, the signer queues, refuses and tells one at a time (``Desired.command``), the worker writes down
+    what came of it. ``confirm`` is what the asker typed, and the signer compares it with the name itself.
+    """
+
+    class State(models.TextChoices):
+        ASKED = "asked"
+        QUEUED = "queued"
+        ORDERED = "ordered"
+        BEGUN = "begun"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        EXPIRED = "expired"
+        REFUSED = "refused"
+
+    WAITING = (State.ASKED, State.QUEUED, State.ORDERED)
+    TOLD = (State.ORDERED, State.BEGUN)
+    LIVE = (*WAITING, State.BEGUN)
+
+    id = models.CharField(primary_key=True, max_length=18, default=new_command_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="commands")
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="commands")
+    batch = models.ForeignKey(Batch, null=True, blank=True, on_delete=models.CASCADE, related_name="commands")
+    verb = models.CharField(max_length=40)
+    arguments = models.JSONField(default=dict)
+    reason = models.CharField(max_length=1000, blank=True)
+    confirm = models.CharField(max_length=100, blank=True)
+    by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    by_name = models.CharField(max_length=320)
+    at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.ASKED)
+    code = models.CharField(max_length=60, blank=True)  # why it did not go well
+    ordered_at = models.DateTimeField(null=True, blank=True)
+    begun_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_by_name = models.CharField(max_length=320, blank=True)  # whoever cancelled it
+    # the device's signed word
+    status = models.IntegerField(null=True, blank=True)
+    said = models.TextField(blank=True)
+    result = models.JSONField(null=True, blank=True)
+    lasted_ms = models.PositiveBigIntegerField(null=True, blank=True)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=("state", "expires_at")),
+            models.Index(fields=("device", "at")),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.id}"
+
+
 class Desired(models.Model):
     """What a device should be, one row for each part; the body's exact text is what was digested and signed."""
 
@@ -109,6 +183,7 @@ class Desired(models.Model):
     body = models.TextField()
     digest = models.CharField(max_length=71)
     session = models.ForeignKey(Session, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    command = models.ForeignKey(Command, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -7,10 +7,10 @@ transaction of its own, so a worker that is started again goes on where the last
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeGuard
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import order_from_payload
 from doorward_protocol.revisions import Revision
@@ -18,12 +18,14 @@ from doorward_protocol.revisions import Revision
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance import facts, sessions
-from doorward_console.maintenance.models import Desired, Grant, Order, Session
-from doorward_console.maintenance.telling import AT_WORK, Reported, Told, Wanted, is_due
+from doorward_console.maintenance.commands.deciding import can
+from doorward_console.maintenance.models import Command, Desired, Grant, Order, Session
+from doorward_console.maintenance.telling import AT_WORK, RESEND_AFTER_MS, Reported, Told, Wanted, is_due
 from doorward_console.times import ms_from_time, ms_from_time_or_none
 
 Publish = Callable[[str, bytes], bool]
 """Hands an order for a device to the broker; False when there is no connection."""
+_UNSENT: Final = (Order.State.ASKED, Order.State.SIGNED)
 
 
 def ask_where_due(now: datetime) -> int:
@@ -50,7 +52,20 @@ def _may_differ(now: datetime) -> Q:
     """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
     at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
     at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK) | Q(session__lost_at__lt=now - SILENT_FOR)
-    return (Q(part="door") & (_holds_another("door") | at_door)) | (Q(part="settings") & _holds_another("settings"))
+    settings = Q(part="settings") & _holds_another("settings")
+    return (Q(part="door") & (_holds_another("door") | at_door)) | settings | _command_may_differ(now)
+
+
+def _command_may_differ(now: datetime) -> Q:
+    """Look for commands that their devices have not taken, but for those that were told just now: of a thousand, all."""
+    wanted = Q(part="command", command__state__in=Command.TOLD, command__expires_at__gt=now)
+    told = Order.objects.filter(
+        device=OuterRef("device"), part="command", epoch=OuterRef("epoch"), revision=OuterRef("revision"),
+        nonce=OuterRef("device__nonce"),
+    )  # fmt: skip
+    just_now = now - timedelta(milliseconds=RESEND_AFTER_MS)
+    is_under_way = Exists(told.filter(Q(state__in=_UNSENT) | Q(sent_at__gt=just_now)))
+    return wanted & (Q(device__command_needs_order=True) | (_holds_another("command") & ~Q(is_under_way)))
 
 
 def _holds_another(part: str) -> Q:
@@ -60,9 +75,6 @@ def _holds_another(part: str) -> Q:
     return Q(**{f"device__{part}_digest__isnull": True}) | ~same
 
 
-_UNSENT: Final = (Order.State.ASKED, Order.State.SIGNED)
-
-
 @transaction.atomic
 def ask_if_due(device_id: str, now: datetime) -> int:
     """Ask the signer for what this device has to be told; gives how many orders were asked for."""
@@ -70,8 +82,8 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     if device.state != Device.State.JOINED or not device.nonce:
         return 0
     asked = 0
-    for desired in Desired.objects.filter(device=device).select_related("session"):
-        if not _is_over(desired, now) and is_due(
+    for desired in Desired.objects.filter(device=device).select_related("session", "command"):
+        if not _is_over(desired, device, now) and is_due(
             _wanted(desired), _reported(device, desired, now), _told(device, desired), ms_from_time(now)
         ):
             Order.objects.create(
@@ -88,12 +100,22 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     return asked
 
 
-def _is_over(desired: Desired, now: datetime) -> bool:
-    """Tell whether a door must not be opened although that is still desired; the order to shut is being signed then."""
+def _is_over(desired: Desired, device: Device, now: datetime) -> bool:
+    """Tell whether a door must not be opened although that is still desired; the order to shut is being signed then.
+
+    A command is over once it has ended, also where the console alone counts it as ended, and for a device that cannot do it.
+    """
+    if desired.part == "command":
+        return not is_wanted(desired.command, now) or not can(device.verbs, desired.command.verb)
     session = desired.session
     if session is None:
         return False
     return session.state not in _STILL_WANTED or session.ends_at <= now or _grant_state(session) == Grant.State.REFUSED
+
+
+def is_wanted(command: Command | None, now: datetime) -> TypeGuard[Command]:
+    """Tell whether a device may still be told this command."""
+    return command is not None and command.state in Command.TOLD and command.expires_at > now
 
 
 _STILL_WANTED = (Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
@@ -121,6 +143,9 @@ def _reported(device: Device, desired: Desired, now: datetime) -> Reported:
         lost_at = desired.session.lost_at if desired.session else None
         is_silent = lost_at is not None and now - lost_at > SILENT_FOR
         return Reported(held, device.door_digest, device.door_state, device.door_needs_order or is_silent)
+    if desired.part == "command":
+        held = Revision(device.command_epoch, device.command_revision)
+        return Reported(held, device.command_digest, needs_order=device.command_needs_order)
     return Reported(Revision(device.settings_epoch, device.settings_revision), device.settings_digest)
 
 
@@ -134,7 +159,7 @@ def _told(device: Device, desired: Desired) -> Told:
         for order in made.filter(
             state=Order.State.SENT, nonce=device.nonce, epoch=desired.epoch, revision=desired.revision
         )
-        if _runner_nonce(order) == device.runner_nonce or desired.part != "door"
+        if _runner_nonce(order) == device.runner_nonce or desired.part == "settings"
     ]
     last = ms_from_time_or_none(sent[-1].sent_at) if sent else None
     return Told(len(sent), unsent.exists(), last)
@@ -147,7 +172,7 @@ def _runner_nonce(order: Order) -> str | None:
 
 def send_signed(publish: Publish, now: datetime, session: str | None = None) -> int:
     """Publish what is signed and may go, for the device of one session or for all; gives how many went."""
-    waiting = Order.objects.filter(state=Order.State.SIGNED).order_by("signed_at")
+    waiting = Order.objects.filter(state=Order.State.SIGNED).exclude(part="command").order_by("signed_at")
     if session is not None:
         waiting = waiting.filter(device__sessions=session)
     return sum(_send(order, publish, now) for order in list(waiting.values_list("pk", flat=True)))
@@ -165,7 +190,7 @@ def _send(order_id: str, publish: Publish, now: datetime) -> bool:
         return False
     desired = Desired.objects.filter(device=order.device, part=order.part).select_related("session").first()
     is_stale = desired is None or (desired.epoch, desired.revision) != (order.epoch, order.revision)
-    if desired is None or is_stale or _is_over(desired, now):
+    if desired is None or is_stale or _is_over(desired, order.device, now):
         _drop(order)
         return False
     if not _may_go(desired) or not publish(order.device_id, bytes(order.envelope)):

@@ -23,6 +23,7 @@ from doorward_protocol.orders import (
 )
 from doorward_protocol.orders import Order as OrderMessage
 from doorward_protocol.revisions import Revision
+from doorward_protocol.signature import SigningKey
 
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.identifiers import new_order_id
@@ -134,12 +135,18 @@ def order_if_connected(keys: SignerKeys, device: Device, desired: Desired, now: 
 
 
 def seal_order(keys: SignerKeys, order: Order, device: Device, desired: Desired, now: datetime) -> None:
+    """Sign an order of what is desired, with the nonces that the device has now."""
+    seal_with(keys.grant(device.project_id), order, device, desired, now)
+
+
+def seal_with(key: SigningKey, order: Order, device: Device, desired: Desired, now: datetime) -> None:
+    """Do the same with the project's grant key in hand: opening it costs more than a signature."""
     message = OrderMessage(
         id=OrderId(order.id),
         project=ProjectId(device.project_id),
         device=DeviceId(device.id),
         nonce=order.nonce,
-        runner_nonce=device.runner_nonce if desired.part == "door" else None,
+        runner_nonce=None if desired.part == "settings" else device.runner_nonce,
         issued_at=ms_from_time(now),
         part=desired.part,
         revision=Revision(desired.epoch, desired.revision),
@@ -147,5 +154,5 @@ def seal_order(keys: SignerKeys, order: Order, device: Device, desired: Desired,
         body=body_from_text(desired.part, desired.body),
     )
     order.epoch, order.revision = desired.epoch, desired.revision
-    order.envelope = keys.grant(device.project_id).seal("order", payload_from_order(message))
+    order.envelope = key.seal("order", payload_from_order(message))
     order.state, order.signed_at = Order.State.SIGNED, now

@@ -40,6 +40,7 @@ from doorward_console.maintenance.decisions import (
     remaining_s,
 )
 from doorward_console.maintenance.models import Desired, Intent, Order, Session
+from doorward_console.maintenance.orders import is_wanted
 from doorward_console.maintenance.sealing import (
     desire,
     engineers_key_of,
@@ -266,7 +267,8 @@ def sign_again(signer: Signer, order_id: str) -> None:
     if order is None:
         return
     device = Device.objects.get(id=order.device_id)
-    desired: Desired | None = Desired.objects.select_related("session").filter(device=device, part=order.part).first()
+    found = Desired.objects.select_related("session", "command").filter(device=device, part=order.part)
+    desired: Desired | None = found.first()
     if desired is None or not _may_be_told(device, desired):
         order.state = Order.State.DROPPED
     else:
@@ -277,6 +279,8 @@ def sign_again(signer: Signer, order_id: str) -> None:
 
 def _may_be_told(device: Device, desired: Desired) -> bool:
     if desired.session is not None and desired.session.state not in _OPENING:
+        return False
+    if desired.part == "command" and not is_wanted(desired.command, timezone.now()):
         return False
     is_shut = desired.part == "door" and desired.session is None
     return is_shut or device.state != Device.State.BLOCKED

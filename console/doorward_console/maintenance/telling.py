@@ -19,7 +19,7 @@ MOST_PER_NONCE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One part as it should be; ``door`` is ``open`` or ``shut`` for the door, and empty for settings."""
+    """One part as it should be; ``door`` is ``open`` or ``shut`` for the door, and empty for settings and commands."""
 
     revision: Revision
     digest: str
@@ -62,7 +62,7 @@ def differs(wanted: Wanted, reported: Reported) -> bool:
         return True
     if wanted.door == WANTS_OPEN:
         return reported.door == "SHUT" or reported.needs_order
-    return bool(wanted.door) and reported.door in AT_WORK
+    return reported.door in AT_WORK if wanted.door else reported.needs_order
 
 
 def is_due(wanted: Wanted, reported: Reported, told: Told, now: int) -> bool:

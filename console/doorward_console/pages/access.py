@@ -22,6 +22,12 @@ _HOLDERS = {
     Right.MANAGE_PROJECT: "its owner",
     Right.MAKE_KEYS: "its owner",
     Right.LOG_IN: "its owner, admins and engineers",
+    Right.MESSAGE: "its owner, admins and engineers",
+    Right.REFRESH: "its owner, admins and engineers",
+    Right.REBOOT: "its owner and its admins",
+    Right.SUSPEND: "its owner and its admins",
+    Right.SHUT_DOWN: "its owner and its admins",
+    Right.RESET: "its owner",
     Right.VIEW: "its members",
 }
 
@@ -70,11 +76,16 @@ def place_for(request: HttpRequest, user: User, project_id: str, right: Right = 
     member = membership(user, project_id)
     if member is None:
         raise Http404("There is no such project, or you are no member of it.")
+    ensure(member, right)
+    return Place(member, who_asks(request, user))
+
+
+def ensure(member: Member, right: Right) -> None:
+    """Raise PermissionDenied, with a sentence, unless the member's role includes the right."""
     if not may(member.role, right):
         raise PermissionDenied(
             f"In this project that is for {holders_of(right)}; you are {_article(member.role)} {member.role}."
         )
-    return Place(member, who_asks(request, user))
 
 
 def holders_of(right: Right) -> str:

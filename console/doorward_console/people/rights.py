@@ -18,18 +18,38 @@ class Right(Enum):
     MANAGE_MEMBERS = "manage-members"
     MANAGE_PROJECT = "manage-project"
     MAKE_KEYS = "make-keys"  # E1: by the project's owner alone
+    MESSAGE = "message"  # show a message to the people at a device
+    REFRESH = "refresh"  # have a device say what it is and how it is
+    REBOOT = "reboot"
+    SUSPEND = "suspend"
+    SHUT_DOWN = "shut-down"
+    RESET = "reset"  # to what left the factory; the device has to be joined again
 
 
 _VIEWER: Final = frozenset({Right.VIEW})
-_ENGINEER: Final = _VIEWER | {Right.LOG_IN}
+_ENGINEER: Final = _VIEWER | {Right.LOG_IN, Right.MESSAGE, Right.REFRESH}
 _ADMIN: Final = _ENGINEER | {
     Right.TOGGLE,
     Right.MANAGE_DEVICES,
     Right.MANAGE_RELAYS,
+    Right.REBOOT,
+    Right.SUSPEND,
+    Right.SHUT_DOWN,
 }
 _OWNER: Final = frozenset(Right)
 
 RIGHTS: Final = {"viewer": _VIEWER, "engineer": _ENGINEER, "admin": _ADMIN, "owner": _OWNER}
+
+COMMANDS: Final = {
+    "message": Right.MESSAGE,
+    "system-info": Right.REFRESH,
+    "health": Right.REFRESH,
+    "reboot": Right.REBOOT,
+    "suspend": Right.SUSPEND,
+    "shutdown": Right.SHUT_DOWN,
+    "factory-reset": Right.RESET,
+}
+"""The right that each command needs, in the order in which people are shown them: what does least comes first."""
 
 
 def may(role: str | None, right: Right) -> bool:

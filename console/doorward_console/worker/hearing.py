@@ -23,6 +23,7 @@ from doorward_console.history import inbox
 from doorward_console.history.models import Chain
 from doorward_console.history.own import RecordKeys
 from doorward_console.maintenance import orders, sessions
+from doorward_console.maintenance.commands import hearing as commands
 
 LOG: Final = logging.getLogger("doorward.worker")
 
@@ -45,6 +46,7 @@ def hear_asks(messages: Mapping[str, Sequence[bytes]], now: datetime) -> tuple[B
         heard = asks.take_asks(last, now)
     except (DataError, ValueError):
         heard = frozenset[DeviceId]().union(*(_take_alone(ask, now) for ask in last.values()))
+    commands.hear_taken(heard, now)
     orders.ask_where_due_of(heard, now)
     return _behind([last[device] for device in heard])
 
@@ -89,6 +91,7 @@ def hear_records(author: str, messages: Sequence[bytes], keys: RecordKeys, send:
         taken = inbox.take(author, messages, now)
         if taken.project is not None:
             sessions.hear_records(taken.project, taken.joined, now)
+            commands.hear_records(author, taken.joined, now)
     if taken.dropped:
         LOG.warning("records dropped author=%s why=%s", author, ",".join(sorted(set(taken.dropped))))
     if taken.project is not None and len(taken.dropped) < len(messages):

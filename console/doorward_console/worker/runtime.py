@@ -20,6 +20,7 @@ from doorward_console.history import own
 from doorward_console.keys.making import WORKER_KINDS, ensure_worker_keys, projects_without
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance import grants, orders, probes, sessions
+from doorward_console.maintenance.commands import hearing as commands
 from doorward_console.times import ms_from_time
 from doorward_console.worker import hearing
 from doorward_console.worker.events import (
@@ -135,6 +136,7 @@ class Runtime:
         self._end_grants(now)
         self._put_grants(now)
         orders.send_signed(self._publish_order, now)
+        commands.send_commands(self._publish_order, now)
         self._prober.follow(probes.to_probe())
         for project in projects_without(WORKER_KINDS):
             ensure_worker_keys(project, self._keys.wrapping)
@@ -224,6 +226,7 @@ class Runtime:
             late = self._allowances.late_asks(ms_from_time(now))
             self._hear_asks({device: [payload] for device, payload in late.items()}, now)
             sessions.apply_time(now)
+            commands.apply_time(now)
             orders.ask_where_due(now)
         if at >= self._next_reconcile:
             self._next_reconcile = at + RECONCILE_S

@@ -1,0 +1,173 @@
+"""What people ask of devices, one or many, and how they take it back. Called by pages and API.
+
+Each call checks the right, writes down who asked, from where and why, and leaves the deciding to the signer. A command that
+waits can be cancelled for sure; one that was told already is cancelled as far as that goes: nothing more is told, and if the
+device had begun by then, it says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Device
+from doorward_console.history.writing import note
+from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.maintenance.commands.cancelling import CANCELLED, end_waiting
+from doorward_console.maintenance.commands.deciding import can, fault_of
+from doorward_console.maintenance.models import Batch, Command
+from doorward_console.people.members import Who
+from doorward_console.people.membership import is_entitled
+from doorward_console.people.models import Project
+from doorward_console.people.rights import COMMANDS
+
+USUAL_EXPIRY_S: Final = 86_400
+"""A day: a device that is off for the night still does it."""
+LONGEST_EXPIRY_S: Final = 604_800
+_AT_ONCE: Final = 500
+"""Rows in one statement: SQLite takes 32,766 values in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for.
+
+    Attributes:
+        confirm: the name that was typed, for what cannot be taken back.
+    """
+
+    verb: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    expires_s: int = USUAL_EXPIRY_S
+    confirm: str = ""
+
+
+def ask_command(device: Device, wish: Wish, who: Who) -> Command:
+    """Ask one device for one command; it waits for the device as long as the wish says.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing``.
+    """
+    _check(wish, who, device.project, device.name)
+    if (code := _missing(device, wish.verb)) is not None:
+        raise NotAsked(code)
+    with transaction.atomic():
+        command = _row(device, wish, who, timezone.now(), None)
+        command.save(force_insert=True)
+        said = dict(
+            who.named(), command=command.pk, verb=wish.verb, reason=command.reason, arguments=dict(wish.arguments)
+        )
+        note(device.project, "command.asked", device=device.pk, data=said)
+        ring("signer", "web")
+    return command
+
+
+def ask_commands(project: Project, devices: Sequence[Device], wish: Wish, who: Who) -> Batch:
+    """Ask several devices of a project for the same; each is decided by itself. Confirmed by the project's name.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``.
+    """
+    _check(wish, who, project, project.name)
+    now = timezone.now()
+    with transaction.atomic():
+        batch: Batch = Batch.objects.create(
+            project=project,
+            verb=wish.verb,
+            arguments=dict(wish.arguments),
+            reason=wish.reason.strip()[:1000],
+            by_name=who.user.email,
+            at=now,
+            expires_at=now + timedelta(seconds=wish.expires_s),
+        )
+        Command.objects.bulk_create([_row(one, wish, who, now, batch) for one in devices], _AT_ONCE)
+        said = dict(who.named(), batch=batch.pk, verb=wish.verb, reason=batch.reason, arguments=batch.arguments)
+        note(project, "commands.asked", data=said | {"count": len(devices)})
+        ring("signer", "web")
+    return batch
+
+
+def devices_named(project: Project, ids: Sequence[str]) -> list[Device]:
+    """Find those of ``ids`` that are devices of the project."""
+    found: list[Device] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        some = Device.objects.filter(project=project, pk__in=ids[start : start + _AT_ONCE], removed_at__isnull=True)
+        found.extend(some.order_by("name"))
+    return found
+
+
+def _row(device: Device, wish: Wish, who: Who, now: datetime, batch: Batch | None) -> Command:
+    return Command(
+        project_id=device.project_id,
+        device=device,
+        batch=batch,
+        verb=wish.verb,
+        arguments=dict(wish.arguments),
+        reason=wish.reason.strip()[:1000],
+        confirm=wish.confirm[:100],
+        by=who.user,
+        by_name=who.user.email,
+        at=now,
+        expires_at=now + timedelta(seconds=wish.expires_s),
+    )
+
+
+def _check(wish: Wish, who: Who, project: Project, name: str) -> None:
+    """Say at once what the signer would say a moment later."""
+    if wish.verb in COMMANDS and not is_entitled(who.user, project, COMMANDS[wish.verb]):
+        raise NotEntitled("signer.not-entitled")
+    if (fault := fault_of(wish.verb, wish.arguments, wish.confirm, name)) is not None:
+        raise NotAsked(fault)
+
+
+def _missing(device: Device, verb: str) -> str | None:
+    if device.state == Device.State.BLOCKED:
+        return "signer.blocked"
+    if device.state != Device.State.JOINED:
+        return "signer.not-joined"
+    return "hook.missing" if device.seen_at is not None and not can(device.verbs, verb) else None
+
+
+def cancel(command: Command, who: Who) -> Command:
+    """Take a command back that has not begun; whoever may ask for it may cancel it.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+        NotAsked: ``command.not-waiting``.
+    """
+    if not is_entitled(who.user, command.project, COMMANDS[command.verb]):
+        raise NotEntitled("signer.not-entitled")
+    with transaction.atomic():
+        if not end_waiting(Command.objects.filter(pk=command.pk), CANCELLED, who.user.email):
+            raise NotAsked("command.not-waiting")
+        said = dict(who.named(), command=command.pk, verb=command.verb)
+        note(command.project, "command.cancelled", device=command.device_id, data=said)
+        ring("signer", "worker", "web")
+    command.refresh_from_db()
+    return command
+
+
+def stop(batch: Batch, who: Who) -> int:
+    """Cancel what of a batch has not begun; gives how many that were. Safe to repeat.
+
+    Raises:
+        NotEntitled: ``signer.not-entitled``.
+    """
+    if not is_entitled(who.user, batch.project, COMMANDS[batch.verb]):
+        raise NotEntitled("signer.not-entitled")
+    with transaction.atomic():
+        count = end_waiting(Command.objects.filter(batch=batch), CANCELLED, who.user.email)
+        if batch.stopped_at is None:
+            batch.stopped_at, batch.stopped_by_name = timezone.now(), who.user.email
+            batch.save(update_fields=["stopped_at", "stopped_by_name"])
+        said = dict(who.named(), batch=batch.pk, verb=batch.verb, count=count)
+        note(batch.project, "commands.stopped", data=said)
+        ring("signer", "worker", "web")
+    return count

@@ -1,0 +1,183 @@
+"""What the worker does about commands: sends those that are signed, and writes down what came of each.
+
+A device's ask that holds a command's revision says that it has begun; its signed records say when, and how it went. Their end
+is written into the console's own history, too. Many are looked at with one statement.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import F
+from doorward_protocol.records import Record
+
+from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.models import Device
+from doorward_console.history.writing import note_each
+from doorward_console.maintenance.commands.deciding import can
+from doorward_console.maintenance.commands.lines import said_of
+from doorward_console.maintenance.commands.truth import (
+    Begun,
+    Declined,
+    Ended,
+    Fact,
+    fact_from_record,
+    refused_order,
+    state_after,
+)
+from doorward_console.maintenance.models import Command, Desired, Order
+
+State = Command.State
+Publish = Callable[[str, bytes], bool]
+
+AT_ONCE: Final = 200
+"""Orders that are sent in one transaction."""
+SILENT_AFTER_MINUTES: Final = 15
+"""A command that began, of which a device that is there says nothing more for so long, has no end that anybody knows: longer
+than any hook may take and any machine needs to come back."""
+
+
+def send_commands(publish: Publish, now: datetime) -> int:
+    """Publish commands that are signed and still wanted; gives how many went. What the broker does not take waits."""
+    count = 0
+    while True:
+        went, is_all = _send_some(publish, now)
+        count += went
+        if is_all:
+            return count
+
+
+@transaction.atomic
+def _send_some(publish: Publish, now: datetime) -> tuple[int, bool]:
+    signed = Order.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
+    orders = list(signed.filter(state=Order.State.SIGNED, part="command").order_by("signed_at", "pk")[:AT_ONCE])
+    if not orders:
+        return 0, True
+    wanted = _wanted_of(orders, now)
+    stale = [one.pk for one in orders if (one.device_id, one.epoch, one.revision) not in wanted]
+    going = [one for one in orders if one.pk not in stale]
+    sent = [one.pk for one in going if publish(one.device_id, bytes(one.envelope or b""))]
+    Order.objects.filter(pk__in=stale).update(state=Order.State.DROPPED)
+    Order.objects.filter(pk__in=sent).update(state=Order.State.SENT, sent_at=now)
+    return len(sent), len(orders) < AT_ONCE or len(sent) < len(going)
+
+
+def _wanted_of(orders: Sequence[Order], now: datetime) -> set[tuple[str, int, int]]:
+    told = Desired.objects.filter(part="command", device__in=[one.device_id for one in orders])
+    told = told.filter(command__state__in=Command.TOLD, command__expires_at__gt=now, device__state=Device.State.JOINED)
+    rows = told.values_list("device_id", "epoch", "revision", "command__verb", "device__verbs")
+    return {(device, epoch, revision) for device, epoch, revision, verb, verbs in rows if can(verbs, verb)}
+
+
+def hear_taken(devices: Iterable[str], now: datetime) -> int:
+    """Let those commands have begun that these devices, which were just heard, say that they hold; gives how many.
+
+    Those that have more in their queue, and are there now, are told: the signer is woken.
+    """
+    devices = list(devices)
+    if devices and Command.objects.filter(device__in=devices, state=State.QUEUED).exists():
+        ring("signer")
+    held = Desired.objects.filter(
+        part="command", device__in=devices, command__state=State.ORDERED, device__command_needs_order=False,
+        epoch=F("device__command_epoch"), revision=F("device__command_revision"), digest=F("device__command_digest"),
+    )  # fmt: skip
+    taken = list(held.values_list("command_id", flat=True))
+    if not taken:
+        return 0
+    with transaction.atomic():
+        ring("web")
+        begun = Command.objects.filter(pk__in=taken, state=State.ORDERED)
+        count: int = begun.update(state=State.BEGUN, begun_at=now)
+        return count
+
+
+def hear_records(author: str, records: Sequence[Record], now: datetime) -> int:
+    """Apply what a device's joined records say of its commands; gives how many changed."""
+    kind, _, device = author.partition(":")
+    if kind != "device":
+        return 0
+    facts = [said for record in records if (said := _fact_of(record, device)) is not None]
+    return sum(_apply(name, device, fact, now) for name, fact in facts)
+
+
+def _fact_of(record: Record, device: str) -> tuple[str, Fact] | None:
+    refused = refused_order(record)
+    if refused is None:
+        return fact_from_record(record)
+    order = Order.objects.filter(pk=refused[0], device=device, part="command").first()
+    told = None if order is None else Desired.objects.filter(
+        device=device, part="command", epoch=order.epoch, revision=order.revision, command__isnull=False
+    ).first()  # fmt: skip
+    return None if told is None else (str(told.command_id), Declined(refused[1]))
+
+
+def _apply(name: str, device: str, fact: Fact, now: datetime) -> bool:
+    with transaction.atomic():
+        found = Command.objects.select_for_update(no_key=True, of=("self",)).filter(pk=name, device=device)
+        command: Command | None = found.first()
+        after = None if command is None else state_after(command.state, command.code, fact)
+        if command is None or after is None:
+            return False
+        was = command.state
+        for field, value in {"state": after, **_values(command, fact, now)}.items():
+            setattr(command, field, value)
+        command.save()
+        if after != State.BEGUN:
+            _write_end([command], was if was in _SAID else "")
+        ring("signer", "web")
+        return True
+
+
+_SAID: Final = frozenset({State.EXPIRED, State.CANCELLED, State.FAILED})
+"""Ends that stand in the history already when a later word overrides them."""
+
+
+def _values(command: Command, fact: Fact, now: datetime) -> dict[str, Any]:
+    match fact:
+        case Begun():
+            return {"begun_at": command.begun_at or now, "code": "", "ended_at": None, "ended_by_name": ""}
+        case Declined(code):
+            return {"code": code, "ended_at": now}
+        case Ended(outcome):
+            said = {"status": outcome.status, "said": outcome.said, "lasted_ms": outcome.lasted_ms}
+            result = None if outcome.result is None else dict(outcome.result)
+            begun_at = command.begun_at or now
+            ended = {"code": outcome.code or "", "ended_at": now, "ended_by_name": "", "begun_at": begun_at}
+            return {**ended, **said, "result": result}
+
+
+def apply_time(now: datetime) -> int:
+    """End what nobody will end any more: what waited too long, and what began and was never heard of again."""
+    waiting = Command.objects.filter(state__in=Command.WAITING, expires_at__lte=now).select_related("device")
+    silent_since = now - timedelta(minutes=SILENT_AFTER_MINUTES)
+    silent = Command.objects.filter(state=State.BEGUN, begun_at__lte=silent_since, expires_at__lte=now)
+    silent = silent.filter(device__presence="connected", device__presence_at__lte=silent_since)
+    late = [(one, State.EXPIRED, _why_expired(one)) for one in waiting[:AT_ONCE]]
+    late += [(one, State.FAILED, "command.interrupted") for one in silent[:AT_ONCE]]
+    return sum(_end(command, state, code, now) for command, state, code in late)
+
+
+def _why_expired(command: Command) -> str:
+    """Tell the device that was not there from the one that cannot do it."""
+    device = command.device
+    return "command.expired" if device.seen_at is None or can(device.verbs, command.verb) else "hook.missing"
+
+
+def _end(command: Command, state: str, code: str, now: datetime) -> bool:
+    with transaction.atomic():
+        same = Command.objects.filter(pk=command.pk, state=command.state)
+        if not same.update(state=state, code=code, ended_at=now):
+            return False  # something was heard of it meanwhile
+        command.state, command.code = state, code
+        _write_end([command], "")
+        ring("signer", "web")
+        return True
+
+
+def _write_end(commands: Sequence[Command], was: str) -> None:
+    before = {"was": was} if was else {}
+    note_each("command.ended", (
+        (one.project_id, one.device_id, {**said_of(one), "state": one.state, "code": one.code, **before})
+        for one in commands
+    ))  # fmt: skip
