@@ -17,7 +17,7 @@ from doorward_console.people.rights import Right, may
 from doorward_console.people.tokens import make_token
 
 from tests.console.conftest import ED25519_LINE, FOLDER, House, make_house
-from tests.console.visiting import deeds, open_session, opened_record
+from tests.console.visiting import deeds, open_session, opened_record, reboot_of
 from tests.parts.certificates import make_root
 from tests.parts.files import write_whole
 
@@ -66,6 +66,10 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("POST", "/devices/{device_id}/door"): Right.TOGGLE,
     ("POST", "/devices/{device_id}/door/extend"): Right.TOGGLE,
     ("POST", "/projects/{project_id}/keys/relay-file"): Right.MAKE_KEYS,
+    ("POST", "/devices/{device_id}/commands"): Right.REBOOT,
+    ("POST", "/devices/{device_id}/commands/{command_id}/cancel"): Right.REBOOT,
+    ("POST", "/projects/{project_id}/commands"): Right.REBOOT,
+    ("POST", "/projects/{project_id}/commands/{batch_id}/stop"): Right.REBOOT,
     ("POST", "/projects/{project_id}/relays"): Right.MANAGE_RELAYS,
     ("POST", "/projects/{project_id}/relays/plain"): Right.MANAGE_RELAYS,
     ("PUT", "/relays/{relay_id}/plain"): Right.MANAGE_RELAYS,
@@ -80,6 +84,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/devices/{device_id}/way"): {"relay": None, "port": None},
     ("POST", "/devices/{device_id}/door"): {"state": "open"},
     ("PUT", "/devices/{device_id}/settings"): {"values": {}},
+    ("POST", "/devices/{device_id}/commands"): {"verb": "reboot"},
+    ("POST", "/projects/{project_id}/commands"): {"verb": "reboot", "filter": {}},
     ("PUT", "/devices/{device_id}/licence"): {"licence": "none"},
     ("POST", "/projects/{project_id}/relays"): {"line": "none", "name": "x"},
     ("POST", "/projects/{project_id}/relays/plain"): _PLAIN_RELAY,
@@ -90,9 +96,11 @@ BODIES: dict[tuple[str, str], Any] = {
 def path_in(house: House, path: str) -> str:
     """Fill an operation's path with the things of ``house``."""
     member = Member.objects.get(project=house.project, user=house.owner)
+    command = reboot_of(house)
     return path.format(
-        project_id=house.project.id, device_id=house.device.id, relay_id=house.relay.id, member_id=member.pk
-    )
+        project_id=house.project.id, device_id=house.device.id, relay_id=house.relay.id, member_id=member.pk,
+        command_id=command.pk, batch_id=command.batch_id,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

@@ -9,7 +9,7 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending, Record
-from doorward_console.maintenance.models import Intent, Session
+from doorward_console.maintenance.models import Batch, Command, Intent, Session
 from doorward_console.pages import urls
 from doorward_console.people.models import Member, Project, User
 
@@ -65,6 +65,15 @@ def opened_record(house: House, session: Session, data: dict[str, Any]) -> Recor
         project=house.project, author=f"device:{house.device.id}", n=1, digest="sha256:x", verb="door.opened",
         session=session.id, device=house.device.id, data=data, envelope=b"",
     )  # fmt: skip
+    return made
+
+
+def reboot_of(house: House) -> Command:
+    """Write that the owner asked some devices, of which this is one, to restart."""
+    same = {"project": house.project, "verb": "reboot", "by_name": "aiko@example.com"}
+    soon = timezone.now() + timedelta(hours=1)
+    batch = Batch.objects.create(expires_at=soon, **same)
+    made: Command = Command.objects.create(device=house.device, batch=batch, expires_at=soon, **same)
     return made
 
 

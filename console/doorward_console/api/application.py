@@ -10,7 +10,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from doorward_console import __doc__ as _room
-from doorward_console.api import devices, doors, history, licences, projects, relays, settings
+from doorward_console.api import commands, devices, doors, history, licences, projects, relays, settings
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
@@ -28,6 +28,7 @@ api = NinjaAPI(
 api.add_router("", projects.router)
 api.add_router("", devices.router)
 api.add_router("", doors.router)
+api.add_router("", commands.router)
 api.add_router("", settings.router)
 api.add_router("", licences.router)
 api.add_router("", relays.router)

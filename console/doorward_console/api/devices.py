@@ -114,6 +114,7 @@ def _document(row: Row) -> dict[str, Any]:
         "port": device.relay_port,
         "bind": device.bind,
         "door": row.door.word,
+        "verbs": device.verbs,
         "shares_user": row.shares_user,
         "has_twin": has_twin(device, timezone.now()),
     }

@@ -1,10 +1,7 @@
 """A door over the API: the truth, and what is asked of it."""
 
-import asyncio
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from django.db import connection
 from django.http import HttpRequest
 from doorward_protocol.reasons import Reason
 from ninja import Query, Router
@@ -12,6 +9,7 @@ from ninja import Query, Router
 from doorward_console.api.auth import WaitingBearer, WaitingBrowser
 from doorward_console.api.caller import device_place
 from doorward_console.api.shapes.doors import DoorIn, DoorOut, DoorWait, ExtendIn
+from doorward_console.api.waiting import when_news
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import row_of
 from doorward_console.fleet.ssh_lines import bare_ssh_line, known_hosts_line, ssh_line
@@ -21,13 +19,9 @@ from doorward_console.keys.pairs import public_of
 from doorward_console.maintenance import asking
 from doorward_console.maintenance.door import Door
 from doorward_console.pages.access import Place
-from doorward_console.pages.chimes import chime
 from doorward_console.people.rights import Right
 
 router = Router(tags=["doors"])
-
-_LOOK_EVERY_S = 5.0
-"""The fallback where a ring was missed."""
 
 
 @router.get("/devices/{device_id}/door", response=DoorOut, auth=[WaitingBearer(), WaitingBrowser()])
@@ -36,26 +30,11 @@ async def see_door(request: HttpRequest, device_id: str, asked: Query[DoorWait])
 
     ``state`` is the state that the caller knows; without it, the one at the time of asking.
     """
-    bell = chime() if asked.wait else None
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + asked.wait
-    heard = bell.count if bell else 0
-    seen = await sync_to_async(_look)(request, device_id)
-    known = asked.state or seen["state"]
-    while bell and seen["state"] == known and (left := ends_at - loop.time()) > 0:
-        await bell.wait(heard, min(left, _LOOK_EVERY_S))
-        heard = bell.count
-        seen = await sync_to_async(_look)(request, device_id)
-    return seen
 
+    def is_news(first: dict[str, Any], now: dict[str, Any]) -> bool:
+        return bool(now["state"] != (asked.state or first["state"]))
 
-def _look(request: HttpRequest, device_id: str) -> dict[str, Any]:
-    """Look once, checking the caller's membership again, and let go of the connection."""
-    try:
-        return _door_now(*device_place(request, device_id))
-    finally:
-        if not connection.in_atomic_block:
-            connection.close()
+    return await when_news(lambda: _door_now(*device_place(request, device_id)), is_news, asked.wait)
 
 
 @router.post("/devices/{device_id}/door", response={202: DoorOut})

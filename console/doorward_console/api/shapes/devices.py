@@ -34,6 +34,9 @@ class DeviceOut(Schema):
     port: int | None
     bind: str
     door: str
+    verbs: list[str] | None = Field(
+        description="The commands that it has hooks for, by its own word; null where its agent knows no commands."
+    )
     shares_user: bool = Field(
         description="As the device said of its door that is open now: a log-in shares the agent's user."
     )

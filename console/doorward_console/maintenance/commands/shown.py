@@ -1,0 +1,145 @@
+"""Commands as people and programs are told of them: looks into the database, and words; nothing is decided here."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from doorward_protocol.reasons import Reason, reason_of
+
+from doorward_console.fleet.models import Device
+from doorward_console.maintenance.commands.deciding import CONFIRMED, can
+from doorward_console.maintenance.models import Batch, Command
+from doorward_console.people.rights import COMMANDS, may
+
+State = Command.State
+PAGE: Final = 50
+
+NAMES: Final[Mapping[str, str]] = {
+    "message": "Show a message",
+    "system-info": "Read system information",
+    "health": "Check its health",
+    "reboot": "Restart",
+    "suspend": "Suspend",
+    "shutdown": "Shut down",
+    "factory-reset": "Reset to factory state",
+}
+ABOUT: Final[Mapping[str, str]] = {
+    "message": "The people at the device see it, on its screen or terminals.",
+    "system-info": "The device says anew what it is: model, serial number, versions, addresses.",
+    "health": "The device looks at itself and says what is not well.",
+    "reboot": "An open door shuts, and whoever works there loses what is not saved. The device comes back by itself.",
+    "suspend": "The device sleeps until somebody or something at the place wakes it: it cannot be reached until then.",
+    "shutdown": "The device goes off. Somebody at the place has to switch it on again.",
+    "factory-reset": "Everything on the device is as it left the factory. It forgets this console and has to be joined again.",
+}  # fmt: skip
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    State.ASKED: ("Asked", "opening"),
+    State.QUEUED: ("Waiting", "opening"),
+    State.ORDERED: ("Told", "opening"),
+    State.BEGUN: ("At work", "opening"),
+    State.DONE: ("Done", "done"),
+    State.FAILED: ("Failed", "failed"),
+    State.CANCELLED: ("Cancelled", "shut"),
+    State.EXPIRED: ("Expired", "failed"),
+    State.REFUSED: ("Refused", "failed"),
+}
+"""Each state's word and its tone, which has a shape of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A command that a person may ask of a device."""
+
+    verb: str
+    name: str
+    about: str
+    is_confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A command with the words for it."""
+
+    command: Command
+    name: str
+    word: str
+    tone: str
+    reason: Reason | None
+    is_waiting: bool
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """Give what the device answered, flat, for a table."""
+        return flat(self.command.result or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A batch's commands by device name, and how many there are in each state."""
+
+    commands: tuple[Command, ...]
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return len(self.commands)
+
+
+def offers_for(role: str | None, verbs: list[str] | None = None) -> tuple[Offer, ...]:
+    """Give what a role may ask of a device that has hooks for ``verbs``; of any device where that is None."""
+    mine = (verb for verb, right in COMMANDS.items() if may(role, right) and (verbs is None or can(verbs, verb)))
+    return tuple(Offer(verb, NAMES[verb], ABOUT[verb], verb in CONFIRMED) for verb in mine)
+
+
+def shown(command: Command) -> Shown:
+    """Say a command."""
+    word, tone = _WORDS[command.state]
+    is_waiting = command.state in Command.WAITING
+    return Shown(command, NAMES.get(command.verb, command.verb), word, tone, reason_for(command), is_waiting)
+
+
+def reason_for(command: Command) -> Reason | None:
+    return reason_of(command.code) if command.code else None
+
+
+def commands_of(device: Device, page: int = 1, size: int = PAGE) -> list[Command]:
+    """List a device's commands, newest first."""
+    start = (page - 1) * size
+    return list(Command.objects.filter(device=device).order_by("-at", "-pk")[start : start + size])
+
+
+def results_of(batch: Batch) -> Results:
+    """Give how a batch fares, without what its devices answered."""
+    commands = Command.objects.filter(batch=batch).select_related("device").defer("result", "said", "arguments")
+    found = tuple(commands.order_by("device__name"))
+    return Results(found, dict(Counter(one.state for one in found)))
+
+
+def last_known(device: Device, verb: str) -> Command | None:
+    """Give the newest answer of a device to ``verb``."""
+    done = Command.objects.filter(device=device, verb=verb, state=State.DONE, result__isnull=False)
+    found: Command | None = done.order_by("-ended_at").first()
+    return found
+
+
+def flat(answer: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Write a document as lines of name and value, at most 60: names as the device chose them, made readable."""
+    lines: list[tuple[str, str]] = []
+    for key, value in answer.items():
+        name = f"{above} {key}".strip().replace("_", " ")
+        if isinstance(value, dict):
+            lines += flat(value, name)
+        else:
+            lines.append((name, _text(value)))
+    return lines[:60]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(one) for one in value)
+    if isinstance(value, dict):
+        return " ".join(_text(one) for one in value.values())
+    if value is None:
+        return "unknown"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
