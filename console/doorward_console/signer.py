@@ -18,6 +18,7 @@ from doorward_console.fleet.enrolling import certify, waiting_enrolments
 from doorward_console.keys.ceilings import ceilings_from_file
 from doorward_console.keys.making import SIGNER_KINDS, ensure_root, ensure_signer_keys, projects_without
 from doorward_console.keys.opening import SignerKeys
+from doorward_console.maintenance import trials
 from doorward_console.maintenance.commands.promoting import (
     decide_commands,
     free_devices,
@@ -92,6 +93,7 @@ def _work() -> tuple[tuple[Callable[[Signer, Any], None], Callable[[], list[Any]
         (decide, lambda: undecided(Intent.Kind.ON, Intent.Kind.EXTEND, Intent.Kind.SETTINGS)),
         (_decide, undecided_commands),
         (_tell, free_devices),
+        (_confirm, trials.on_trial),
         (sign_again, asked_orders),
         (certify, waiting_enrolments),
     )
@@ -99,6 +101,10 @@ def _work() -> tuple[tuple[Callable[[Signer, Any], None], Callable[[], list[Any]
 
 def _decide(signer: Signer, commands: tuple[str, ...]) -> None:
     decide_commands(signer.ceilings, commands)
+
+
+def _confirm(signer: Signer, device: str) -> None:
+    trials.confirm(signer.keys, device)
 
 
 def _tell(signer: Signer, devices: tuple[str, ...]) -> None:

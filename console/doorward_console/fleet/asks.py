@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import connection, transaction
-from doorward_protocol.asks import Ask
+from doorward_protocol.asks import Ask, SettingsReport
 from doorward_protocol.ids import DeviceId
 
 from doorward_console.edges.doorbell import ring
@@ -21,7 +21,8 @@ from doorward_console.times import ms_from_time
 _SAYS: Final = (
     "boot", "ask_count", "former_boot", "former_count", "twin_at", "nonce", "runner_nonce", "seen_at", "clock_skew_ms", "agent_version", "facts", "presence",
     "presence_at", "door_state", "door_session", "door_code", "door_epoch", "door_revision", "door_digest",
-    "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported", "command_epoch",
+    "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported", "settings_state",
+    "settings_code", "settings_lacks", "settings_at", "command_epoch",
     "command_revision", "command_digest", "command_needs_order", "verbs",
 )  # fmt: skip
 """What an ask tells of a device."""
@@ -117,15 +118,23 @@ def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     device.agent_version, device.facts = ask.agent, dict(ask.facts)
     if device.presence != "connected":
         device.presence, device.presence_at = "connected", now
-    door, settings, command = ask.door, ask.settings, ask.command
+    door, command = ask.door, ask.command
     device.door_state, device.door_session, device.door_code = door.state, door.session, door.code
     device.door_epoch, device.door_revision = door.revision
     device.door_digest, device.door_needs_order = door.digest, door.needs_order
-    device.settings_epoch, device.settings_revision = settings.revision
-    device.settings_digest, device.settings_reported = settings.digest, dict(settings.values)
+    _take_settings(device, ask.settings, now)
     device.command_epoch, device.command_revision = command.revision
     device.command_digest, device.command_needs_order = command.digest, command.needs_order
     device.verbs = None if ask.verbs is None else list(ask.verbs)
+
+
+def _take_settings(device: Device, said: SettingsReport, now: datetime) -> None:
+    before = (device.settings_epoch, device.settings_revision, device.settings_state)
+    device.settings_epoch, device.settings_revision = said.revision
+    device.settings_digest, device.settings_reported = said.digest, dict(said.values)
+    device.settings_state, device.settings_code, device.settings_lacks = said.state, said.code, said.lacks
+    if before != (*said.revision, said.state):
+        device.settings_at = now
 
 
 def take_presence(device_id: str, state: str, now: datetime) -> bool:

@@ -103,6 +103,10 @@ class Device(models.Model):
     settings_revision = models.PositiveBigIntegerField(default=0)
     settings_digest = models.CharField(max_length=71, null=True, blank=True)
     settings_reported = models.JSONField(default=dict)
+    settings_state = models.CharField(max_length=20, default="none")  # of the trial of that revision
+    settings_code = models.CharField(max_length=60, null=True, blank=True)  # why they were put back
+    settings_lacks = models.CharField(max_length=20, blank=True)  # the part whose order has to be signed again
+    settings_at = models.DateTimeField(null=True, blank=True)  # when the state was first said
     command_epoch = models.PositiveIntegerField(default=0)
     command_revision = models.PositiveBigIntegerField(default=0)
     command_digest = models.CharField(max_length=71, null=True, blank=True)

@@ -13,11 +13,11 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import order_from_payload
-from doorward_protocol.revisions import Revision
+from doorward_protocol.revisions import NEVER, Revision
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance import facts, sessions
+from doorward_console.maintenance import facts, sessions, trials
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.models import Command, Desired, Grant, Order, Session
 from doorward_console.maintenance.telling import AT_WORK, RESEND_AFTER_MS, Reported, Told, Wanted, is_due
@@ -52,7 +52,8 @@ def _may_differ(now: datetime) -> Q:
     """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
     at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
     at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK) | Q(session__lost_at__lt=now - SILENT_FOR)
-    settings = Q(part="settings") & _holds_another("settings")
+    settings = Q(part="settings") & (_holds_another("settings") | Q(device__settings_lacks="settings"))
+    settings |= Q(part="confirm", device__settings_state=trials.TRYING)
     return (Q(part="door") & (_holds_another("door") | at_door)) | settings | _command_may_differ(now)
 
 
@@ -105,6 +106,8 @@ def _is_over(desired: Desired, device: Device, now: datetime) -> bool:
 
     A command is over once it has ended, also where the console alone counts it as ended, and for a device that cannot do it.
     """
+    if desired.part == "confirm":
+        return not trials.is_of(desired, device)
     if desired.part == "command":
         return not is_wanted(desired.command, now) or not can(device.verbs, desired.command.verb)
     session = desired.session
@@ -146,7 +149,10 @@ def _reported(device: Device, desired: Desired, now: datetime) -> Reported:
     if desired.part == "command":
         held = Revision(device.command_epoch, device.command_revision)
         return Reported(held, device.command_digest, needs_order=device.command_needs_order)
-    return Reported(Revision(device.settings_epoch, device.settings_revision), device.settings_digest)
+    if desired.part == "confirm":
+        return Reported(NEVER, None)  # a trial that goes on has not been confirmed; else it is over
+    held = Revision(device.settings_epoch, device.settings_revision)
+    return Reported(held, device.settings_digest, needs_order=device.settings_lacks == "settings")
 
 
 def _told(device: Device, desired: Desired) -> Told:
@@ -159,7 +165,7 @@ def _told(device: Device, desired: Desired) -> Told:
         for order in made.filter(
             state=Order.State.SENT, nonce=device.nonce, epoch=desired.epoch, revision=desired.revision
         )
-        if _runner_nonce(order) == device.runner_nonce or desired.part == "settings"
+        if _runner_nonce(order) == device.runner_nonce
     ]
     last = ms_from_time_or_none(sent[-1].sent_at) if sent else None
     return Told(len(sent), unsent.exists(), last)

@@ -146,7 +146,7 @@ def seal_with(key: SigningKey, order: Order, device: Device, desired: Desired, n
         project=ProjectId(device.project_id),
         device=DeviceId(device.id),
         nonce=order.nonce,
-        runner_nonce=None if desired.part == "settings" else device.runner_nonce,
+        runner_nonce=device.runner_nonce,
         issued_at=ms_from_time(now),
         part=desired.part,
         revision=Revision(desired.epoch, desired.revision),
