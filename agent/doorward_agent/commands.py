@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 from typing import Any, Final
@@ -68,6 +69,7 @@ def _run(config: Config) -> int:
     from doorward_agent.edges.journal import JournalOnDisk
     from doorward_agent.edges.memory import give_back
     from doorward_agent.edges.runner import RunnerEdge
+    from doorward_agent.edges.supervisor import Supervisor
     from doorward_agent.edges.system import Machine, SystemClock
     from doorward_agent.edges.threads import end_with_the_first
     from doorward_agent.edges.tunnel import TunnelEdge
@@ -83,7 +85,7 @@ def _run(config: Config) -> int:
     store = DocumentStore(config.state_dir, folder)
     identity = _identity(config, store)
     lock_instance(config.state_dir)
-    mailbox = Mailbox()
+    mailbox, supervisor = Mailbox(), Supervisor(os.environ)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: mailbox.post(events.StopRequested()))
     state = config.state_dir
@@ -108,7 +110,7 @@ def _run(config: Config) -> int:
     runtime = Runtime(identity, signing, edges, VERSION, config.journal_max_bytes)
     give_back()
     end_with_the_first()
-    runtime.run(mailbox)
+    runtime.run(mailbox, supervisor)
     return 0
 
 

@@ -114,6 +114,16 @@ class Tunnel(Protocol):
     def stop(self) -> None: ...
 
 
+class Supervisor(Protocol):
+    """Whoever starts the agent again when it hangs or ends."""
+
+    def turn(self) -> float:
+        """Say that the main loop turns; gives the seconds after which it has to turn again, if only to say so."""
+        ...
+
+    def stopping(self) -> None: ...
+
+
 class Journal(Protocol):
     """The device's records, payload by payload. Never raises for a full disk: it keeps what it can and says so in the log."""
 

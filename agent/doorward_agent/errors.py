@@ -66,5 +66,8 @@ class AlreadyJoined(Exception):
 
 
 class AlreadyRunning(Exception):
-    def __init__(self, path: str) -> None:
-        super().__init__(f"Another doorward-agent runs here: {path} is locked. End that one first.")
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(
+            f"Another doorward-agent runs here, process {holder or 'unknown'}: it holds {path}. "
+            "Leave it at work, or end it first: systemctl stop doorward-agent"
+        )

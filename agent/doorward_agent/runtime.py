@@ -14,7 +14,7 @@ from doorward_protocol.orders import OpenDoor, Order, ShutDoor
 from doorward_agent import effects as do
 from doorward_agent import errands, events, policy, reporting, timers
 from doorward_agent.asking import Asking, JournalReport
-from doorward_agent.contracts import Dial, Edges
+from doorward_agent.contracts import Dial, Edges, Supervisor
 from doorward_agent.effects import Effect
 from doorward_agent.errands import Errands
 from doorward_agent.events import Event
@@ -59,16 +59,18 @@ class Runtime:
     def door(self) -> DoorMachine:
         return self._door
 
-    def run(self, mailbox: Mailbox) -> None:
+    def run(self, mailbox: Mailbox, supervisor: Supervisor) -> None:
         """Work until a stop is requested."""
         self.start()
         while True:
-            event = mailbox.take(self.wait_s)
+            event = mailbox.take(min(self.wait_s, supervisor.turn()))
+            if isinstance(event, events.StopRequested):
+                break
             if event is not None:
                 self.handle(event)
-            if isinstance(event, events.StopRequested):
-                return
             self.fire_timers()
+        supervisor.stopping()
+        self.handle(event)
 
     @property
     def wait_s(self) -> float:

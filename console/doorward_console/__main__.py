@@ -13,8 +13,11 @@ from pathlib import Path
 
 from doorward_console.commands import COMMANDS, Command
 from doorward_console.config import DEFAULT_PATH, ENVIRONMENT, ConfigError
+from doorward_console.edges.alone import AlreadyRunning
 
 EXIT_FAILED = 1
+EXIT_RUNS_ALREADY = 75
+"""sysexits.h, EX_TEMPFAIL: nothing has to be mended, only ended."""
 EXIT_CONFIG = 78
 """sysexits.h, EX_CONFIG: the operator mends a file."""
 
@@ -29,7 +32,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives its exit code: 0 done, 1 failed, 2 wrong arguments, 78 a file to mend."""
+    """Run one command; gives its exit code: 0 done, 1 failed, 2 wrong arguments, 75 already running, 78 a file to mend."""
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
@@ -67,18 +70,19 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
         module = import_module(command.module)
         code: int = module.run(arguments)
     except Exception as error:
-        if not isinstance(error, _mendable()):
+        known = next((status for kind, status in _foreseen() if isinstance(error, kind)), None)
+        if known is None:
             raise
         sys.stderr.write(f"{error}\n")
-        return EXIT_CONFIG
+        return known
     return code
 
 
-def _mendable() -> tuple[type[Exception], ...]:
-    """Name the errors that an operator mends in a file; key files need the console's extra to be there."""
+def _foreseen() -> tuple[tuple[type[Exception], int], ...]:
+    """Name the errors that an operator can do something about; key files need the console's extra to be there."""
     from doorward_console.edges.key_files import BadKeyFile  # late: `--help` works without the console's extra
 
-    return ConfigError, BadKeyFile
+    return (ConfigError, EXIT_CONFIG), (BadKeyFile, EXIT_CONFIG), (AlreadyRunning, EXIT_RUNS_ALREADY)
 
 
 def set_up_django(config: Path | None) -> None:

@@ -4,6 +4,7 @@ It opens no socket but its database's and its doorbell. Whatever fails with one 
 """
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from django.db import DatabaseError, close_old_connections
 
 from doorward_console.edges.doorbell import Bell
 from doorward_console.edges.key_files import wrapping_key_from_file
+from doorward_console.edges.supervisor import Supervisor
 from doorward_console.fleet.enrolling import certify, waiting_enrolments
 from doorward_console.keys.ceilings import ceilings_from_file
 from doorward_console.keys.making import SIGNER_KINDS, ensure_root, ensure_signer_keys, projects_without
@@ -53,13 +55,14 @@ def run() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    bell = Bell("signer")
+    bell, supervisor = Bell("signer"), Supervisor(os.environ)
     log.info("signing; ceilings %s", signer.ceilings)
     try:
         while not stop.is_set():
-            look(signer)
-            bell.wait(POLL_S)
+            look(signer, supervisor.turn)
+            bell.wait(min(POLL_S, supervisor.turn()))
     finally:
+        supervisor.stopping()
         bell.close()
 
 
@@ -73,12 +76,14 @@ def signer_from_settings() -> Signer:
     )
 
 
-def look(signer: Signer) -> None:
-    """Do everything that waits, shutting before all else."""
+def look(signer: Signer, turn: Callable[[], object] = lambda: None) -> None:
+    """Do everything that waits, shutting before all else, with a ``turn`` before each row: thousands may wait."""
     close_old_connections()
+    turn()
     try:
         for act, rows in _work():
             for row in rows():
+                turn()
                 _one(act, signer, row)
         _make_keys(signer)  # last: a new project's first door can wait, others' need not
     except DatabaseError:

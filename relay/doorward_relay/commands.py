@@ -1,7 +1,7 @@
 """The commands of doorward-relay: arguments in, exit status out.
 
 Exit statuses: 0 done or all well; 1 ``status`` found something that is not as it should be, or ``install`` was declined;
-64 wrong command line; 77 not root (a managed relay needs it); 78 the configuration or the machine has to be changed.
+64 wrong command line; 75 another daemon runs on this relay's state; 77 not root (a managed relay needs it); 78 the configuration or the machine has to be changed.
 
 Each command loads what it needs and no more: the daemon's HTTP server alone would cost ``status`` four tenths of a second.
 """
@@ -19,6 +19,7 @@ from typing import Any, Final
 from doorward_relay.config import (
     DEFAULT_PATH,
     EMBEDDED,
+    AlreadyRunning,
     ConfigError,
     RelayConfig,
     config_from_document,
@@ -28,6 +29,7 @@ from doorward_relay.config import (
 OK: Final = 0
 NOT_WELL: Final = 1
 USAGE: Final = 64
+RUNS_ALREADY: Final = 75
 NO_ROOT: Final = 77
 CONFIG: Final = 78
 
@@ -48,7 +50,7 @@ examples:
   doorward-relay status --json
 
 exit statuses:
-  0 well   1 not well, or declined   64 command line   77 not root   78 configuration
+  0 well   1 not well, or declined   64 command line   75 already running   77 not root   78 configuration
 """
 
 
@@ -69,6 +71,9 @@ def run_command(arguments: Sequence[str]) -> int:
             "an embedded one does not: doorward-relay install --embedded\n"
         )
         return NO_ROOT
+    except AlreadyRunning as error:
+        sys.stderr.write(f"doorward-relay: {error}\n")
+        return RUNS_ALREADY
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"doorward-relay: {fault}\n")

@@ -40,6 +40,17 @@ class ConfigError(Exception):
         self.faults = faults
 
 
+class AlreadyRunning(Exception):
+    """Another process serves this relay (exit 75): two on one ledger would end each other's sessions."""
+
+    def __init__(self, config: "RelayConfig", holder: str) -> None:
+        unit = "doorward-relay-embedded" if config.is_embedded else "doorward-relay"
+        super().__init__(
+            f"Another doorward-relay runs here, process {holder}: it holds {config.lock_file}. "
+            f"Leave it at work, or end it first: systemctl stop {unit}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
     """One relay.
@@ -116,7 +127,7 @@ class RelayConfig:
 
     @property
     def lock_file(self) -> Path:
-        return self.run_dir / "lock"
+        return self.state_dir / "lock"
 
     @property
     def status_socket(self) -> Path:

@@ -5,12 +5,13 @@ Two compositions of one core: ``run`` stands beside an OpenSSH of its own, ``ser
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from doorward_relay.config import ConfigError, RelayConfig
-from doorward_relay.contracts import Front
+from doorward_relay.config import AlreadyRunning, ConfigError, RelayConfig
+from doorward_relay.contracts import Front, KernelUnread
 from doorward_relay.edges import keys, sshd
 from doorward_relay.edges.admitting import Admitting
 from doorward_relay.edges.clock import clock
@@ -19,6 +20,7 @@ from doorward_relay.edges.doorkeeper import Doorkeeper
 from doorward_relay.edges.files import make_folder, take_alone
 from doorward_relay.edges.hello_socket import serve_hello
 from doorward_relay.edges.store import Store
+from doorward_relay.edges.supervisor import Supervisor
 from doorward_relay.runtime import Runtime
 
 _LOG: Final = logging.getLogger("doorward.relay")
@@ -76,19 +78,34 @@ async def serve(config: RelayConfig) -> None:
 
 def _be_alone(config: RelayConfig, mode: int) -> None:
     make_folder(config.run_dir, mode)
-    if not take_alone(config.lock_file):
-        raise ConfigError([f"another doorward-relay runs with {config.run_dir}; end it first"])
+    try:
+        holder = take_alone(config.lock_file)
+    except FileNotFoundError:
+        raise ConfigError([f"{config.state_dir} is missing; run doorward-relay install"]) from None
+    if holder is not None:
+        raise AlreadyRunning(config, holder)
 
 
 async def _work(runtime: Runtime, more: tuple[Work, ...]) -> None:
     """Watch, answer the console, and do what this kind of relay does besides."""
-    control = Control(runtime)
+    control, supervisor = Control(runtime), Supervisor(os.environ)
     try:
         runtime.start()
-        works = (runtime.keep_watching(), control.follow(), *more)
-        await _until_told(*(asyncio.create_task(work) for work in works))
+        watching = runtime.keep_watching(lambda: supervisor.turn(lambda: _waits_for(runtime, control)))
+        await _until_told(*(asyncio.create_task(work) for work in (watching, control.follow(), *more)))
     finally:
+        supervisor.stopping()
         await control.stop()
+
+
+def _waits_for(runtime: Runtime, control: Control) -> str:
+    """Name what is missing before this relay serves; empty when nothing is."""
+    if not control.is_listening:
+        return f"the control port, {runtime.config.control_port}"
+    try:
+        return "" if runtime.is_serving else f"ssh on port {runtime.config.ssh_port}"
+    except KernelUnread as error:
+        return f"the kernel's tables: {error}"
 
 
 async def _until_told(*tasks: "asyncio.Task[None]") -> None:

@@ -175,9 +175,10 @@ class Runtime:
 
     # The clock
 
-    async def keep_watching(self) -> None:
-        """Look, again and again; the pause is short while somebody waits for a door."""
+    async def keep_watching(self, turn: Callable[[], None]) -> None:
+        """Look, again and again, with a ``turn`` before each look; the pause is short while somebody waits for a door."""
         while True:
+            turn()
             await self._look()
 
     async def _look(self) -> None:

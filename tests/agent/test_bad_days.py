@@ -181,18 +181,6 @@ def test_agent_when_idle_then_no_signature_library_is_in_memory(running: Scene) 
     assert "cryptography" in maps.read_text()
 
 
-@pytest.mark.feature("T13")
-def test_agent_when_another_runs_then_the_second_says_so_and_ends(running: Scene) -> None:
-    """One instance on a state folder; the second ends with 75 and a sentence."""
-    first = running.agent
-    second = running.start_agent()
-    assert second.process.wait(10) == 75
-    assert "Another doorward-agent runs here" in second.log_text()
-    assert first is not None
-    assert first.is_running
-    assert running.status()["running"] is True
-
-
 @over_both
 def test_agent_when_it_logs_then_no_secret_is_among_it(running: Scene) -> None:
     """Keys, nonces and payloads stay out of the log and the argument lists."""

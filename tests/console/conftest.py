@@ -14,7 +14,8 @@ import django
 import pytest
 from django.conf import settings
 
-from tests.parts.files import write_whole
+from tests.parts.files import scratch_folder, write_whole
+from tests.parts.ports import free_port
 
 
 def _configure() -> Path:
@@ -130,3 +131,12 @@ def on_postgres(postgres: str, django_db_blocker: Any) -> Iterator[str]:
             del connections["default"]
             connections.settings["default"] = before
             connections["default"] = kept
+
+
+@pytest.fixture(scope="session")
+def standing() -> Iterator[Path]:
+    """The configuration of a console that was set up once, whose broker is away: for tests that start its programs."""
+    from tests.console.test_init import init  # late: most tests of the console start none
+
+    with scratch_folder() as folder:
+        yield init(folder, broker_port=free_port())

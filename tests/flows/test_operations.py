@@ -166,7 +166,7 @@ def test_page_when_its_commands_for_postgresql_are_typed_then_three_users_with_r
     check(site)
     console = console_of(ADDRESS, root_of(site), site.network, OUTSIDE)
     console.sign_in("aiko@example.com", password[1])
-    assert console.pair_relay("Basement", set_up_relay(site))
+    assert console.pair_relay("Basement", set_up_relay(site, "embedded"))
     console.wait_for_history(("relay.paired",))
     console.close()
 
@@ -192,9 +192,10 @@ def root_of(site: Site) -> Path:
     return site.machines["console"].folder / "etc/doorward/root-ca.pem"
 
 
-def set_up_relay(site: Site) -> str:
+def set_up_relay(site: Site, kind: str = "relay") -> str:
     """Follow the page on the relay; gives the line that it prints."""
-    install, setup, status = blocks("relay")
+    install, *managed = blocks("relay")
+    setup, status = managed if kind == "relay" else blocks(kind)
     said = site.type_in("relay", install + setup)
     wait_until(lambda: site.listens(8443) and site.listens(2222), 20, "the relay")
     assert site.type_in("relay", status)

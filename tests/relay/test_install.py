@@ -21,7 +21,6 @@ from tests.parts.waiting import wait_until
 from tests.relay.relaying import PROGRAM, TUNNEL_USER, Console, Relay, device_for, install_relay, listeners_on
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "relay.toml"
-UNITS = Path(__file__).parents[2] / "systemd"
 
 
 def _installed(folder: Path, *flags: str, answer: bytes = b"") -> tuple[int, str, str]:
@@ -204,14 +203,6 @@ def test_a_relay_when_it_runs_with_its_sshd_then_both_end_together_and_a_kill_le
     wait_until(lambda: not client.is_running, 5, "the connection's end")
 
 
-def test_a_second_daemon_when_one_runs_then_it_is_refused_and_the_first_goes_on(relay: Relay, console: Console) -> None:
-    """Two daemons on one ledger would end each other's sessions."""
-    status, _, errors = relay.command(relay.verb)
-    assert status == 78
-    assert "another doorward-relay runs" in errors
-    assert console.get("/healthz").json() == {"ok": True}
-
-
 def test_status_when_a_door_is_open_then_it_says_who_and_where(relay: Relay, console: Console, scratch: Path) -> None:
     """One JSON object or a few lines, and an exit status that tells well from not."""
     grant = console.granted(relay.ports[0])
@@ -243,21 +234,6 @@ def test_a_command_when_it_is_wrong_then_the_exit_status_says_of_what_kind(scrat
     helped = run([PROGRAM, "--help"])
     assert helped.returncode == 0
     assert helped.stdout.decode().index("examples:") < helped.stdout.decode().index("options:")
-
-
-@pytest.mark.real("systemd-analyze")
-def test_the_units_when_systemd_reads_them_then_it_has_nothing_to_say(scratch: Path) -> None:
-    """systemd-analyze returns 0 for unknown keys: any word of it is a failure."""
-    program = scratch / "doorward-relay"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    units = []
-    for unit in sorted(UNITS.glob("doorward-relay*.service")):
-        units.append(scratch / unit.name)
-        units[-1].write_text(unit.read_text().replace("/usr/bin/doorward-relay", str(program)))
-    assert len(units) == 2
-    ran = run([require("systemd-analyze"), "verify", *units])
-    assert (ran.stdout + ran.stderr).decode() == ""
 
 
 def test_status_when_it_is_asked_for_then_the_daemons_libraries_are_not_loaded(relay: Relay) -> None:

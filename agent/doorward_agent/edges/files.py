@@ -1,5 +1,6 @@
 """Files: written whole and renamed, with their mode set at creation; small documents; the one-instance lock."""
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -81,10 +82,19 @@ def lock_instance(folder: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(LOCK_TRIES):
         if _takes_lock(descriptor, fcntl.LOCK_EX):
+            _sign(descriptor)
             return descriptor
         time.sleep(LOCK_PAUSE_S)
+    holder = os.read(descriptor, 20).decode(errors="replace").strip()
     os.close(descriptor)
-    raise AlreadyRunning(str(path))
+    raise AlreadyRunning(str(path), holder)
+
+
+def _sign(descriptor: int) -> None:
+    """Leave our pid for people to read: whether we run is told by the lock, which goes with us."""
+    with contextlib.suppress(OSError):  # a full disk
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
 
 
 def is_locked(folder: Path) -> bool:

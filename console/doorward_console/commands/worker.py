@@ -2,11 +2,15 @@
 
 import argparse
 
+from django.conf import settings
+
 from doorward_console import worker
+from doorward_console.edges.alone import be_alone
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Work; gives 0 after SIGTERM or SIGINT."""
+    """Work; gives 0 after SIGTERM or SIGINT; raises AlreadyRunning."""
     del arguments
+    be_alone("worker", settings.CONFIG.run_dir)
     worker.run()
     return 0

@@ -1,6 +1,7 @@
 """The worker as a process: threads and signals around the runtime. Called by ``doorward-console worker`` and ``serve``."""
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType
@@ -12,6 +13,7 @@ from doorward_console.config import Config
 from doorward_console.edges.broker import Broker
 from doorward_console.edges.doorbell import Bell
 from doorward_console.edges.key_files import wrapping_key_from_file
+from doorward_console.edges.supervisor import Supervisor
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.worker.events import Rung
 from doorward_console.worker.hearing import relay_head
@@ -32,14 +34,15 @@ def work() -> None:
     broker = Broker(config, links.tell)
     runtime = Runtime(keys, broker, links)
     _stop_at_signals(runtime)
-    bell, stopping = Bell("worker"), threading.Event()
+    bell, stopping, supervisor = Bell("worker"), threading.Event(), Supervisor(os.environ)
     listener = threading.Thread(target=_listen, args=(bell, links, stopping), name="doorbell", daemon=True)
     listener.start()
     broker.start()
     LOG.info("working name=%s broker=%s:%d", config.worker_name, config.broker_host, config.broker_port)
     try:
-        runtime.run()
+        runtime.run(supervisor.turn)
     finally:
+        supervisor.stopping()
         stopping.set()
         broker.stop()
         links.stop()

@@ -8,7 +8,7 @@ The console's own records are in the database since what they tell was decided; 
 import logging
 import queue
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -83,10 +83,11 @@ class Runtime:
         """End after the round under way; may be called from a signal handler."""
         self._stopping = True
 
-    def run(self) -> None:
-        """Work until stopped; what was being heard when the database failed is heard again."""
+    def run(self, turn: Callable[[], object] = lambda: None) -> None:
+        """Work until stopped, with a ``turn`` before each round; what was being heard when the database failed is heard again."""
         batch: list[Event] = []
         while not self._stopping:
+            turn()
             batch = [*batch, *self._take_batch()][-MOST_HEARD_AGAIN:]
             close_old_connections()
             try:

@@ -52,6 +52,7 @@ class Control:
 
     def __init__(self, runtime: Runtime) -> None:
         """Nothing listens before ``follow``."""
+        self.is_listening = False
         self._runtime = runtime
         self._shape: str | None = None
         self._runner: web.AppRunner | None = None
@@ -72,7 +73,7 @@ class Control:
         """Stop listening and cut what is connected."""
         if self._runner is not None:
             await self._runner.cleanup()
-            self._runner = None
+            self._runner, self.is_listening = None, False
 
     async def _take_shape(self, pinned: Pinned | None) -> None:
         shape = None if pinned is None else pinned.client_certificate
@@ -93,6 +94,7 @@ class Control:
             await web.TCPSite(self._runner, host, config.control_port, ssl_context=context).start()
         except OSError as error:
             raise ConfigError([f"control_port: {config.control_port} cannot be bound: {error.strerror}"]) from None
+        self.is_listening = True
 
     def _unpaired(self) -> web.Application:
         app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_answering])

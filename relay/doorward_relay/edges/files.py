@@ -3,6 +3,7 @@
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -49,15 +50,25 @@ def make_folder(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def take_alone(path: Path) -> bool:
-    """Lock a file for as long as this process lives; False when another process has it."""
+def take_alone(path: Path) -> str | None:
+    """Lock a file for as long as this process lives, however it ends; gives the pid of whoever has it already.
+
+    The pid that stands in the file is for people to read; who has the lock is known by the kernel alone.
+
+    Raises:
+        FileNotFoundError: its folder is missing.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
-        return False
-    return True
+        return holder or "unknown"
+    with suppress(OSError):  # a full disk
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    return None
 
 
 def writable_by_others(path: Path) -> Path | None:
