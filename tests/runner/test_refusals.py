@@ -98,8 +98,6 @@ CASES: Final = (
     Case("order.not-allowed", "two lines in one key", lambda site: _login(
         site, None, f"{ssh_key('engineer')}\n{ssh_key('other')}")),
     Case("order.not-allowed", "a banner with a line break", _body(banner="a\nPermitRootLogin yes")),
-    Case("order.not-allowed", "settings", lambda site: _sealed(
-        Draft({"values": {}}, {"part": "settings", "epoch": 0, "revision": 1, "runner_nonce": site.nonces()[0]}))),
 )  # fmt: skip
 
 
