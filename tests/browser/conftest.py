@@ -28,7 +28,7 @@ expect.set_options(timeout=12_000)
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium; ended with the module, for Playwright's event loop would stay in the way of other tests."""
+    """Debian's Chromium, without a window to draw; ended with the module, for Playwright's event loop would stay in the way of other tests."""
     program = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])

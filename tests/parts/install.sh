@@ -14,7 +14,7 @@ want ssh openssh-client
 want rsync rsync
 want dbclient dropbear-bin
 want plink putty-tools
-want chromium chromium
+want chromium-headless-shell chromium-headless-shell
 want sudo sudo
 want curl curl
 want nft nftables
@@ -43,3 +43,6 @@ apt-get -q update || echo "apt-get update failed; trying with the lists that are
 for package in $missing; do
     apt-get -q install -y --no-install-recommends "$package" || echo "Not installed: $package"
 done
+# The whole browser does where a distribution does not have the shell by itself.
+command -v chromium-headless-shell >/dev/null 2>&1 || command -v chromium >/dev/null 2>&1 ||
+    apt-get -q install -y --no-install-recommends chromium || echo "Not installed: chromium"
