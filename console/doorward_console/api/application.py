@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from doorward_protocol.reasons import reason_of
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.docs import ABS_TPL_PATH, Swagger
 
 from doorward_console import __doc__ as _room
 from doorward_console.api import commands, devices, doors, history, licences, projects, relays, settings
@@ -16,12 +17,20 @@ from doorward_console.declined import Declined
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
 from doorward_console.people.first_password import FirstPasswordOnly
 
+
+class _Page(Swagger):
+    """The API's own page with our own files, where ninja is none of Django's apps and would have a stranger's server asked."""
+
+    template_cdn = str(ABS_TPL_PATH / "swagger.html")
+
+
 api = NinjaAPI(
     title="doorward",
     version="1",
     description=(_room or "").strip(),
     urls_namespace="api-1",
     auth=[Bearer(), Browser()],
+    docs=_Page(),
     docs_url="/docs",
     openapi_extra={"info": {"license": {"name": "Apache-2.0"}}},
 )
