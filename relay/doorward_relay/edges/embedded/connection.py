@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Final
 
 import asyncssh
+from asyncssh.constants import MSG_IGNORE
 
 from doorward_relay.edges.embedded.device import Device
 
@@ -19,6 +20,11 @@ def _refuse(_packet: object) -> bool:
 
 class Connection(asyncssh.SSHServerConnection):
     """asyncssh's own, which here minds how much waits for the device."""
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Send, without the empty packet that asyncssh puts before each one against an attack on CBC, which is not offered here."""
+        if pkttype != MSG_IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)
 
     def pause_writing(self) -> None:
         """Read no more from the device's visitors than the device takes."""
