@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -70,9 +71,17 @@ def test_sides_when_the_agent_is_gone_while_open_then_that_is_found(lab: House, 
     assert not disagreements(lab)
 
 
+def have_a_history(lab: House, device: Device) -> None:
+    """Go through a session: a device that only started has sent nothing."""
+    lab.console.open_door(device.id)
+    lab.console.wait_for_door(device.id, "open")
+    lab.console.shut_and_wait(device.id)
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
+
+
 def test_history_when_a_record_is_lost_doubled_or_moved_then_the_count_says_so(lab: House, device: Device) -> None:
     """The count finds each without the verifier, which finds it as well, and is quiet about the export as it came."""
-    wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
+    have_a_history(lab, device)
     lines = lab.export_history().read_text().splitlines()[1:]
     assert invariants.numbering_faults(lines) == []
     author = f"device:{device.id}"
@@ -88,7 +97,7 @@ def test_history_when_a_row_is_gone_from_the_consoles_database_then_it_does_not_
     lab: House, device: Device
 ) -> None:
     """A record that somebody deletes from the console's database, past its own triggers, is missed in the next export."""
-    wait_until(lambda: not history_faults(lab), 20, "the history to be whole")
+    have_a_history(lab, device)
     database = lab.console_machine.folder / "var/lib/doorward-console/console.sqlite3"
     with closing(sqlite3.connect(database, timeout=20)) as store:
         put_back = cut_out(store, f"device:{device.id}")
@@ -96,7 +105,7 @@ def test_history_when_a_row_is_gone_from_the_consoles_database_then_it_does_not_
             assert any("does not verify" in fault for fault in history_faults(lab))
         finally:
             put_back()
-    assert not history_faults(lab)
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
 
 
 def cut_out(store: sqlite3.Connection, author: str) -> Callable[[], None]:
@@ -118,6 +127,31 @@ def cut_out(store: sqlite3.Connection, author: str) -> Callable[[], None]:
                 store.execute(sql)
 
     return put_back
+
+
+def test_history_when_a_device_holds_another_record_than_the_console_then_it_is_named(
+    lab: House, device: Device
+) -> None:
+    """One digit on the device's disk: the console's export still verifies, and the two histories differ."""
+    have_a_history(lab, device)
+    segment = min(device.machine.inside("/var/lib/doorward/journal").glob("*.jsonl"))
+    at = segment.read_bytes().index(b'"uptime_ms":') + len(b'"uptime_ms":')
+    digit = written_over(segment, at, b"9" if segment.read_bytes()[at : at + 1] != b"9" else b"8")
+    try:
+        assert f"{device.name} holds other records [1] than the console" in history_faults(lab)
+    finally:
+        written_over(segment, at, digit)
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
+
+
+def written_over(path: Path, at: int, byte: bytes) -> bytes:
+    """Change one byte in its place, whoever has the file open; gives the one that was there."""
+    with path.open("r+b", buffering=0) as file:
+        file.seek(at)
+        was = file.read(1)
+        file.seek(at)
+        file.write(byte)
+    return was
 
 
 def test_weight_when_an_agent_holds_more_descriptors_then_it_is_found(lab: House, device: Device) -> None:
