@@ -11,6 +11,8 @@ QUICK = (
     ("SIGKILL agent", "OPENING"),
     ("SIGKILL door", "OPEN"),
     ("SIGKILL relay and worker", "CLOSING"),
+    ("SIGKILL agent and door", "CLOSING"),
+    ("SIGKILL tunnel and broker", "OPEN"),
     ("power cut, relay not told", "OPEN"),
     ("journal torn in its last record", "SHUT"),
     ("descriptors used up: relay", "OPEN"),
