@@ -15,6 +15,15 @@ Direction = Literal["both", "to", "from"]
 
 _FIVE_DAYS_S: Final = 432_000
 """The kernel's own default."""
+_CHANGE_ADDRESS: Final = """\
+for end in "$@"; do
+    echo 1 >/proc/sys/net/ipv4/conf/$end/promote_secondaries
+    first=$(ip -4 -o address show dev $end primary | awk '{print $4}')
+    ip address add "${first%.*}.3/24" dev $end 2>/dev/null || true
+    ip address del "$first" dev $end
+    ip address add "$first" dev $end
+done"""
+"""The first address goes and comes back as the second: the kernel forgets whatever was masqueraded as it (nf_nat_masquerade)."""
 _CHAIN: Final = ("inet", "weather", "passing")
 
 
@@ -55,6 +64,15 @@ class Weather:
     def forget_idle(self, after_s: int) -> None:
         """Let the NAT forget connections over which nothing came for so long, as home routers and proxies do; conntrack(8)."""
         self._remember(after_s, picks_up=0)
+
+    def change_address(self, *, is_told: bool) -> None:
+        """Give the NAT another address outside, as a provider does at night: whatever it had mapped is gone.
+
+        Who is told is answered by the far end, which knows nothing of the new mapping; who is not sends into the void.
+        """
+        self._remember(_FIVE_DAYS_S, picks_up=int(is_told))
+        ends = [end for place, end in self.ends.items() if place != "device"]
+        self.in_router("sh", "-ec", _CHANGE_ADDRESS, "sh", *ends)
 
     def _remember(self, idle_s: int, picks_up: int) -> None:
         settings = {"timeout_established": idle_s, "loose": picks_up}

@@ -18,7 +18,7 @@ from tests.house.weather import Weather
 from tests.lab import sightings
 from tests.lab.clocks import LACKING, a_day_alone, jumped
 from tests.lab.invariants import all_hold
-from tests.lab.middle import another_address, behind_a_proxy, let_pass, without_broker
+from tests.lab.middle import behind_a_proxy, let_pass, without_broker
 from tests.lab.sightings import AT_REST
 from tests.lab.twins import cloned, put_back
 from tests.parts.limits import none_left
@@ -264,8 +264,9 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
     Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90),
     Fault("NAT forgets what is idle for 40 s, for 90 s", under(lambda weather: weather.forget_idle(40), 90), 60, ("SHUT", "OPEN")),
-    Fault("NAT gets another address, and says so", another_address(is_told=True, lasts_s=2), 60),
-    Fault("NAT gets another address, and says nothing", another_address(is_told=False, lasts_s=60), 90, ("SHUT", "OPEN", "CLOSING")),
+    Fault("NAT gets another address, and says so", under(lambda weather: weather.change_address(is_told=True), 2), 60),
+    Fault("NAT gets another address, and says nothing", under(lambda weather: weather.change_address(is_told=False), 60), 90,
+          ("SHUT", "OPEN", "CLOSING")),
     Fault("proxy cuts what is idle for 60 s, for 90 s", behind_a_proxy(60, 90, may_cut=False), 60, ("SHUT", "OPEN")),
     Fault("proxy cuts what is idle for 8 s, for 40 s", behind_a_proxy(8, 40, may_cut=True), 60, ("SHUT", "OPEN")),
     Fault("no broker for 40 s", without_broker(40), 90),

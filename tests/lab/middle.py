@@ -1,6 +1,4 @@
-"""What goes wrong in the middle, between machines that are all well: proxies that tire of quiet links, NATs with another address,
-a broker that is not there.
-"""
+"""What goes wrong in the middle, between machines that are all well: proxies that tire of quiet links, a broker that is not there."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,20 +14,10 @@ from tests.parts.waiting import wait_until
 
 _PROXY: Final = Path(__file__).with_name("idle_proxy.py")
 _PROXY_PORT: Final = 3128
-_NEVER_S: Final = 432_000
 _RULE: Final = (
     "add table ip proxied; add chain ip proxied in { type nat hook prerouting priority -100 ; }; "
     f'add rule ip proxied in iifname "lan" meta l4proto tcp redirect to :{_PROXY_PORT}'
 )
-_ANOTHER_ADDRESS: Final = """\
-for end in "$@"; do
-    echo 1 >/proc/sys/net/ipv4/conf/$end/promote_secondaries
-    first=$(ip -4 -o address show dev $end primary | awk '{print $4}')
-    ip address add "${first%.*}.3/24" dev $end 2>/dev/null || true
-    ip address del "$first" dev $end
-    ip address add "$first" dev $end
-done"""
-"""The first address goes and comes back as the second: the kernel forgets whatever was masqueraded as it (nf_nat_masquerade)."""
 
 
 def let_pass(seconds: float) -> None:
@@ -75,24 +63,6 @@ def _proxied(house: House, idle_s: float) -> Iterator[Program]:
 
 def _in_router(network: Network) -> tuple[str, ...]:
     return ("/usr/bin/nsenter", f"--net=/proc/{network.router}/ns/net", "--")
-
-
-def another_address(*, is_told: bool, lasts_s: float) -> Callable[[House], None]:
-    """Give the NAT another address outside, as a provider does at night: whatever it had mapped is gone.
-
-    Who is told is answered by the far end, which knows nothing of the new mapping; who is not sends into the void.
-    """
-
-    def move(house: House) -> None:
-        assert house.network is not None
-        weather = house.network.weather
-        if not is_told:
-            weather.forget_idle(_NEVER_S)  # which takes up no connection in its middle, either
-        ends = [end for place, end in weather.ends.items() if place != "device"]
-        weather.in_router("sh", "-ec", _ANOTHER_ADDRESS, "sh", *ends)
-        let_pass(lasts_s)
-
-    return move
 
 
 def without_broker(lasts_s: float) -> Callable[[House], None]:

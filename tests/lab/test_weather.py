@@ -12,6 +12,7 @@ from tests.house.network import Network
 from tests.lab.building import lacking
 from tests.parts.files import scratch_folder
 from tests.parts.processes import Programs, run
+from tests.parts.waiting import wait_until
 
 ECHO = """
 import socket, threading
@@ -32,6 +33,19 @@ try:
 except OSError as error:
     said = type(error).__name__
 print(json.dumps({"said": said, "after_s": time.monotonic() - began}))
+"""
+
+
+TALK = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 7000), timeout=1.5) as one:
+    try:
+        while True:
+            one.sendall(b"x")
+            assert one.recv(1)
+            print("answered", flush=True)
+    except (OSError, AssertionError) as error:
+        print(type(error).__name__, flush=True)
 """
 
 
@@ -90,3 +104,21 @@ def test_weather_when_it_is_so_then_the_device_feels_it_and_is_well_afterwards(w
     wired.network.weather.restore()
     assert is_felt(said), said
     assert wired.ask()["said"] == "answered"
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize(("is_told", "felt"), [(True, "ConnectionResetError"), (False, "TimeoutError")])
+def test_nat_when_it_has_another_address_then_what_it_had_mapped_is_gone_and_new_connections_work(
+    wired: Wired, programs: Programs, *, is_told: bool, felt: str
+) -> None:
+    """Twice, as the first address comes back in turn."""
+    network = wired.network
+    for _ in range(2):
+        talking = programs.start(
+            *_in(network.device), sys.executable, "-c", TALK, network.address_of("relay"), name="talking"
+        )
+        talking.wait_for_log("answered")
+        network.weather.change_address(is_told=is_told)
+        wait_until(lambda one=talking: felt in one.log_text(), 10, felt)  # type: ignore[misc]
+        network.weather.restore()
+        assert wired.ask()["said"] == "answered"
