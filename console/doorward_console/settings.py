@@ -173,3 +173,6 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
 }
+
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
+"""One for each device that is marked in the list, which are ten thousand at most, and a few beside them."""

@@ -26,7 +26,11 @@ def client_of(user: User, **options: Any) -> Client:
 def address(name: str, house: House) -> str:
     """Give the address called ``name`` for the things of ``house``."""
     member = Member.objects.get(project=house.project, user=house.owner)
+    command = reboot_of(house)
     given = {
+        "command_id": command.pk,
+        "batch_id": command.batch_id,
+        "verb": "reboot",
         "project_id": house.project.id,
         "device_id": house.device.id,
         "relay_id": house.relay.id,

@@ -1,9 +1,13 @@
 """Commands through the whole house: the API asks, the signer signs, root runs the device maker's hook, the result comes back."""
 
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from tests.house.api import Declined
 from tests.house.house import OWNER, Device, House
 from tests.parts.files import write_whole
 from tests.parts.waiting import wait_until
@@ -96,3 +100,101 @@ def test_message_when_asked_then_the_hook_ran_once_and_its_result_is_in_api_and_
         hooked.id,
     )
     assert house.verify_history(house.export_history())["holds"] is True
+
+
+def test_commands_when_the_device_was_away_for_fifty_then_each_ran_once_and_in_the_order_of_asking(
+    house: House, hooked: Device
+) -> None:
+    """Queued while it is off; delivered one after the other when it asks; one beyond fifty is refused."""
+    hooked.machine.cut_power()
+    house.console.wait_for_device(hooked.id, lambda said: said["presence"] == "away", 60)
+    commands = [ask(house, hooked, "message", arguments={"number": number}) for number in range(51)]
+    wait_for(house, hooked, commands[50], "refused")
+    assert see(house, hooked, commands[50])["why"]["code"] == "command.too-many"
+    assert {see(house, hooked, one)["state"] for one in commands[:3]} == {"queued"}
+    hooked.boot()
+    wait_for(house, hooked, commands[49], "done", 90)
+    said = (hooked.machine.folder / "var/lib/said").read_text().splitlines()
+    assert [json.loads(line)["arguments"]["number"] for line in said] == [*range(50)]
+
+
+def test_command_when_cancelled_while_queued_then_it_never_runs(house: House, hooked: Device) -> None:
+    """What was taken back while the device was off is not done when it is there again; what was asked after it is."""
+    hooked.machine.cut_power()
+    house.console.wait_for_device(hooked.id, lambda said: said["presence"] == "away", 60)
+    gone = ask(house, hooked, "message", arguments={"text": "gone"})
+    stays = ask(house, hooked, "message", arguments={"text": "stays"})
+    wait_for(house, hooked, gone, "queued")
+    cancelled = house.console.post(f"/devices/{hooked.id}/commands/{gone}/cancel")
+    assert (cancelled["state"], cancelled["ended_by"], cancelled["why"]["code"]) == (
+        "cancelled", OWNER, "command.cancelled",
+    )  # fmt: skip
+    with pytest.raises(Declined) as refused:
+        house.console.post(f"/devices/{hooked.id}/commands/{gone}/cancel")
+    assert refused.value.code == "command.not-waiting"
+    hooked.boot()
+    wait_for(house, hooked, stays, "done", 60)
+    said = (hooked.machine.folder / "var/lib/said").read_text()
+    assert ("stays" in said, "gone" in said) == (True, False)
+
+
+def test_reboot_when_the_device_reboots_then_it_ran_once_and_what_waited_behind_it_comes_after(
+    house: House, hooked: Device
+) -> None:
+    """The classic trap: a reboot that is ordered again by the device that has just come back."""
+    reboot = ask(house, hooked, "reboot")
+    message = ask(house, hooked, "message", arguments={"text": "after"})
+    restarted = hooked.machine.folder / "var/lib/restarted"
+    wait_until(restarted.exists, 30, "the reboot's hook to run")
+    wait_for(house, hooked, reboot, "begun")
+    assert see(house, hooked, message)["state"] == "queued"
+    hooked.machine.cut_power()
+    hooked.boot()
+    wait_for(house, hooked, reboot, "done", 60)
+    wait_for(house, hooked, message, "done", 60)
+    assert restarted.read_text() == "reboot\n"
+    assert count_said(hooked) == 1
+
+
+def test_commands_when_two_operators_ask_at_once_then_each_is_done_once_and_a_door_is_not_held_up(
+    house: House, hooked: Device
+) -> None:
+    """A hook that takes its time holds up the other's command and nobody's door; both are done in the end."""
+    other = house.person(f"bo-{time.monotonic_ns()}@example.com", "admin")
+    with ThreadPoolExecutor(2) as pool:
+        path = f"/devices/{hooked.id}/commands"
+        asked = [pool.submit(one.post, path, verb="health") for one in (house.console, other)]
+    first, second = sorted((one.result() for one in asked), key=lambda one: str(one["at"]))
+    wait_for(house, hooked, first["id"], "begun")
+    assert see(house, hooked, second["id"])["state"] == "queued"
+    house.console.open_door(hooked.id)
+    house.console.wait_for_door(hooked.id, "open")
+    house.console.shut_and_wait(hooked.id)
+    assert see(house, hooked, first["id"])["state"] == "begun"
+    write_whole(hooked.machine.folder / "var/lib/go", "")
+    done = [wait_for(house, hooked, one["id"], "done") for one in (first, second)]
+    assert [one["result"] for one in done] == [{"well": True}] * 2
+    assert {one["by"] for one in done} == {OWNER, done[0]["by"], done[1]["by"]}
+    assert done[0]["by"] != done[1]["by"]
+    other.close()
+
+
+@pytest.mark.feature("I14")
+def test_reset_when_another_name_was_typed_then_refused_at_once(house: House, hooked: Device) -> None:
+    """Nothing that cannot be taken back is asked for without the device's own name; what is no command is named as such."""
+    with pytest.raises(Declined) as refused:
+        ask(house, hooked, "factory-reset", confirm="pump-8")
+    assert refused.value.code == "command.not-confirmed"
+    with pytest.raises(Declined) as refused:
+        ask(house, hooked, "explode")
+    assert refused.value.code == "command.unknown"
+
+
+def test_batch_when_asked_for_all_then_its_counts_and_results_tell(house: House, hooked: Device) -> None:
+    """One request for whatever a filter finds; how far it is and each device's own result."""
+    path = f"/projects/{house.console.get(f'/devices/{hooked.id}')['project']}/commands"
+    made = house.console.post(path, verb="message", arguments={"text": "all"}, filter={"q": "pump"})
+    wait_until(lambda: house.console.get(f"{path}/{made['id']}")["counts"] == {"done": 1}, 30, "the batch")
+    found = house.console.get(f"{path}/{made['id']}")
+    assert [(one["name"], one["state"]) for one in found["results"]] == [("pump-7", "done")]
+    assert house.console.post(f"{path}/{made['id']}/stop")["counts"] == {"done": 1}

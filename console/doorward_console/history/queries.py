@@ -5,7 +5,7 @@ at once.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,21 +14,22 @@ from doorward_protocol.audit import VERBS
 
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Chain, Pending, Record
-from doorward_console.maintenance.models import Intent, Session
+from doorward_console.maintenance.models import Command, Intent, Session
 from doorward_console.people.models import Project
 
 PAGE: Final = 50
 """Lines on a page: two screens."""
 
 TOGGLES: Final = ("session.on", "session.off", "session.extended")
+COMMANDS: Final = ("command.asked", "command.cancelled", "commands.asked", "commands.stopped")
 DEEDS: Final = tuple(
     verb.name
     for verb in VERBS.values()
     if verb.by == "console" and verb.name.partition(".")[0] in {"project", "member", "keys", "token", "device", "relay", "settings"}
-) + TOGGLES  # fmt: skip
+) + TOGGLES + COMMANDS  # fmt: skip
 """What people did; the rest is what came of it."""
 
-GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "all": None}
+GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "commands": COMMANDS, "all": None}
 
 
 def sharing_user(sessions: Iterable[Session]) -> frozenset[str]:
@@ -41,7 +42,7 @@ def sharing_user(sessions: Iterable[Session]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "all", or one verb."""
+    """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "commands", "all", or one verb."""
 
     person: str = ""
     device: str = ""
@@ -69,6 +70,7 @@ class Line:
     session_id: str | None
     refused: str
     record: Record | None
+    command: Command | None = None
 
 
 def lines(project: Project, wanted: Filter, page: int = 1) -> tuple[list[Line], bool]:
@@ -107,7 +109,13 @@ def _with_names(project: Project, rows: list[Record | Pending]) -> list[Line]:
             "values__session", "code"
         )
     ) if ids else {}  # fmt: skip
-    return [_line(row, names, there, sessions, refused) for row in rows]
+    asked = [str(row.data.get("command")) for row in rows if row.verb == "command.asked"]
+    commands = Command.objects.filter(project=project).in_bulk(asked) if asked else {}
+    found = [_line(row, names, there, sessions, refused) for row in rows]
+    return [
+        replace(line, command=commands.get(str(line.data.get("command")))) if line.verb == "command.asked" else line
+        for line in found
+    ]
 
 
 def _line(

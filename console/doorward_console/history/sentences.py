@@ -13,7 +13,8 @@ from doorward_protocol.audit import VERBS
 from doorward_protocol.reasons import Reason, reason_of
 
 from doorward_console.history.queries import Line
-from doorward_console.maintenance.models import Session
+from doorward_console.maintenance.commands.shown import name_of, shown
+from doorward_console.maintenance.models import Command, Session
 
 SHARES_USER = "whoever logs in shares the agent's user"
 """Said of a device without root: an engineer there could forge what the agent reports."""
@@ -37,9 +38,22 @@ def title_of(verb: str) -> str:
 
 
 def details_of(data: Mapping[str, Any]) -> str:
-    """Say what else a line knows: names, roles, ports, durations, codes."""
+    """Say what else a line knows: names, roles, ports, durations, codes; of a command what it does, and a message's text."""
     said = [_said(name, data[name]) for name in _DETAILS if data.get(name) not in (None, "", False)]
-    return ", ".join(said)
+    return ", ".join([*_of_command(data), *said])
+
+
+def _of_command(data: Mapping[str, Any]) -> list[str]:
+    if "command" not in data and "batch" not in data:
+        return []
+    text = (data.get("arguments") or {}).get("text")
+    count, state = data.get("count"), data.get("state")
+    return [
+        name_of(str(data.get("verb"))),
+        *([f"“{text}”"] if text else []),
+        *([f"{count} device{'' if count == 1 else 's'}"] if count is not None else []),
+        *([f"{state} (counted as {data['was']} before)" if data.get("was") else str(state)] if state else []),
+    ]
 
 
 _DETAILS = {
@@ -92,6 +106,11 @@ def ending_of(line: Line) -> Ending | None:
     return Ending("Closing" if session.state == Session.State.CLOSING else "Opening", "opening")
 
 
+def _ending_of_command(command: Command) -> Ending:
+    one = shown(command)
+    return Ending(one.word, one.tone, command.ended_at, command.ended_by_name, one.reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A line with everything that a page says about it."""
@@ -122,7 +141,7 @@ def entry_of(line: Line) -> Entry:
         author=_author(line),
         details=details_of(line.data),
         reason=reason_of(code) if isinstance(code, str) and code else None,
-        ending=ending_of(line),
+        ending=_ending_of_command(line.command) if line.command else ending_of(line),
     )
 
 

@@ -4,6 +4,8 @@ from allauth.account.views import login, logout, password_change
 from django.urls import URLPattern, URLResolver, path
 
 from doorward_console.pages.views import (
+    batches,
+    commands,
     devices,
     door,
     events,
@@ -28,6 +30,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DEVICE}/door/on/", door.on, name="door-on"),
     path(f"{_DEVICE}/door/off/", door.off, name="door-off"),
     path(f"{_DEVICE}/door/extend/", door.extend, name="door-extend"),
+    path(f"{_DEVICE}/commands/", commands.card, name="commands"),
+    path(f"{_DEVICE}/commands/ask/<str:verb>/", commands.ask, name="command-ask"),
+    path(f"{_DEVICE}/commands/<str:command_id>/cancel/", commands.cancel, name="command-cancel"),
     path(f"{_DEVICE}/way/", devices.way, name="device-way"),
     path(f"{_DEVICE}/join/", devices.join, name="device-join"),
     path(f"{_DEVICE}/licence/", devices.licence, name="device-licence"),
@@ -35,6 +40,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DEVICE}/block/", devices.block, name="device-block"),
     path(f"{_DEVICE}/unblock/", devices.unblock, name="device-unblock"),
     path(f"{_DEVICE}/remove/", devices.remove, name="device-remove"),
+    path(f"{_PROJECT}/commands/choose/<str:verb>/", batches.choose, name="batch-choose"),
+    path(f"{_PROJECT}/commands/ask/<str:verb>/", batches.ask, name="batch-ask"),
+    path(f"{_PROJECT}/commands/<str:batch_id>/", batches.batch, name="batch"),
+    path(f"{_PROJECT}/commands/<str:batch_id>/stop/", batches.stop, name="batch-stop"),
     path(f"{_PROJECT}/relays/", relays.relays, name="relays"),
     path(f"{_PROJECT}/relays/plain/", plain_relays.add, name="relays-plain"),
     path(f"{_PROJECT}/relays/<str:relay_id>/", relays.relay, name="relay"),

@@ -86,6 +86,30 @@ class Results:
         return len(self.commands)
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many of a batch are in one state, with the state's word."""
+
+    word: str
+    tone: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a batch fares, for its page: what failed comes first, then what is under way, then what went well."""
+
+    name: str
+    rows: tuple[Shown, ...]
+    counts: tuple[Count, ...]
+    ended: int
+    waiting: int
+
+    @property
+    def total(self) -> int:
+        return len(self.rows)
+
+
 def offers_for(role: str | None, verbs: list[str] | None = None) -> tuple[Offer, ...]:
     """Give what a role may ask of a device that has hooks for ``verbs``; of any device where that is None."""
     mine = (verb for verb, right in COMMANDS.items() if may(role, right) and (verbs is None or can(verbs, verb)))
@@ -96,7 +120,7 @@ def shown(command: Command) -> Shown:
     """Say a command."""
     word, tone = _WORDS[command.state]
     is_waiting = command.state in Command.WAITING
-    return Shown(command, NAMES.get(command.verb, command.verb), word, tone, reason_for(command), is_waiting)
+    return Shown(command, name_of(command.verb), word, tone, reason_for(command), is_waiting)
 
 
 def reason_for(command: Command) -> Reason | None:
@@ -114,6 +138,27 @@ def results_of(batch: Batch) -> Results:
     commands = Command.objects.filter(batch=batch).select_related("device").defer("result", "said", "arguments")
     found = tuple(commands.order_by("device__name"))
     return Results(found, dict(Counter(one.state for one in found)))
+
+
+def progress_of(batch: Batch) -> Progress:
+    """Say how a batch fares."""
+    found = results_of(batch)
+    rank = {state: place for place, state in enumerate(_SHOWN_FIRST)}
+    rows = sorted((shown(one) for one in found.commands), key=lambda one: rank[one.command.state])
+    counts = tuple(Count(*_WORDS[state], found.counts[state]) for state in _SHOWN_FIRST if state in found.counts)
+    ended = sum(one.command.state not in Command.LIVE for one in rows)
+    return Progress(name_of(batch.verb), tuple(rows), counts, ended, sum(one.is_waiting for one in rows))
+
+
+_SHOWN_FIRST: Final = (
+    State.FAILED, State.REFUSED, State.EXPIRED, State.BEGUN, State.ORDERED, State.QUEUED, State.ASKED, State.CANCELLED,
+    State.DONE,
+)  # fmt: skip
+
+
+def name_of(verb: str) -> str:
+    """Name a command as people read it; one that this version does not know by its own word."""
+    return NAMES.get(verb, verb)
 
 
 def last_known(device: Device, verb: str) -> Command | None:

@@ -75,6 +75,21 @@ def span(seconds: float | None) -> str:
 
 
 @register.filter
+def days(seconds: int) -> str:
+    """Write a span in whole days where it is some: ``3 days``, ``8 h``."""
+    if seconds < 86_400:
+        return span(seconds)
+    count = seconds // 86_400
+    return f"{count} day{'' if count == 1 else 's'}"
+
+
+@register.filter
+def took(ms: int) -> str:
+    """Write how long something took: ``0.4 s``, ``2 min``."""
+    return f"{ms / 1000:.1f} s" if ms < 60_000 else span(ms / 1000)
+
+
+@register.filter
 def skew(ms: int) -> str:
     """Write a clock's error: ``3 s ahead``, ``10 d 2 h behind``, ``none``."""
     if abs(ms) < 1000:

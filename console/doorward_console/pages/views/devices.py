@@ -22,9 +22,11 @@ from doorward_console.history.queries import Filter as HistoryFilter
 from doorward_console.history.queries import lines
 from doorward_console.history.sentences import entry_of
 from doorward_console.maintenance import asking
+from doorward_console.maintenance.commands.shown import flat, last_known, offers_for
 from doorward_console.maintenance.door import WORDS
 from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.pages.news import device_look, project_look
+from doorward_console.pages.views.commands import commands_context
 from doorward_console.pages.views.door import card_context
 from doorward_console.people.rights import Right
 
@@ -60,6 +62,7 @@ def devices(request: HttpRequest, project_id: str) -> HttpResponse:
         "summary": _summary(open_count),
         "known": known,
         "here": request.get_full_path(),
+        "offers": offers_for(place.member.role),
     }
     return render(request, "pages/devices.html", context)
 
@@ -94,6 +97,8 @@ def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **
     context = {
         "section": "devices",
         **card_context(place, row_of(one)),
+        **commands_context(place, one),
+        **_said_context(one),
         "relays": relays,
         "way_form": _way_form(one, relays),
         "install_lines": _INSTALL.format(login_user=place.project.login_user),
@@ -113,6 +118,12 @@ def _way_form(one: Device, relays: Sequence[Relay]) -> dict[str, Any]:
         port = free_port_of(relays[0])
         return {"relay": relays[0].id, "port": port, "bind": one.bind, "is_suggested": True}
     return {"relay": one.relay_id, "port": one.relay_port, "bind": one.bind}
+
+
+def _said_context(one: Device) -> dict[str, Any]:
+    """Give what the device said when it was last asked what it is."""
+    known = last_known(one, "system-info")
+    return {"said_at": known.ended_at, "said_facts": flat(known.result or {})} if known else {}
 
 
 def _licence_context(place: Place, one: Device) -> dict[str, Any]:

@@ -46,7 +46,33 @@
     if (live && before !== undefined && before !== text) live.textContent = text;
   };
 
+  // Marked devices: how many, and all at once. A filter or a piece of news may have taken some away.
+  const marked = (name) => document.querySelectorAll(`input[type="checkbox"][name="${name}"]`);
+  const count = () => each(document.body, "[data-count]", (element) => {
+    const boxes = [...marked(element.dataset.count)];
+    element.textContent = boxes.filter((box) => box.checked).length;
+    each(document.body, `[data-all="${element.dataset.count}"]`, (all) => {
+      all.checked = boxes.length > 0 && boxes.every((box) => box.checked);
+      all.indeterminate = !all.checked && boxes.some((box) => box.checked);
+    });
+  });
+  document.addEventListener("change", (event) => {
+    const all = event.target.dataset?.all;
+    if (all) marked(all).forEach((box) => { box.checked = event.target.checked; });
+    count();
+  });
+
+  // What cannot be taken back wants a name typed, exactly; the server asks again.
+  const compare = (field) => {
+    field.setCustomValidity(field.value.trim() === field.dataset.equals ? "" : `Type exactly: ${field.dataset.equals}`);
+  };
+  document.addEventListener("input", (event) => {
+    if (event.target.dataset?.equals !== undefined) compare(event.target);
+  });
+
   const dress = (root) => {
+    count();
+    each(root, "[data-equals]", compare);
     each(root, "time[datetime]", writeTime);
     each(root, "[data-until]", writeLeft);
     each(root, "[data-announce]", announce);
