@@ -13,7 +13,7 @@ stays small imports it at the first order.
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from doorward_protocol.commands import VERBS, RunCommand
+from doorward_protocol.commands import HOOK_VERBS, VERBS, RunCommand
 from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed
@@ -21,9 +21,7 @@ from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId
 from doorward_protocol.orders import OpenDoor, Order, UnknownVersion, order_from_payload
 from doorward_protocol.revisions import NEVER, Revision, is_too_far_ahead
 from doorward_protocol.signature import KeyRing, SignatureRefused
-
-KEY_TYPES: Final = ("ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "ssh-rsa")
-"""Types of engineers' keys that a door accepts; DSS is none of them."""
+from doorward_protocol.ssh_keys import is_plain_key
 
 
 class DoorPolicy(NamedTuple):
@@ -138,7 +136,7 @@ def _revision_refusal(order: Order, held: Held) -> str | None:
 
 def _policy_refusal(order: Order, standing: Standing) -> str | None:
     if isinstance(order.body, RunCommand):
-        return _command_refusal(order.body, order.issued_at)
+        return _command_refusal(order.body, order.issued_at, HOOK_VERBS if standing.judges_as_runner else VERBS)
     if not isinstance(order.body, OpenDoor):
         return None
     door, policy = order.body, standing.policy
@@ -151,24 +149,18 @@ def _policy_refusal(order: Order, standing: Standing) -> str | None:
     return None if _is_allowed(door, policy) else "order.not-allowed"
 
 
-def _command_refusal(command: RunCommand, issued_at: int) -> str | None:
+def _command_refusal(command: RunCommand, issued_at: int, verbs: Sequence[str]) -> str | None:
     if command.expires_at <= issued_at:
         return "order.past-its-end"
-    return None if command.verb in VERBS else "order.not-allowed"
+    return None if command.verb in verbs else "order.not-allowed"
 
 
 def _is_allowed(door: OpenDoor, policy: DoorPolicy) -> bool:
     return (
         door.login.user == policy.login_user
         and all(forward.target in policy.targets for forward in door.forwards)
-        and all(_is_plain_key(line) for line in door.login.authorized_keys)
-        and all(_is_plain_key(line) for relay in door.relays for line in relay.host_keys)
+        and all(is_plain_key(line) for line in door.login.authorized_keys)
+        and all(is_plain_key(line) for relay in door.relays for line in relay.host_keys)
         and door.banner.isalnum()
         and door.banner.isascii()
     )
-
-
-def _is_plain_key(line: str) -> bool:
-    """Tell whether ``line`` is a key and nothing else: no options before it, no second line after it."""
-    parts = line.split(" ")
-    return line.isprintable() and len(parts) in (2, 3) and parts[0] in KEY_TYPES

@@ -75,7 +75,8 @@ class Ask:
 
     Attributes:
         command: nothing from an agent that knows no commands.
-        verbs: the commands that this device has a hook for; None from an agent that does not say.
+        verbs: the commands that this device can do; None from an agent that does not say.
+        wish: a command that somebody at the device would like the console to ask for.
     """
 
     device: DeviceId
@@ -93,6 +94,7 @@ class Ask:
     journal: Head
     command: CommandReport = CommandReport()
     verbs: tuple[str, ...] | None = None
+    wish: str | None = None
 
 
 def bytes_from_ask(ask: Ask) -> bytes:
@@ -141,7 +143,8 @@ def _said_of_commands(ask: Ask) -> dict[str, Any]:
         "digest": ask.command.digest,
         "needs_order": ask.command.needs_order,
     }
-    return {"command": held, "verbs": list(ask.verbs)}
+    wish = {} if ask.wish is None else {"wish": ask.wish}
+    return {"command": held, "verbs": list(ask.verbs), **wish}
 
 
 def _said_of_a_trial(settings: SettingsReport) -> dict[str, Any]:
@@ -177,6 +180,7 @@ def ask_from_bytes(raw: bytes) -> Ask:
         journal=Head(0, fields.integer(journal, "n"), _digest(journal)),
         command=_command(source),
         verbs=_verbs(source),
+        wish=None if source.get("wish") is None else fields.text(source, "wish", longest=40),
     )
 
 

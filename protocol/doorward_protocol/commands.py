@@ -13,8 +13,12 @@ from doorward_protocol.asked import Asked, asked_from
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import CommandId, is_id
 
-VERBS: Final = ("reboot", "shutdown", "suspend", "factory-reset", "message", "system-info", "health")
-"""What may be asked of a device; each is a hook of that name."""
+HOOK_VERBS: Final = ("reboot", "shutdown", "suspend", "factory-reset", "message", "system-info", "health")
+"""What the runner does, each by a hook of that name."""
+AGENT_VERBS: Final = ("rehearse",)
+"""What the agent does itself, without root; the runner refuses it."""
+VERBS: Final = HOOK_VERBS + AGENT_VERBS
+"""What may be asked of a device."""
 ENDS_THE_BOOT: Final = ("reboot", "shutdown", "factory-reset")
 """A boot later than the one in which it began is how these succeed: nobody is left to say so."""
 MAX_ARGUMENTS_BYTES: Final = 4_096

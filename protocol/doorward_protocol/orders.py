@@ -222,7 +222,7 @@ def _open_door(source: Mapping[str, Any]) -> OpenDoor:
         session=SessionId(_id(source, "session", "s")),
         ends_at=fields.integer(source, "ends_at"),
         duration_s=fields.integer(source, "duration_s", least=1),
-        relays=tuple(_relay(relay) for relay in _some(source, "relays")),
+        relays=tuple(route_from(relay) for relay in _some(source, "relays")),
         forwards=tuple(_forward(forward) for forward in _some(source, "forwards")),
         login=Login(fields.text(login, "user", longest=32), fields.texts(login, "authorized_keys")),
         banner=fields.text(source, "banner", longest=64),
@@ -230,7 +230,8 @@ def _open_door(source: Mapping[str, Any]) -> OpenDoor:
     )
 
 
-def _relay(source: Mapping[str, Any]) -> RelayRoute:
+def route_from(source: Mapping[str, Any]) -> RelayRoute:
+    """Read the way to one relay; raises Malformed."""
     kind = fields.text(source, "kind", longest=20)
     if kind not in RELAY_KINDS:
         raise Malformed("kind", "one of " + ", ".join(RELAY_KINDS))

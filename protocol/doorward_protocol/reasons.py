@@ -87,6 +87,9 @@ _ROWS: Final = (
     Reason("tunnel.port-refused", "administrator", "The relay refuses the port.", "Look at the relay's own reason beside this one."),
     Reason("tunnel.lost", "nobody", "The connection between device and relay broke.", "Nothing: the device dials again, waiting at most a minute between attempts."),
     Reason("tunnel.timeout", "nobody", "The relay did not answer in time.", "Nothing: the device dials again, waiting at most a minute between attempts."),
+    # A rehearsal did not go well
+    Reason("rehearsal.granted", "administrator", "The relay gave the device a port that nobody had granted, and that it had to refuse.", "Open no door through this relay until that is mended: its sshd lets devices listen wherever they like. Compare its configuration with what doorward-relay install writes; at a plain relay, the line of relay-server-<id>.key."),
+    Reason("rehearsal.malformed", "device maker", "The rehearsal lacks a field or has one of the wrong type.", "Update agent and console to neighbouring versions."),
     # The relay says
     Reason("relay.port-freed", "nobody", "An older connection held the port; it was ended.", "Nothing: the device asks for the port again."),
     Reason("relay.grant-ended", "nobody", "The session's grant on the relay has ended.", "Turn maintenance on again."),

@@ -7,7 +7,8 @@ sshd_config(5), AuthorizedPrincipalsFile. Called by ``runtime``.
 
 Why each option is there: ``restrict`` takes everything away; ``port-forwarding`` gives forwards back, of which
 ``permitlisten`` leaves the session's own ports and the dead ``permitopen`` no connection at all (``none`` there would
-make every log-in fail); ``command`` replaces whatever the client wants to run; ``expiry-time`` is in UTC by its Z.
+make every log-in fail); a rehearsal's grant, which has no forward, gets a dead ``permitlisten``, for without any every port may
+be listened on; ``command`` replaces whatever the client wants to run; ``expiry-time`` is in UTC by its Z.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,9 @@ from doorward_protocol.grants import Grant, GrantedForward
 
 NOWHERE: Final = "127.0.0.1:1"
 """Where a tunnel may connect to on the relay: tcpmux, which nobody runs."""
+
+LISTENS_NOWHERE: Final = "rehearsal.invalid:1"
+"""What a rehearsal may listen on: an address that never resolves (RFC 6761, section 6.4), and a port below 1024."""
 
 
 def principals_text(grants: Iterable[Grant], hello: str) -> str:
@@ -30,7 +34,7 @@ def principals_line(grant: Grant, hello: str) -> str:
     options = [
         "restrict",
         "port-forwarding",
-        *(f'permitlisten="{_listen(forward)}"' for forward in grant.forwards),
+        *(f'permitlisten="{place}"' for place in _places(grant)),
         f'permitopen="{NOWHERE}"',
         f'command="{hello} {grant.session}"',
         f'expiry-time="{_last_second(grant.ends_at)}"',
@@ -41,6 +45,11 @@ def principals_line(grant: Grant, hello: str) -> str:
 def admits_more(standing: str, wanted: str) -> bool:
     """Tell whether the text that stands has a line, so admits a session, that the wanted one has not."""
     return not set(standing.splitlines()) <= set(wanted.splitlines())
+
+
+def _places(grant: Grant) -> tuple[str, ...]:
+    """Name where the device may listen: never nothing, which sshd takes for everything."""
+    return tuple(_listen(forward) for forward in grant.forwards) or (LISTENS_NOWHERE,)
 
 
 def _listen(forward: GrantedForward) -> str:

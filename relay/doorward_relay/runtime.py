@@ -128,7 +128,7 @@ class Runtime:
     async def probe(self, session: SessionId) -> Probed:
         """Ask a live session's door now; raises RequestRefused."""
         live = self.ledger.live.get(session)
-        if live is None:
+        if live is None or not live.grant.forwards:
             raise RequestRefused("relay.grant-ended")
         return await self._doors.ask(live.grant)
 
@@ -163,7 +163,7 @@ class Runtime:
     async def hello(self, caller: Tunnel | None, session: SessionId) -> str:
         """Give a session's port to the connection that asks; answers a reason code (protocol.md §7, Hello)."""
         live = self.ledger.live.get(session)
-        if caller is None or live is None:
+        if caller is None or live is None or not live.grant.forwards:
             return "relay.grant-ended"
         ports = rules.ports_of(live.grant)
         others = [one.peer for one in self._connections.look().holders_of(ports) if one.key != caller.key]
@@ -204,7 +204,7 @@ class Runtime:
         self._perform(seen.effects)
         self._notice_lost(before)
         self._reap(view, now)
-        if self.ledger.live.keys() <= seen.known.up:
+        if seen.known.up.issuperset(self.ledger.by_port.values()):  # nobody waits for a rehearsal's tunnel
             self._pacing.be_calm()
         self.keeping.settle()
         self.keeping.forget_reserve()

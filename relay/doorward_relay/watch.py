@@ -65,7 +65,7 @@ class Known:
         surplus: numbers of listeners that were found to have no grant, so that each is recorded once.
         unheld: of those without a grant, the ones that no connection held: a process that was ending while we looked, ours or
             one of another relay's, is gone at the next look, and nothing was ever wrong.
-        is_shut: no live grant and no listener, as it was last recorded; None before the first look.
+        is_shut: no live grant of a port and no listener, as it was last recorded; None before the first look.
     """
 
     tunnels: Mapping[TunnelKey, KnownTunnel] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int, closing: frozens
     visitors, about_visitors = _visitors(known, view, ledger, now)
     doubtful = (*_unheld(view), *(each for one in news for each in one.listeners))
     surplus = [one for one in doubtful if not is_granted(one, ledger) and one.port not in closing]
-    is_shut = not ledger.live and not view.listeners
+    is_shut = not ledger.by_port and not view.listeners  # a rehearsal's grant is no door
     told, unheld, about_surplus = _surplus(known, view, news, surplus)
     effects = [*about_surplus, *about_tunnels, *about_visitors]
     if is_shut and known.is_shut is not True:

@@ -34,6 +34,7 @@ ATTACKERS: Final = (
     Attacker("relay", "A relay", "cut; see who connects and how much; publish an open session's port more widely", (
         Threat("relay-poses", "pass for a device, or read or change the ssh that goes through it, where the engineer uses the printed known_hosts line"),
         Threat("relay-opens", "make a device open anything"),
+        Threat("relay-gives-in-rehearsal", "give a device a port in a rehearsal and have that pass for well"),
     )),
     Attacker("other-host", "Another host in a relay's place", "nothing", (
         Threat("relay-host-key", "be talked to: its host key is refused before any authentication"),
@@ -41,6 +42,7 @@ ATTACKERS: Final = (
     Attacker("tunnel-certificate-holder", "Someone with a tunnel certificate", "hold the granted port while the grant lives", (
         Threat("tunnel-root", "log in to the relay as root or anyone but the tunnel user, whatever its principal says"),
         Threat("tunnel-other-port", "listen on another port or address than its grant's"),
+        Threat("rehearsal-listens", "listen on any port by a rehearsal's certificate"),
         Threat("tunnel-shell", "run a command, or get a shell, a terminal, an agent, X11 or sftp on the relay"),
         Threat("tunnel-reaches", "reach the relay's own loopback or network through it"),
         Threat("tunnel-certificate", "come in with a certificate that is expired, without principals, of another CA or of another type"),

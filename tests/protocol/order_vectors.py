@@ -97,6 +97,7 @@ def _obeyed() -> Iterator[dict[str, Any]]:
     yield accepted("a command", command().raw())
     yield accepted("a command, judged by the runner", command().raw(), judge="runner")
     again = command(HELD_COMMAND_BODY, revision=HELD_COMMAND.number, issued_at=NOW + 60_000)
+    yield accepted("a rehearsal, which is the agent's own", command(command_body(verb="rehearse")).raw())
     yield accepted("the last command, signed again: told, not run", again.raw(), repeat=True)
     yield accepted("confirms settings that are on trial", confirmation().raw())
     furthest = {"epoch": HELD_DOOR.epoch + MAX_EPOCH_STEP, "revision": MAX_REVISION_STEP}
@@ -223,7 +224,9 @@ def _against_policy() -> Iterator[dict[str, Any]]:
     target = [{"name": "db", "target": "tcp:10.0.0.5:5432", "bind": "*", "port": 22001}]
     yield refused("not-allowed", "another target", Draft(open_body(forwards=target)).raw())
     yield refused("past-its-end", "a command that has expired", command(command_body(expires_at=NOW)).raw())
+    rehearsal = command(command_body(verb="rehearse"))
     yield refused("not-allowed", "a verb that no command has", command(command_body(verb="settings-apply")).raw())
+    yield refused("not-allowed", "a rehearsal, which root has no part in", rehearsal.raw(), judge="runner")
     yield refused("not-allowed", "a verb that is a path", command(command_body(verb="../reboot")).raw())
     yield refused("not-allowed", "a banner with a line break", Draft(open_body(banner="abc\nPort 22")).raw())
 

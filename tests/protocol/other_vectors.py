@@ -122,7 +122,8 @@ def grant_vectors() -> list[dict[str, Any]]:
         ("grant.other-relay", _grant({"relay": named("r", "other")})),
         ("grant.other-relay", _grant({"project": named("p", "other")})),
     ]
-    return [{"name": code or "a grant", "raw": raw.decode(), "code": code} for code, raw in cases]
+    rehearsal = {"name": "a grant for a rehearsal", "raw": _grant({"forwards": []}).decode(), "code": None}
+    return [*({"name": code or "a grant", "raw": raw.decode(), "code": code} for code, raw in cases), rehearsal]
 
 
 def ask_vectors() -> list[dict[str, Any]]:
@@ -168,6 +169,8 @@ def ask_vectors() -> list[dict[str, Any]]:
         {"name": "before the first order", "raw": _json(first).decode(), "reads": True},
         {"name": "with an open door and no runner", "raw": _json(first | {"door": opened, "runner_nonce": None}).decode(), "reads": True},
         {"name": "with a command taken, and the commands that it has hooks for", "raw": _json(first | taken).decode(), "reads": True},
+        {"name": "with a wish", "raw": _json(first | taken | {"wish": "rehearse"}).decode(), "reads": True},
+        {"name": "a wish that is no text", "raw": _json(first | taken | {"wish": ["rehearse"]}).decode(), "reads": False},
         {"name": "with settings on trial", "raw": _json(first | {"settings": trying}).decode(), "reads": True},
         {"name": "a later version", "raw": _json(first | {"v": 2}).decode(), "reads": False},
         {"name": "a trial of its own", "raw": _json(first | {"settings": trying | {"state": "AJAR"}}).decode(), "reads": False},
