@@ -19,6 +19,7 @@ from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
 from doorward_agent.edges.files import DocumentStore
 from doorward_agent.edges.folders import made_runtime_dir
 from doorward_agent.edges.journal import JournalOnDisk
+from doorward_agent.edges.rehearsing import RehearsalEdge
 from doorward_agent.edges.runner import RunnerEdge
 from doorward_agent.edges.system import Machine, SystemClock
 from doorward_agent.edges.tunnel import TunnelEdge
@@ -60,6 +61,7 @@ def agent(config: Config, clock: MovedClock, mailbox: Mailbox) -> Runtime:
         broker=BrokerEdge(identity.device, address, mailbox.post),
         runner=RunnerEdge(config, mailbox.post),
         tunnel=TunnelEdge(config, folder, mailbox.post),
+        rehearser=RehearsalEdge(config, folder, mailbox.post),
         journal=JournalOnDisk(state / "journal"),
         store=store,
     )

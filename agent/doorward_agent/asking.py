@@ -75,5 +75,6 @@ class Asking:
             journal=journal.head,
             command=report.command,
             verbs=report.verbs,
+            wish=report.wish,
         )
         broker.publish("ask", bytes_from_ask(ask))

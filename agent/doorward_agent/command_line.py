@@ -14,6 +14,7 @@ examples:
   doorward-agent join             once, as root; then paste the line from the device's page
   doorward-agent join < FILE      the same, from a file or a pipe
   doorward-agent run              as the agent's user; systemd does this
+  doorward-agent rehearse         whether a door would open, how fast, and if not, why
   doorward-agent status --json    how door, link, runner and journal stand
 
 exit status: 0 done · 1 no, and why · 64 usage · 69 a library is missing · 75 already running · 77 not joined · 78 configuration
@@ -43,7 +44,7 @@ def parsed(words: Sequence[str]) -> Chosen:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="doorward-agent", description="Dials out, obeys signed orders, keeps a journal.")
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | status")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | rehearse | status")
     commands.add_parser("run", help="work until told to stop")
     join = commands.add_parser("join", help="make this machine a device of a project")
     join.add_argument(
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the join line itself, which others can then read from ps and the shell keeps in its history; better left out",
     )  # fmt: skip
     join.add_argument("--again", action="store_true", help="although this machine has joined already")
+    commands.add_parser("rehearse", help="try the way to the relay without opening anything")
     status = commands.add_parser("status", help="say how things stand")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     return parser

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Protocol
 
-from doorward_protocol.commands import Outcome, RunCommand
+from doorward_protocol.commands import AGENT_VERBS, Outcome, RunCommand
+from doorward_protocol.fields import Malformed
+from doorward_protocol.rehearsal import rehearsal_from_arguments, result_from_rehearsed
 
 from doorward_agent import effects as do
 from doorward_agent.effects import Effect
-from doorward_agent.events import CommandTold
+from doorward_agent.events import CommandTold, RehearsalTold
 
 COMES_BACK: Final = "reboot"
 LOOK_AGAIN_MS: Final = 2_000
@@ -36,6 +38,11 @@ class Taken:
     verb: str
     boot: str
     state: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the agent does it itself, and the runner knows nothing of it."""
+        return self.verb in AGENT_VERBS
 
 
 class Save(Protocol):
@@ -64,26 +71,46 @@ class Commands:
             return ()
         if taken.state == "leaving":
             return self._gone(taken) if taken.boot != self._boot else self._leave(taken, now_ms)
-        return (do.LookAtCommand(),)
+        return self._end(taken, Outcome("command.interrupted")) if taken.is_ours else (do.LookAtCommand(),)
 
     def take(self, body: RunCommand, order: str, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
         """Begin an accepted command; one that is known already is only handed on where the runner still lacks it."""
-        run = do.RunCommand(body.command, raw)
         if is_repeat:
             if not self.needs_order:
                 return ()
             self._keep("begun")
-            return (run,)
+            return (do.RunCommand(body.command, raw),)
         self._silent = 0
-        self._taken = Taken(body.command, body.verb, self._boot, "begun")
+        self._taken = taken = Taken(body.command, body.verb, self._boot, "begun")
         self._keep("begun")
         data = {"command": body.command, "verb": body.verb, "order": order}
-        return (do.WriteRecord("command.begun", None, data), run)
+        begun = do.WriteRecord("command.begun", None, data)
+        if taken.is_ours:
+            return (begun, *self._rehearse(taken, body))
+        return (begun, do.RunCommand(body.command, raw))
+
+    def _rehearse(self, taken: Taken, body: RunCommand) -> tuple[Effect, ...]:
+        """Begin a rehearsal, and keep its way for who rehearses while no agent runs."""
+        try:
+            rehearsal = rehearsal_from_arguments(body.arguments)
+        except Malformed:
+            return self._end(taken, Outcome("rehearsal.malformed"))
+        self._save("rehearsal-route", body.arguments, durable=True)
+        return (do.Rehearse(body.command, rehearsal),)
+
+    def rehearsed(self, event: RehearsalTold) -> tuple[Effect, ...]:
+        """Show how far a rehearsal has come, and tell its end."""
+        taken = self._taken
+        if taken is None or taken.state != "begun" or event.command != taken.command:
+            return ()
+        shown = {"command": event.command, **result_from_rehearsed(event.rehearsed)}
+        self._save("rehearsal", {**shown, "is_over": event.outcome is not None}, durable=False)
+        return () if event.outcome is None else self._end(taken, event.outcome)
 
     def told(self, event: CommandTold, now_ms: int) -> tuple[Effect, ...]:
         """Take the runner's word on the command."""
         taken = self._taken
-        if taken is None or taken.state != "begun":
+        if taken is None or taken.state != "begun" or taken.is_ours:
             return ()
         if event.code is not None:
             return self._not_told(taken, event.code, now_ms)

@@ -1,4 +1,4 @@
-"""The three commands: builds the edges from the configuration and hands them to whoever does the work."""
+"""The commands: builds the edges from the configuration and hands them to whoever does the work."""
 
 import json
 import logging
@@ -27,6 +27,8 @@ def run_command(chosen: Chosen) -> int:
         return _join(config, _line() if chosen.line == "-" else chosen.line, is_again=chosen.is_again)
     if chosen.command == "status":
         return _status(config, as_json=chosen.as_json)
+    if chosen.command == "rehearse":
+        return _rehearse(config)
     return _run(config)
 
 
@@ -62,12 +64,20 @@ def _join(config: Config, text: str, *, is_again: bool) -> int:
     return 0
 
 
+def _rehearse(config: Config) -> int:
+    from doorward_agent.edges.rehearse_command import rehearse
+
+    _identity(config, DocumentStore(config.state_dir, runtime_dir(config)))
+    return rehearse(config)
+
+
 def _run(config: Config) -> int:
     from doorward_agent import events
     from doorward_agent.contracts import Edges
     from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
     from doorward_agent.edges.journal import JournalOnDisk
     from doorward_agent.edges.memory import give_back
+    from doorward_agent.edges.rehearsing import RehearsalEdge
     from doorward_agent.edges.runner import RunnerEdge
     from doorward_agent.edges.supervisor import Supervisor
     from doorward_agent.edges.system import Machine, SystemClock
@@ -84,10 +94,11 @@ def _run(config: Config) -> int:
     folder = made_runtime_dir(config)
     store = DocumentStore(config.state_dir, folder)
     identity = _identity(config, store)
-    lock_instance(config.state_dir)
     mailbox, supervisor = Mailbox(), Supervisor(os.environ)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: mailbox.post(events.StopRequested()))
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: mailbox.post(events.RehearsalWished()))
+    lock_instance(config.state_dir)  # whoever finds our process id in it may send that signal
     state = config.state_dir
     address = BrokerAddress(
         identity.mqtt_host,
@@ -103,6 +114,7 @@ def _run(config: Config) -> int:
         broker=BrokerEdge(identity.device, address, mailbox.post),
         runner=RunnerEdge(config, mailbox.post),
         tunnel=TunnelEdge(config, folder, mailbox.post),
+        rehearser=RehearsalEdge(config, folder, mailbox.post),
         journal=JournalOnDisk(state / "journal"),
         store=store,
     )

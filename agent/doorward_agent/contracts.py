@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.records import Head
+from doorward_protocol.rehearsal import Rehearsal
 
 from doorward_agent.events import Event
 
@@ -124,6 +125,16 @@ class Supervisor(Protocol):
     def stopping(self) -> None: ...
 
 
+class Rehearser(Protocol):
+    """Says ``RehearsalTold`` after each step of a rehearsal, and once with its outcome."""
+
+    def rehearse(self, command: CommandId, rehearsal: Rehearsal) -> None:
+        """Begin one; it waits for one that is still under way."""
+        ...
+
+    def stop(self) -> None: ...
+
+
 class Journal(Protocol):
     """The device's records, payload by payload. Never raises for a full disk: it keeps what it can and says so in the log."""
 
@@ -172,5 +183,6 @@ class Edges:
     broker: Broker
     runner: Runner
     tunnel: Tunnel
+    rehearser: Rehearser
     journal: Journal
     store: Store

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
+from doorward_protocol.rehearsal import Rehearsal
 
 DOOR_RETRY: Final = "door-retry"
 DOOR_END: Final = "door-end"
@@ -15,6 +16,7 @@ NONCE_ASK: Final = "nonce-ask"
 RECEIPT: Final = "receipt"
 COMMAND: Final = "command"
 SETTINGS: Final = "settings"
+WISH: Final = "wish"
 DOOR_LOOK: Final = "door-look"
 
 
@@ -113,6 +115,14 @@ class RunCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Try the way to the relays beside whatever is open, and tell each step."""
+
+    command: CommandId
+    rehearsal: Rehearsal
+
+
+@dataclass(frozen=True, slots=True)
 class LookAtCommand:
     """Ask the runner how its last command went."""
 
@@ -150,6 +160,7 @@ Effect = (
     | DisconnectBroker
     | GreetConsole
     | RunCommand
+    | Rehearse
     | LookAtCommand
     | NoteCommandTold
     | HandSettings

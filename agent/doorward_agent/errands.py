@@ -1,4 +1,4 @@
-"""What the runner does for us besides the door: the last command and the last settings, which go their ways side by side.
+"""What is done besides the door: the last command and the last settings, which go their ways side by side.
 
 Part of ``runtime`` and called on its thread alone; joins ``commanding`` and ``settling``.
 """
@@ -6,28 +6,37 @@ Part of ``runtime`` and called on its thread alone; joins ``commanding`` and ``s
 from typing import Final
 
 from doorward_protocol.asks import CommandReport
-from doorward_protocol.commands import RunCommand
+from doorward_protocol.commands import AGENT_VERBS, RunCommand
 from doorward_protocol.orders import ApplySettings, ConfirmSettings, Order
+from doorward_protocol.rehearsal import VERB
 
 from doorward_agent import effects as do
 from doorward_agent.commanding import Commands
 from doorward_agent.effects import Effect
-from doorward_agent.events import CommandTold, SettingsTold
+from doorward_agent.events import CommandTold, RehearsalTold, RehearsalWished, SettingsTold
 from doorward_agent.holdings import Holdings
 from doorward_agent.orders import Orders
 from doorward_agent.settling import Settling, Standing
 
-TIMERS: Final = (do.COMMAND, do.SETTINGS)
+TIMERS: Final = (do.COMMAND, do.SETTINGS, do.WISH)
+WISH_LASTS_MS: Final = 60_000
+"""Whoever wishes for something at the device waits no longer for it."""
 
 
 class Errands:
-    """The last command and the last settings, and the hooks that this device has."""
+    """The last command and the last settings, the hooks that this device has, and what somebody at it wishes for."""
 
     def __init__(self, orders: Orders, boot: str) -> None:
         """Take up what an earlier agent wrote down."""
         self._commands = Commands(orders.load("command"), orders.save, boot)
         self._settling = Settling(orders.load("settings"), orders.save)
         self.verbs: tuple[str, ...] = ()
+        self.wish: str | None = None
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Name what this device can be asked for: its hooks, and what the agent does itself."""
+        return (*self.verbs, *AGENT_VERBS)
 
     @property
     def standing(self) -> Standing:
@@ -46,6 +55,7 @@ class Errands:
         """Begin what an accepted order asks for, unless it is the door's."""
         match order.body:
             case RunCommand() as command:
+                self.wish = None if self.wish == command.verb else self.wish
                 return self._commands.take(command, order.id, raw, is_repeat=is_repeat)
             case ApplySettings():
                 has_hook = "settings-apply" in self.verbs
@@ -55,14 +65,26 @@ class Errands:
             case _:
                 return ()
 
-    def told(self, event: CommandTold | SettingsTold, now_ms: int) -> tuple[Effect, ...]:
-        """Take the runner's word."""
-        if isinstance(event, CommandTold):
-            return self._commands.told(event, now_ms)
-        return self._settling.told(event, now_ms)
+    def told(
+        self, event: CommandTold | RehearsalTold | RehearsalWished | SettingsTold, now_ms: int
+    ) -> tuple[Effect, ...]:
+        """Take the word of whoever does it; a wish goes with the asks until it is granted or a minute has passed."""
+        match event:
+            case CommandTold():
+                return self._commands.told(event, now_ms)
+            case RehearsalTold():
+                return self._commands.rehearsed(event)
+            case RehearsalWished():
+                self.wish = VERB
+                return (do.StartTimer(do.WISH, now_ms + WISH_LASTS_MS),)
+            case SettingsTold():
+                return self._settling.told(event, now_ms)
 
     def due(self, timer: str) -> tuple[Effect, ...]:
         """Look again, when a timer of ``TIMERS`` is due."""
+        if timer == do.WISH:
+            self.wish = None
+            return ()
         return self._commands.due() if timer == do.COMMAND else (do.LookAtSettings(),)
 
     def note_told(self) -> None:

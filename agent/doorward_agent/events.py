@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from doorward_protocol.commands import Outcome
-from doorward_protocol.ids import SessionId
+from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import OpenDoor
+from doorward_protocol.rehearsal import Rehearsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,24 @@ class CommandTold:
 
 
 @dataclass(frozen=True, slots=True)
+class RehearsalTold:
+    """A rehearsal has come a step further, or to its end.
+
+    Attributes:
+        outcome: how it went as a command; None until its end.
+    """
+
+    command: CommandId
+    rehearsed: Rehearsed
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalWished:
+    """Somebody at the device would like a rehearsal (SIGUSR1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsTold:
     """The runner's word on its last settings.
 
@@ -232,5 +251,7 @@ Event = (
     | RunnerReported
     | CommandTold
     | SettingsTold
+    | RehearsalTold
+    | RehearsalWished
     | StopRequested
 )

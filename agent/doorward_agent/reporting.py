@@ -27,6 +27,7 @@ class Report:
     runner_nonce: str | None
     command: CommandReport
     verbs: tuple[str, ...]
+    wish: str | None
 
 
 def report_of(door: DoorMachine, kept: Holdings, errands: Errands, runner_nonce: str | None) -> Report:
@@ -36,7 +37,8 @@ def report_of(door: DoorMachine, kept: Holdings, errands: Errands, runner_nonce:
         settings_report(kept.part("settings"), kept.settings, errands.standing),
         runner_nonce,
         errands.report(kept),
-        errands.verbs,
+        errands.offered,
+        errands.wish,
     )
 
 

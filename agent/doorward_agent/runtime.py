@@ -99,7 +99,7 @@ class Runtime:
                     self._history.delivered(n)
             case events.RunnerReported():
                 self._take_report(event)
-            case events.CommandTold() | events.SettingsTold():
+            case events.CommandTold() | events.SettingsTold() | events.RehearsalTold() | events.RehearsalWished():
                 self._perform_all(self._errands.told(event, self._now_ms))
             case events.BrokerConnected() | events.BrokerLost():
                 _log.info("broker %s", event)
@@ -227,6 +227,8 @@ class Runtime:
                 self._orders.end(session_id)
             case do.RunCommand(command, envelope):
                 self._edges.runner.run_command(command, envelope)
+            case do.Rehearse(command, rehearsal):
+                self._edges.rehearser.rehearse(command, rehearsal)
             case do.LookAtCommand():
                 self._edges.runner.tell_command()
             case do.NoteCommandTold():
@@ -253,6 +255,7 @@ class Runtime:
     def _stop(self, event: events.StopRequested) -> None:
         """Leave: the tunnel ends with us; the door stays its time, for an agent that starts again."""
         self._edges.tunnel.stop()
+        self._edges.rehearser.stop()
         self._perform_all(self._link.step(event, self._now_ms, 0.0))
         self._edges.runner.stop()
 
@@ -298,7 +301,7 @@ class Runtime:
     def _show(self) -> None:
         """Write down for ``doorward-agent status`` how things stand, when that has changed."""
         journal = {"first": self._history.first, "n": self._history.head.n, "receipted": self._history.receipted}
-        about = {"link": self._link.state.value, "runner_code": self._runner_code, "verbs": list(self._errands.verbs)}
+        about = {"link": self._link.state.value, "runner_code": self._runner_code, "verbs": list(self._errands.offered)}
         shown = {**reporting.shown_of(self._door), **about, "journal": journal}
         if shown != self._shown:
             self._shown = shown

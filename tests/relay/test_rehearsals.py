@@ -1,18 +1,28 @@
 """Rehearsals at a relay: a device is admitted, and gets nothing."""
 
+import queue
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from doorward_agent.config import Config
+from doorward_agent.edges.rehearsing import RehearsalEdge
+from doorward_agent.events import Event, RehearsalTold
+from doorward_protocol.ids import CommandId
+from doorward_protocol.orders import RelayRoute
+from doorward_protocol.rehearsal import STEPS, Rehearsal
 from doorward_relay.effects import Live
 from doorward_relay.ledger import Ledger
 from doorward_relay.principals import LISTENS_NOWHERE, principals_line
 from doorward_relay.view import View
 from doorward_relay.watch import Known, look
 
+from tests.agent.tunnels import TUNNELS
+from tests.parts.files import write_whole
 from tests.parts.ports import free_port
 from tests.relay.conftest import Door
-from tests.relay.relaying import Console, Device, listeners_on
+from tests.relay.relaying import TUNNEL_USER, Console, Device, Relay, listeners_on, new_id
 from tests.relay.test_ledger import grant as some_grant
 
 pytestmark = pytest.mark.feature("B10")
@@ -56,6 +66,29 @@ def test_rehearsal_when_a_door_is_open_beside_it_then_neither_notices(
     assert console.call("POST", f"/v1/probe/{live.session}").json()["open"] is True
     assert console.verbs(live.session)[-2:] == ["tunnel.up", "door.answered"]
     assert "tunnel.up" not in console.verbs(rehearsal.session)
+
+
+@pytest.mark.parametrize("tunnel", TUNNELS)
+def test_agent_when_it_rehearses_then_every_step_goes_well_at_each_kind_of_relay(
+    relay: Relay, console: Console, dial: Callable[[str], Device], scratch: Path, tunnel: str
+) -> None:
+    """The agent's own edge against the relay as it is installed, with a grant as the signer makes it."""
+    granted = console.granted(1, forwards=())
+    device = dial(granted.session)
+    state, came = scratch / "state", queue.SimpleQueue[Event]()
+    state.mkdir()
+    write_whole(state / "tunnel_key", (scratch / "device_key").read_bytes(), 0o600)
+    edge = RehearsalEdge(Config(state_dir=state, tunnel=tunnel), state, came.put)
+    route = RelayRoute(
+        console.relay_id, "managed", "127.0.0.1", relay.ssh_port, TUNNEL_USER, (relay.line.ssh_host_key,),
+        device.certificate,
+    )  # fmt: skip
+    edge.rehearse(CommandId(new_id("c")), Rehearsal(granted.session, relay.ports[0], (route,)))
+    told = [came.get(timeout=30) for _ in range(len(STEPS) + 1)]
+    last = told[-1]
+    assert isinstance(last, RehearsalTold)
+    assert [(one.step, one.code) for one in last.rehearsed.steps] == [(name, None) for name in STEPS]
+    edge.stop()
 
 
 def test_rehearsal_when_its_grant_has_ended_then_nobody_is_admitted(

@@ -35,6 +35,7 @@ from doorward_protocol.orders import (
 )
 from doorward_protocol.receipts import Receipt, payload_from_receipt
 from doorward_protocol.records import Head, Record, head_after, record_from_payload
+from doorward_protocol.rehearsal import Rehearsal, Rehearsed, Step, result_from_rehearsed
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SigningKey
 
@@ -236,6 +237,26 @@ class WorldTunnel:
 
 
 @dataclass(slots=True)
+class WorldRehearser:
+    """Keeps what it was asked; a test says how it goes."""
+
+    came: deque[Event]
+    asked: list[tuple[CommandId, Rehearsal]] = field(default_factory=list)
+
+    def rehearse(self, command: CommandId, rehearsal: Rehearsal) -> None:
+        self.asked.append((command, rehearsal))
+
+    def tell(self, *steps: Step, is_over: bool = True) -> None:
+        command, rehearsal = self.asked[-1]
+        rehearsed = Rehearsed(rehearsal.relays[0].relay, "ssh", steps, 150)
+        outcome = Outcome(rehearsed.code, None, "", result_from_rehearsed(rehearsed), 160) if is_over else None
+        self.came.append(events.RehearsalTold(command, rehearsed, outcome))
+
+    def stop(self) -> None:
+        pass
+
+
+@dataclass(slots=True)
 class WorldJournal:
     """Records in a list; what was lost of them is empty."""
 
@@ -322,6 +343,7 @@ class World:
         self.broker = WorldBroker(self.came)
         self.runner = WorldRunner(self.came)
         self.tunnel = WorldTunnel(self.came)
+        self.rehearser = WorldRehearser(self.came)
         self.identity = Identity(
             DeviceId(_id("d", 1)), ProjectId(_id("p", 1)), "pump", (self.grant.public,), (self.record.public,), "b", 1
         )
@@ -330,13 +352,16 @@ class World:
     broker: WorldBroker = field(init=False)
     runner: WorldRunner = field(init=False)
     tunnel: WorldTunnel = field(init=False)
+    rehearser: WorldRehearser = field(init=False)
     identity: Identity = field(init=False)
     runtime: Runtime = field(init=False)
     signing: Signing = field(init=False)
 
     def start(self) -> None:
         """Start an agent on what is there."""
-        edges = Edges(self.clock, self.system, self.broker, self.runner, self.tunnel, self.journal, self.store)
+        edges = Edges(
+            self.clock, self.system, self.broker, self.runner, self.tunnel, self.rehearser, self.journal, self.store
+        )
         self.signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw)
         self.runtime = Runtime(self.identity, self.signing, edges, "0", 8_388_608)
         self.runtime.start()

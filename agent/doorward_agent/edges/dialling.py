@@ -31,6 +31,10 @@ class Connection(Protocol):
         """Tell whether the relay has admitted us; never blocks."""
         ...
 
+    def host_key_at(self) -> float | None:
+        """Tell when (``time.monotonic``) a pinned host key was shown, or now where that is all that is known; None before that."""
+        ...
+
     def ask(self, forward: Forward, door_port: int) -> bool:
         """Ask the relay for one forward to the door, and wait for the answer."""
         ...
@@ -49,6 +53,11 @@ class Connection(Protocol):
 
 
 class Dialer(Protocol):
+    @property
+    def way(self) -> str:
+        """Name who dials."""
+        ...
+
     def dial(self, dial: Dial) -> Connection:
         """Start a child that dials; raises OSError or ValueError. To be called on a thread that lives as long as the agent."""
         ...

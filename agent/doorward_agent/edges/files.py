@@ -73,7 +73,7 @@ class DocumentStore:
 
 
 def lock_instance(folder: Path) -> int:
-    """Take the one-instance lock and give its descriptor, which holds it as long as the process lives.
+    """Take the one-instance lock, write our process id into it, and give its descriptor, which holds it as long as we live.
 
     Raises:
         AlreadyRunning: another process holds it, and not only for the moment in which ``is_locked`` looks.
@@ -91,7 +91,7 @@ def lock_instance(folder: Path) -> int:
 
 
 def _sign(descriptor: int) -> None:
-    """Leave our pid for people to read: whether we run is told by the lock, which goes with us."""
+    """Leave our pid, for people and for ``holder_of``: whether we run is told by the lock, which goes with us."""
     with contextlib.suppress(OSError):  # a full disk
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -107,6 +107,14 @@ def is_locked(folder: Path) -> bool:
         return not _takes_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
+
+
+def holder_of(folder: Path) -> int | None:
+    """Give the process id of the agent that holds the lock; None where none does, or one that wrote none (a version before)."""
+    if not is_locked(folder):
+        return None
+    written = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
+    return int(written) if written.isdigit() and int(written) > 1 else None
 
 
 def _takes_lock(descriptor: int, kind: int) -> bool:

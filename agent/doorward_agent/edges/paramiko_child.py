@@ -31,9 +31,9 @@ def main() -> int:
         link = dialled(json.loads(sys.stdin.readline()))
     except NotDialled as failed:
         sys.stderr.write(f"tunnel: {failed}\n")
-        _say({"failed": failed.code})
+        _say({"failed": failed.code, "host_key_at": failed.host_key_at})
         return 1
-    _say({"admitted": True})
+    _say({"admitted": True, "host_key_at": link.host_key_at})
     threading.Thread(target=_serve, args=(link,), name="questions", daemon=True).start()
     link.keep()
     return 0

@@ -4,7 +4,8 @@ The agent itself never imports paramiko: the child holds its 25 MiB while a tunn
 to one another, a JSON object a line:
 
 - agent, first: everything that the dial needs. The private key goes by its path, nothing by the argument list.
-- child: ``{"admitted": true}``, or ``{"failed": CODE}`` and its end; CODE is null where it met no SSH server.
+- child: ``{"admitted": true}``, or ``{"failed": CODE}`` and its end; CODE is null where it met no SSH server. Both with
+  ``host_key_at``, when it had seen a pinned host key, or null.
 - agent: ``{"forward": PORT, "bind": …, "door": PORT}``, and the child: ``{"granted": true | false}``.
 - agent: ``{"hello": true}``, and the child: ``{"said": TEXT}``, what the relay answered.
 
@@ -21,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, ClassVar, Final
 
 from doorward_protocol.orders import Forward
 
@@ -53,6 +54,12 @@ class ParamikoConnection:
         if self._first is None:
             self._first = self._line(0)
         return self._first is not None and self._first.get("admitted") is True
+
+    def host_key_at(self) -> float | None:
+        """Give what the child said with its first line: its monotonic clock is ours (clock_gettime(2))."""
+        self.is_admitted()
+        at = None if self._first is None else self._first.get("host_key_at")
+        return at if isinstance(at, float) else None
 
     def ask(self, forward: Forward, door_port: int) -> bool:
         bind = "" if forward.bind == "*" else forward.bind
@@ -117,6 +124,7 @@ def _object(line: bytes) -> Mapping[str, Any] | None:
 class ParamikoDialer:
     """``dialling.Dialer`` on paramiko."""
 
+    way: ClassVar = "paramiko"
     config: Config
     folder: Path
 

@@ -30,11 +30,17 @@ MAX_HELLO_BYTES: Final = 4096
 
 
 class NotDialled(Exception):
-    """The relay could not be reached or did not admit us; ``code`` is None where no SSH server was met."""
+    """The relay could not be reached or did not admit us.
 
-    def __init__(self, code: str | None, error: Exception) -> None:
+    Attributes:
+        code: None where no SSH server was met.
+        host_key_at: when it had shown a pinned host key, if it had.
+    """
+
+    def __init__(self, code: str | None, error: Exception, host_key_at: float | None = None) -> None:
         super().__init__(f"{code or 'not reached'}: {type(error).__name__}: {error}")
         self.code = code
+        self.host_key_at = host_key_at
 
 
 class EagerSocket(socket.socket):
@@ -58,8 +64,9 @@ def dialled(order: Mapping[str, Any]) -> "Link":
         raise NotDialled(None, error) from None
     transport = _tuned(wire, order["limit_s"])
     _shake_hands(transport, order["host_keys"])
-    _log_in(transport, order)
-    return Link(transport, wire, order["alive_s"])
+    host_key_at = time.monotonic()
+    _log_in(transport, order, host_key_at)
+    return Link(transport, wire, order["alive_s"], host_key_at)
 
 
 def _connected(host: str, port: int, limit_s: float) -> EagerSocket:
@@ -104,21 +111,22 @@ def _algorithms(pin: str) -> Sequence[str]:
     return ("rsa-sha2-512", "rsa-sha2-256") if kind == "ssh-rsa" else (kind,)
 
 
-def _log_in(transport: paramiko.Transport, order: Mapping[str, Any]) -> None:
+def _log_in(transport: paramiko.Transport, order: Mapping[str, Any], host_key_at: float) -> None:
     try:
         key = paramiko.Ed25519Key.from_private_key_file(order["key"])
         key.load_certificate(order["certificate"])
         transport.auth_publickey(order["user"], key)
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
-        raise NotDialled("tunnel.not-admitted", error) from None
+        raise NotDialled("tunnel.not-admitted", error, host_key_at) from None
     if not transport.is_authenticated():
-        raise NotDialled("tunnel.not-admitted", PermissionError("one key is not enough"))
+        raise NotDialled("tunnel.not-admitted", PermissionError("one key is not enough"), host_key_at)
 
 
 class Link:
     """A connection that the relay admitted."""
 
-    def __init__(self, transport: paramiko.Transport, wire: EagerSocket, alive_s: float) -> None:
+    def __init__(self, transport: paramiko.Transport, wire: EagerSocket, alive_s: float, host_key_at: float) -> None:
+        self.host_key_at = host_key_at
         self._transport = transport
         self._wire = wire
         self._alive_s = alive_s

@@ -1,23 +1,44 @@
-"""How far a device gets towards a relay where no host key was shown: asked afterwards, of the resolver and the port."""
+"""How far a device gets towards a relay without an SSH client: its name, its port, and who greets there."""
 
 import socket
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 CHECK_LIMIT_S: Final = 3.0
 
+Address = tuple[int, int, int, str, Any]
+"""What ``getaddrinfo`` gives: family, kind, protocol, name, address."""
+
 
 def reachability(host: str, port: int) -> str:
-    """Say as a reason code what stands between this device and an SSH server at an address."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    """Say as a reason code what stands between this device and an SSH server, where no host key was shown."""
+    addresses = resolved(host, port)
+    if not addresses:
         return "tunnel.unresolved"
+    connection = connected(addresses, CHECK_LIMIT_S)
+    if connection is None:
+        return "tunnel.unreachable"
+    with connection:
+        return _greeting(connection)
+
+
+def resolved(host: str, port: int) -> Sequence[Address]:
+    """Look up a relay's addresses; none where its name is unknown. Takes as long as the resolver does."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+
+
+def connected(addresses: Sequence[Address], limit_s: float) -> socket.socket | None:
+    """Connect to the first address that takes us within ``limit_s``; None where none does."""
     for family, kind, protocol, _name, address in addresses:
-        with socket.socket(family, kind, protocol) as connection:
-            connection.settimeout(CHECK_LIMIT_S)
-            if connection.connect_ex(address) == 0:
-                return _greeting(connection)
-    return "tunnel.unreachable"
+        connection = socket.socket(family, kind, protocol)
+        connection.settimeout(limit_s)
+        if connection.connect_ex(address) == 0:
+            return connection
+        connection.close()
+    return None
 
 
 def _greeting(connection: socket.socket) -> str:

@@ -6,10 +6,11 @@ forward was granted, and the list of host keys that were seen says how far a dia
 
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from doorward_protocol.orders import Forward, RelayRoute
 
@@ -37,6 +38,12 @@ class SshConnection:
     def is_admitted(self) -> bool:
         return (self.folder / ssh_command.CONTROL).exists()
 
+    def host_key_at(self) -> float | None:
+        """See whether a pinned key's folder is there; ssh before 8.5 makes none."""
+        seen = self.folder / ssh_command.SEEN
+        pins = (ssh_command.fingerprint_of_key(line) for line in self.route.host_keys)
+        return time.monotonic() if any((seen / pin).is_dir() for pin in pins) else None
+
     def ask(self, forward: Forward, door_port: int) -> bool:
         command = ssh_command.forward_command(self.program, forward, door_port, self.route.host)
         status, _output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
@@ -48,11 +55,9 @@ class SshConnection:
         return output
 
     def diagnosis(self) -> str | None:
-        seen = self.folder / ssh_command.SEEN
-        if not seen.exists():
+        if not (self.folder / ssh_command.SEEN).exists():
             return None
-        pins = (ssh_command.fingerprint_of_key(line) for line in self.route.host_keys)
-        return "tunnel.not-admitted" if any((seen / pin).is_dir() for pin in pins) else "tunnel.host-key"
+        return "tunnel.host-key" if self.host_key_at() is None else "tunnel.not-admitted"
 
     def close(self) -> None:
         """Hold nothing."""
@@ -62,6 +67,7 @@ class SshConnection:
 class SshDialer:
     """``dialling.Dialer`` on OpenSSH's client."""
 
+    way: ClassVar = "ssh"
     config: Config
     folder: Path
 
