@@ -52,6 +52,7 @@ class Config:
         worker_name: this replica's name at the broker; ``worker-`` and letters.
         worker_certificate: PEM chain of this replica for the broker.
         worker_certificate_key: its private key.
+        nightly_rehearsals: whether the worker has each connected, idle device rehearse once a night.
         licence_issuers: public keys (base64) whose licences count; web and signer both look at them.
     """
 
@@ -73,6 +74,7 @@ class Config:
     worker_name: str = "worker-1"
     worker_certificate: Path = Path("/etc/doorward/worker-mqtt.pem")
     worker_certificate_key: Path = Path("/etc/doorward/worker-mqtt.key")
+    nightly_rehearsals: bool = True
     licence_issuers: tuple[str, ...] = ()
 
 

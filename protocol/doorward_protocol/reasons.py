@@ -67,6 +67,7 @@ _ROWS: Final = (
     Reason("command.expired", "owner", "The device was not there before the command's end.", "Ask again."),
     Reason("command.cancelled", "nobody", "The command was cancelled before the device took it.", "Nothing."),
     Reason("command.unknown", "owner", "There is no such command.", "Choose one of those that the device's page offers."),
+    Reason("command.agent-too-old", "device maker", "This device's agent does not know that command.", "Update the agent on the device: pip install --upgrade 'doorward[agent]'"),
     Reason("command.not-confirmed", "owner", "This cannot be taken back, so the device's name has to be typed with it.", "Type the device's name exactly as it stands on its page."),
     Reason("command.too-many", "owner", "Too many commands wait for this device.", "Cancel some, or wait until the device has been there."),
     Reason("command.too-large", "owner", "The command's arguments are larger than 4 KiB.", "Leave something out."),

@@ -26,6 +26,7 @@ NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
 WELL = CommandFacts(
     role="owner", verb="reboot", arguments={}, expires_at=NOW + timedelta(days=1), confirm="", name="press 1",
     is_blocked=False, has_joined=True, has_been_heard=True, verbs=VERBS, waiting=0,
+    is_by_nobody=False, has_way=True,
 )  # fmt: skip
 
 
@@ -44,6 +45,11 @@ WELL = CommandFacts(
         ({"verbs": None}, "hook.missing"),
         ({"verbs": None, "has_been_heard": False}, None),
         ({"expires_at": NOW}, "command.expired"),
+        ({"role": None, "is_by_nobody": True}, "signer.not-entitled"),
+        ({"role": None, "is_by_nobody": True, "verb": "rehearse"}, None),
+        ({"role": None, "verb": "rehearse"}, "signer.not-entitled"),
+        ({"verb": "rehearse", "verbs": ("reboot",)}, "command.agent-too-old"),
+        ({"verb": "rehearse", "has_way": False}, "signer.no-relay"),
         ({"waiting": 49}, None),
         ({"waiting": 50}, "command.too-many"),
     ],
@@ -66,8 +72,8 @@ def test_command_when_it_cannot_be_taken_back_then_only_the_exact_name_confirms_
     ("role", "verbs"),
     [
         ("viewer", set()),
-        ("engineer", {"message", "system-info", "health"}),
-        ("admin", {"message", "system-info", "health", "reboot", "suspend", "shutdown"}),
+        ("engineer", {"message", "system-info", "health", "rehearse"}),
+        ("admin", {"message", "system-info", "health", "rehearse", "reboot", "suspend", "shutdown"}),
         ("owner", set(VERBS)),
     ],
 )

@@ -15,12 +15,14 @@ from doorward_console.api.shapes.commands import (
     CommandsIn,
     CommandsWanted,
     CommandWait,
+    RehearsalOut,
 )
 from doorward_console.api.waiting import when_news
 from doorward_console.declined import Declined
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, rows_of
 from doorward_console.maintenance.commands import asking
+from doorward_console.maintenance.commands.rehearsals import told_of
 from doorward_console.maintenance.commands.shown import commands_of, reason_for, results_of
 from doorward_console.maintenance.models import Batch, Command
 from doorward_console.pages.access import Place, ensure
@@ -41,6 +43,21 @@ def ask_command(request: HttpRequest, device_id: str, asked: CommandIn) -> dict[
     """Ask the device for something. It is told once it is there, one command after the other, and does it at most once."""
     place, device = device_place(request, device_id, COMMANDS.get(asked.verb, Right.VIEW))
     return _document(asking.ask_command(device, _wish(asked), place.who))
+
+
+@router.get("/devices/{device_id}/rehearsal", response=RehearsalOut)
+def see_rehearsal(request: HttpRequest, device_id: str) -> dict[str, Any]:
+    """Say how the device's last rehearsal went. A new one is asked for as the command ``rehearse``."""
+    told = told_of(device_place(request, device_id)[1])
+    if told is None:
+        raise Http404("This device has not rehearsed yet.")
+    return {
+        "at": told.at,
+        "opens": told.reason is None,
+        "opens_in_ms": told.opens_in_ms,
+        "step": told.step or None,
+        "why": reason_document(told.reason),
+    }
 
 
 @router.get("/devices/{device_id}/commands/{command_id}", response=CommandOut, auth=[WaitingBearer(), WaitingBrowser()])

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max, Value
 
 from doorward_console.fleet.models import Relay
 from doorward_console.history.writing import note
 from doorward_console.maintenance import facts, sessions
+from doorward_console.maintenance.commands import rehearsals
 from doorward_console.maintenance.models import Grant, Session
 from doorward_console.maintenance.truth import GRACE_MS
 from doorward_console.times import ms_from_time
@@ -26,12 +27,13 @@ AT_REST = (Session.State.CLOSED, Session.State.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class ToPut:
-    """A signed grant that its relay does not have yet."""
+    """A signed grant, of a session or of a rehearsal, that its relay does not have yet."""
 
     grant: int
     relay: str
     session: str
     envelope: bytes
+    is_rehearsal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,19 @@ class ToReconcile:
 
 
 def to_put() -> list[ToPut]:
-    """List what has to be put, by relay in the order of sequences."""
+    """List what has to be put, by relay in the order of sequences.
+
+    Read with one statement: of two, the second might see a grant that was signed after one that the first did not see yet, and
+    the relay would refuse that one as the lower.
+    """
     waiting = Grant.objects.filter(state=Grant.State.SIGNED, session__state__in=WANTED, relay__removed_at__isnull=True)
-    rows = waiting.order_by("relay_id", "epoch", "sequence")
-    return [ToPut(one.pk, one.relay_id, one.session_id, bytes(one.envelope)) for one in rows]
+    of = ("relay_id", "epoch", "sequence", "pk", "envelope")
+    doors = waiting.annotate(named=F("session_id"), is_rehearsal=Value(value=False))
+    both = doors.values_list(*of, "named", "is_rehearsal").union(rehearsals.to_put(*of), all=True)
+    return [
+        ToPut(pk, relay, session, bytes(envelope), bool(is_rehearsal))
+        for relay, _, _, pk, envelope, session, is_rehearsal in sorted(both, key=lambda row: row[:3])
+    ]
 
 
 def to_end(now: datetime) -> list[ToEnd]:
@@ -67,7 +78,9 @@ def to_end(now: datetime) -> list[ToEnd]:
     unended = Grant.objects.exclude(state=Grant.State.ENDED).exclude(session__state__in=WANTED)
     _let_lapse(now)
     found = unended.values_list("relay_id", "session_id", "session__code").distinct()
-    return [_end(relay, session, why) for relay, session, why in found]
+    doors = [_end(relay, session, why) for relay, session, why in found]
+    over = rehearsals.over(now)
+    return [*doors, *(ToEnd(relay, session, *_seen_by(relay), "rehearsed") for relay, session in over)]
 
 
 def _end(relay: str, session: str, why: str) -> ToEnd:
@@ -98,7 +111,7 @@ def without_grants(now: datetime) -> int:
 
 
 def was_put(grant: int, now: datetime) -> None:
-    """Note that a relay has accepted a grant."""
+    """Note that a relay has accepted a session's grant."""
     with transaction.atomic():
         row = Grant.objects.select_for_update(no_key=True).get(pk=grant)
         if row.put_at is None:
@@ -126,6 +139,8 @@ def was_not_put(grant: int, code: str, now: datetime) -> None:
 
 def was_ended(relay: str, session: str, now: datetime) -> None:
     """Note a relay's word that nothing listens for a session; it is shut when the last of its relays has said so."""
+    if rehearsals.was_ended(session):
+        return
     with transaction.atomic():
         grants = Grant.objects.filter(session=session)
         grants.filter(relay=relay).exclude(state=Grant.State.ENDED).update(state=Grant.State.ENDED, ended_at=now)
@@ -134,7 +149,9 @@ def was_ended(relay: str, session: str, now: datetime) -> None:
 
 
 def was_not_ended(session: str, code: str, now: datetime) -> None:
-    """Note why a session could not be ended at its relay yet."""
+    """Note why a session could not be ended at its relay yet; a rehearsal's grant ends by itself soon."""
+    if rehearsals.is_one(session):
+        return
     sessions.apply(session, facts.RelayFailed(ms_from_time(now), code))
 
 
@@ -143,9 +160,8 @@ def to_reconcile(relay_id: str) -> ToReconcile:
     """List what a relay should have; the list and its sequence are of one moment."""
     relay = Relay.objects.select_for_update(no_key=True).get(pk=relay_id)
     live = Grant.objects.filter(relay=relay, state__in=(Grant.State.SIGNED, Grant.State.PUT), session__state__in=WANTED)
-    return ToReconcile(
-        relay.pk, relay.epoch, relay.sequence, tuple(live.values_list("session_id", flat=True).distinct())
-    )
+    sessions_there = (*live.values_list("session_id", flat=True).distinct(), *rehearsals.live_at(relay))
+    return ToReconcile(relay.pk, relay.epoch, relay.sequence, sessions_there)
 
 
 def were_missing(relay: str, missing: Sequence[str], now: datetime) -> None:

@@ -173,6 +173,34 @@ class Command(models.Model):
         return f"{self.verb} {self.id}"
 
 
+class Rehearsal(models.Model):
+    """The grant of a rehearsal on a relay that takes grants: no forward, for minutes; signed, put and ended like a session's.
+
+    ``session`` names it on the relay and in its history; there is no ``Session`` of that name, for no door opens.
+    """
+
+    class State(models.TextChoices):
+        SIGNED = "signed"
+        PUT = "put"
+        REFUSED = "refused"
+        ENDED = "ended"
+
+    command = models.OneToOneField(Command, on_delete=models.CASCADE, related_name="rehearsal")
+    relay = models.ForeignKey(Relay, on_delete=models.CASCADE, related_name="rehearsals")
+    session = models.CharField(max_length=18, unique=True)
+    epoch = models.PositiveIntegerField()
+    sequence = models.PositiveBigIntegerField()
+    envelope = models.BinaryField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.SIGNED)
+    ends_at = models.DateTimeField()
+
+    class Meta:
+        indexes = (models.Index(fields=("state", "ends_at")),)
+
+    def __str__(self) -> str:
+        return f"grant of {self.session} on {self.relay_id}"
+
+
 class Desired(models.Model):
     """What a device should be, one row for each part; the body's exact text is what was digested and signed."""
 

@@ -42,18 +42,7 @@ def engineers_key_of(project: str) -> str | None:
 
 
 def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, now: datetime) -> OpenDoor:
-    certificate = keys.tunnel_ca(session.project_id).tunnel_certificate(
-        device.tunnel_key, device=device.id, principals=_principals(session, relay), now=now, ends_at=session.ends_at
-    )
-    route = RelayRoute(
-        relay=RelayId(relay.id),
-        kind=relay.kind,
-        host=relay.host,
-        port=relay.ssh_port,
-        user=relay.tunnel_user,
-        host_keys=tuple(relay.ssh_host_keys),
-        certificate=certificate,
-    )
+    route = route_to(keys, device, relay, session.id, now, session.ends_at)
     pair = engineers_key_of(session.project_id)
     return OpenDoor(
         session=SessionId(session.id),
@@ -67,12 +56,34 @@ def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, 
     )
 
 
-def _principals(session: Session, relay: Relay) -> tuple[str, ...]:
+def route_to(
+    keys: SignerKeys, device: Device, relay: Relay, session: str, now: datetime, ends_at: datetime
+) -> RelayRoute:
+    """Certify a device's tunnel key for a session, and say how the relay is reached; raises BadPublicKey."""
+    certificate = keys.tunnel_ca(device.project_id).tunnel_certificate(
+        device.tunnel_key,
+        device=device.id,
+        principals=_principals(session, device.project_id, relay),
+        now=now,
+        ends_at=ends_at,
+    )
+    return RelayRoute(
+        relay=RelayId(relay.id),
+        kind=relay.kind,
+        host=relay.host,
+        port=relay.ssh_port,
+        user=relay.tunnel_user,
+        host_keys=tuple(relay.ssh_host_keys),
+        certificate=certificate,
+    )
+
+
+def _principals(session: str, project: str, relay: Relay) -> tuple[str, ...]:
     """Name whom the certificate is for: at a plain relay the whole project, which is all that its one line can name.
 
     A managed relay's certificate does not name the project: it would be good at every plain relay of it.
     """
-    return (session.id, session.project_id) if relay.kind == Relay.Kind.PLAIN else (session.id,)
+    return (session, project) if relay.kind == Relay.Kind.PLAIN else (session,)
 
 
 def _asked(session: Session) -> Asked:
@@ -101,10 +112,7 @@ def desire(project: Project, device: Device, part: str, body: Body, session: Ses
 
 def sign_grant(keys: SignerKeys, session: Session, relay: Relay, now: datetime) -> Grant:
     """Sign the relay's permission under its next sequence; the caller holds the relay's row."""
-    epoch = session.project.epoch
-    sequence = next_revision(Revision(relay.epoch, relay.sequence), epoch)
-    relay.epoch, relay.sequence = sequence
-    relay.save(update_fields=["epoch", "sequence"])
+    sequence = next_sequence(relay, session.project.epoch)
     message = GrantMessage(
         project=ProjectId(session.project_id),
         relay=RelayId(relay.id),
@@ -122,6 +130,14 @@ def sign_grant(keys: SignerKeys, session: Session, relay: Relay, now: datetime) 
         session=session, relay=relay, epoch=sequence.epoch, sequence=sequence.number, envelope=envelope, signed_at=now
     )
     return made
+
+
+def next_sequence(relay: Relay, epoch: int) -> Revision:
+    """Take the relay's next sequence; the caller holds its row."""
+    sequence = next_revision(Revision(relay.epoch, relay.sequence), epoch)
+    relay.epoch, relay.sequence = sequence
+    relay.save(update_fields=["epoch", "sequence"])
+    return sequence
 
 
 def order_if_connected(keys: SignerKeys, device: Device, desired: Desired, now: datetime) -> str | None:

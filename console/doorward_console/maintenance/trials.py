@@ -16,7 +16,8 @@ from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.keys.opening import SignerKeys
-from doorward_console.maintenance.models import Command, Desired
+from doorward_console.maintenance.commands.rehearsals import has_rehearsed_well
+from doorward_console.maintenance.models import Desired
 from doorward_console.maintenance.sealing import desire, order_if_connected
 
 TRYING = "trying"
@@ -66,5 +67,4 @@ def _has_rehearsed(device: Device, since: datetime) -> bool:
     """Tell whether the device has reached its relay since then; one that has no relay has nothing to reach."""
     if device.relay_id is None or device.relay_port is None:
         return True
-    well = Command.objects.filter(device=device, verb="rehearse", state=Command.State.DONE, begun_at__gte=since)
-    return bool(well.exists())
+    return has_rehearsed_well(device, since)

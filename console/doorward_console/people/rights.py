@@ -19,6 +19,7 @@ class Right(Enum):
     MANAGE_PROJECT = "manage-project"
     MAKE_KEYS = "make-keys"  # E1: by the project's owner alone
     MESSAGE = "message"  # show a message to the people at a device
+    REHEARSE = "rehearse"  # have a device try the way to its relay, without opening anything
     REFRESH = "refresh"  # have a device say what it is and how it is
     REBOOT = "reboot"
     SUSPEND = "suspend"
@@ -27,7 +28,7 @@ class Right(Enum):
 
 
 _VIEWER: Final = frozenset({Right.VIEW})
-_ENGINEER: Final = _VIEWER | {Right.LOG_IN, Right.MESSAGE, Right.REFRESH}
+_ENGINEER: Final = _VIEWER | {Right.LOG_IN, Right.MESSAGE, Right.REFRESH, Right.REHEARSE}
 _ADMIN: Final = _ENGINEER | {
     Right.TOGGLE,
     Right.MANAGE_DEVICES,
@@ -41,6 +42,7 @@ _OWNER: Final = frozenset(Right)
 RIGHTS: Final = {"viewer": _VIEWER, "engineer": _ENGINEER, "admin": _ADMIN, "owner": _OWNER}
 
 COMMANDS: Final = {
+    "rehearse": Right.REHEARSE,
     "message": Right.MESSAGE,
     "system-info": Right.REFRESH,
     "health": Right.REFRESH,

@@ -24,6 +24,7 @@ from doorward_console.history.models import Chain
 from doorward_console.history.own import RecordKeys
 from doorward_console.maintenance import orders, sessions
 from doorward_console.maintenance.commands import hearing as commands
+from doorward_console.maintenance.commands import wishes
 
 LOG: Final = logging.getLogger("doorward.worker")
 
@@ -47,6 +48,7 @@ def hear_asks(messages: Mapping[str, Sequence[bytes]], now: datetime) -> tuple[B
     except (DataError, ValueError):
         heard = frozenset[DeviceId]().union(*(_take_alone(ask, now) for ask in last.values()))
     commands.hear_taken(heard, now)
+    wishes.hear(((ask.device, ask.wish) for ask in last.values() if ask.device in heard and ask.wish), now)
     orders.ask_where_due_of(heard, now)
     return _behind([last[device] for device in heard])
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
+from django.conf import settings
 from django.db import OperationalError, close_old_connections, transaction
 from django.utils import timezone
 
@@ -21,6 +22,7 @@ from doorward_console.keys.making import WORKER_KINDS, ensure_worker_keys, proje
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance import grants, orders, probes, sessions
 from doorward_console.maintenance.commands import hearing as commands
+from doorward_console.maintenance.commands import wishes
 from doorward_console.times import ms_from_time
 from doorward_console.worker import hearing
 from doorward_console.worker.events import (
@@ -78,6 +80,7 @@ class Runtime:
         self._stopping = False
         self._next_second = self._next_reconcile = self._chain_by = 0.0
         self._is_chained = False
+        self._nightly, self._asked_nightly = settings.CONFIG.nightly_rehearsals, timezone.now()
 
     def stop(self) -> None:
         """End after the round under way; may be called from a signal handler."""
@@ -190,8 +193,10 @@ class Runtime:
             hearing.send_receipt(f"device:{device}", project, self._keys, self._receipt_to(device), now)
 
     def _hear_put(self, put: grants.ToPut, code: str | None, now: datetime) -> None:
-        self._puts.forget(put.grant)
-        if code is None:
+        self._puts.forget(_name_of(put))
+        if put.is_rehearsal:
+            commands.hear_put(put.grant, code, now)
+        elif code is None:
             relays.was_seen(put.relay, None, now)
             with transaction.atomic():  # the order that waited for it leaves before the disk is waited for
                 grants.was_put(put.grant, now)
@@ -210,7 +215,7 @@ class Runtime:
 
     def _put_grants(self, now: datetime) -> None:
         for put in grants.to_put():
-            if self._puts.begin(put.grant, ms_from_time(now)) and not self._links.call(put.relay, put):
+            if self._puts.begin(_name_of(put), ms_from_time(now)) and not self._links.call(put.relay, put):
                 self._hear_put(put, "relay.not-paired", now)
 
     def _end_grants(self, now: datetime) -> None:
@@ -229,10 +234,17 @@ class Runtime:
             sessions.apply_time(now)
             commands.apply_time(now)
             orders.ask_where_due(now)
+            self._ask_for_rehearsals(now)
         if at >= self._next_reconcile:
             self._next_reconcile = at + RECONCILE_S
             for relay in self._links.relays():
                 self._links.call(relay, grants.to_reconcile(relay))
+
+    def _ask_for_rehearsals(self, now: datetime) -> None:
+        wishes.ask_on_trial(now)
+        if self._nightly:
+            wishes.ask_nightly(self._asked_nightly, now)
+            self._asked_nightly = now
 
     def _publish_order(self, device: str, envelope: bytes) -> bool:
         return self._broker.publish(device, "order", envelope)
@@ -242,3 +254,7 @@ class Runtime:
 
     def _receipt_to_relay(self, relay: str) -> hearing.Send:
         return lambda receipt: self._links.call(relay, SendReceipt(receipt))
+
+
+def _name_of(put: grants.ToPut) -> tuple[bool, int]:
+    return put.is_rehearsal, put.grant

@@ -58,6 +58,16 @@ class CommandOut(Schema):
     lasted_ms: int | None
 
 
+class RehearsalOut(Schema):
+    """How a device's last rehearsal went; its steps are the ``result`` of that command."""
+
+    at: datetime
+    opens: bool
+    opens_in_ms: int | None
+    step: str | None = Field(description="What failed, in words.")
+    why: ReasonOut | None
+
+
 class CommandWait(Schema):
     """How long to wait for another state than ``state`` (the one at the time of asking when it is empty)."""
 

@@ -18,7 +18,7 @@ from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
 from doorward_console.maintenance.commands.cancelling import CANCELLED, end_waiting
-from doorward_console.maintenance.commands.deciding import can, fault_of
+from doorward_console.maintenance.commands.deciding import can, fault_of, lacking
 from doorward_console.maintenance.models import Batch, Command
 from doorward_console.people.members import Who
 from doorward_console.people.membership import is_entitled
@@ -52,7 +52,7 @@ def ask_command(device: Device, wish: Wish, who: Who) -> Command:
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing`` or ``command.agent-too-old``.
     """
     _check(wish, who, device.project, device.name)
     if (code := _missing(device, wish.verb)) is not None:
@@ -132,7 +132,7 @@ def _missing(device: Device, verb: str) -> str | None:
         return "signer.blocked"
     if device.state != Device.State.JOINED:
         return "signer.not-joined"
-    return "hook.missing" if device.seen_at is not None and not can(device.verbs, verb) else None
+    return lacking(verb) if device.seen_at is not None and not can(device.verbs, verb) else None
 
 
 def cancel(command: Command, who: Who) -> Command:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from doorward_protocol.commands import MAX_ARGUMENTS_BYTES, VERBS, size_bytes
+from doorward_protocol.commands import AGENT_VERBS, MAX_ARGUMENTS_BYTES, VERBS, size_bytes
+from doorward_protocol.rehearsal import VERB as REHEARSE
 
 from doorward_console.maintenance.decisions import Ceilings
 from doorward_console.people.rights import COMMANDS, may
@@ -14,19 +15,26 @@ CONFIRMED: Final = frozenset({"shutdown", "factory-reset"})
 """What nobody can take back from afar: asked for only together with the name of what it is done to."""
 
 
+BY_NOBODY: Final = frozenset({REHEARSE})
+"""What is also asked for by devices and by the clock: it opens nothing, so no person has to vouch for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandFacts:
     """What is the case when a command is decided.
 
     Attributes:
         role: the asker's role in the device's project as it is now; None when they are no member any more.
+        is_by_nobody: no person asked.
         name: what has to be typed where it has to be confirmed: the device's name, or the project's for several devices.
         has_been_heard: the device has said at least once what it can do.
         verbs: what it has hooks for; None from an agent that knows no commands.
+        has_way: it has a relay that it can be admitted to.
         waiting: commands that already wait for this device.
     """
 
     role: str | None
+    is_by_nobody: bool
     verb: str
     arguments: Mapping[str, Any]
     expires_at: datetime
@@ -36,6 +44,7 @@ class CommandFacts:
     has_joined: bool
     has_been_heard: bool
     verbs: tuple[str, ...] | None
+    has_way: bool
     waiting: int
 
 
@@ -44,14 +53,20 @@ def refusal_of_command(facts: CommandFacts, ceilings: Ceilings, now: datetime) -
     if (fault := fault_of(facts.verb, facts.arguments, facts.confirm, facts.name)) is not None:
         return fault
     answers = (
-        ("signer.not-entitled", not may(facts.role, COMMANDS[facts.verb])),
+        ("signer.not-entitled", not _is_entitled(facts)),
         ("signer.blocked", facts.is_blocked),
         ("signer.not-joined", not facts.has_joined),
-        ("hook.missing", facts.has_been_heard and not can(facts.verbs, facts.verb)),
+        (lacking(facts.verb), facts.has_been_heard and not can(facts.verbs, facts.verb)),
+        ("signer.no-relay", facts.verb == REHEARSE and not facts.has_way),
         ("command.expired", facts.expires_at <= now),
         ("command.too-many", facts.waiting >= ceilings.most_waiting_commands),
     )
     return next((code for code, is_so in answers if is_so), None)
+
+
+def _is_entitled(facts: CommandFacts) -> bool:
+    is_its_own = facts.is_by_nobody and facts.verb in BY_NOBODY
+    return is_its_own or may(facts.role, COMMANDS[facts.verb])
 
 
 def fault_of(verb: str, arguments: Mapping[str, Any], confirm: str, name: str) -> str | None:
@@ -66,6 +81,11 @@ def fault_of(verb: str, arguments: Mapping[str, Any], confirm: str, name: str) -
 def can(verbs: tuple[str, ...] | list[str] | None, verb: str) -> bool:
     """Tell whether a device that said ``verbs`` can do ``verb``."""
     return verb in (verbs or ())
+
+
+def lacking(verb: str) -> str:
+    """Say why a device cannot do ``verb``: it has no hook, or its agent is older."""
+    return "command.agent-too-old" if verb in AGENT_VERBS else "hook.missing"
 
 
 def expiry_of(now: datetime, ceilings: Ceilings) -> datetime:

@@ -15,7 +15,8 @@ from doorward_protocol.records import Record
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note_each
-from doorward_console.maintenance.commands.deciding import can
+from doorward_console.maintenance.commands import rehearsals
+from doorward_console.maintenance.commands.deciding import can, lacking
 from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.commands.truth import (
     Begun,
@@ -51,7 +52,8 @@ def send_commands(publish: Publish, now: datetime) -> int:
 @transaction.atomic
 def _send_some(publish: Publish, now: datetime) -> tuple[int, bool]:
     signed = Order.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
-    orders = list(signed.filter(state=Order.State.SIGNED, part="command").order_by("signed_at", "pk")[:AT_ONCE])
+    ready = signed.filter(state=Order.State.SIGNED, part="command").exclude(device__in=rehearsals.without_grant())
+    orders = list(ready.order_by("signed_at", "pk")[:AT_ONCE])
     if not orders:
         return 0, True
     wanted = _wanted_of(orders, now)
@@ -147,6 +149,13 @@ def _values(command: Command, fact: Fact, now: datetime) -> dict[str, Any]:
             return {**ended, **said, "result": result}
 
 
+def hear_put(rehearsal: int, code: str | None, now: datetime) -> None:
+    """Note that a relay has a rehearsal's grant, or why not: no door would open there either."""
+    command = rehearsals.was_put(rehearsal, code)
+    if command is not None and code is not None:
+        end(command, State.FAILED, code, now)
+
+
 def apply_time(now: datetime) -> int:
     """End what nobody will end any more: what waited too long, and what began and was never heard of again."""
     waiting = Command.objects.filter(state__in=Command.WAITING, expires_at__lte=now).select_related("device")
@@ -155,16 +164,17 @@ def apply_time(now: datetime) -> int:
     silent = silent.filter(device__presence="connected", device__presence_at__lte=silent_since)
     late = [(one, State.EXPIRED, _why_expired(one)) for one in waiting[:AT_ONCE]]
     late += [(one, State.FAILED, "command.interrupted") for one in silent[:AT_ONCE]]
-    return sum(_end(command, state, code, now) for command, state, code in late)
+    return sum(end(command, state, code, now) for command, state, code in late)
 
 
 def _why_expired(command: Command) -> str:
     """Tell the device that was not there from the one that cannot do it."""
     device = command.device
-    return "command.expired" if device.seen_at is None or can(device.verbs, command.verb) else "hook.missing"
+    return "command.expired" if device.seen_at is None or can(device.verbs, command.verb) else lacking(command.verb)
 
 
-def _end(command: Command, state: str, code: str, now: datetime) -> bool:
+def end(command: Command, state: str, code: str, now: datetime) -> bool:
+    """End a command, unless something was heard of it meanwhile."""
     with transaction.atomic():
         same = Command.objects.filter(pk=command.pk, state=command.state)
         if not same.update(state=state, code=code, ended_at=now):

@@ -7,7 +7,7 @@ Nothing here is done row by row that can be one statement: a thousand devices as
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
@@ -17,6 +17,7 @@ from doorward_protocol.commands import RunCommand
 from doorward_protocol.digests import digest_of
 from doorward_protocol.ids import CommandId
 from doorward_protocol.orders import text_from_body
+from doorward_protocol.rehearsal import VERB as REHEARSE
 from doorward_protocol.revisions import Revision
 
 from doorward_console.edges.doorbell import ring
@@ -24,6 +25,7 @@ from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note_each
 from doorward_console.identifiers import new_order_id
 from doorward_console.keys.opening import SignerKeys
+from doorward_console.maintenance.commands import rehearsing
 from doorward_console.maintenance.commands.deciding import CommandFacts, can, expiry_of, refusal_of_command
 from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.decisions import Ceilings, next_revision
@@ -32,6 +34,7 @@ from doorward_console.maintenance.sealing import seal_with
 from doorward_console.people.membership import role_of
 from doorward_console.times import ms_from_time
 
+_Told = tuple[Command, Device, Desired]
 AT_ONCE: Final = 200
 """Commands in one transaction: 60 ms of signing, during which other writers of SQLite wait."""
 State = Command.State
@@ -90,6 +93,7 @@ def _facts(command: Command, device: Device, role: str | None, waiting: int) -> 
     same_project = command.project_id == device.project_id  # role and history would be another project's
     return CommandFacts(
         role=role if same_project else None,
+        is_by_nobody=command.by_id is None and same_project,
         verb=command.verb,
         arguments=command.arguments,
         expires_at=command.expires_at,
@@ -99,6 +103,7 @@ def _facts(command: Command, device: Device, role: str | None, waiting: int) -> 
         has_joined=device.joined_at is not None,
         has_been_heard=device.seen_at is not None,
         verbs=device.verbs,
+        has_way=command.verb != REHEARSE or rehearsing.has_way(device),
         waiting=waiting,
     )
 
@@ -121,14 +126,20 @@ def tell_next(keys: SignerKeys, ids: Sequence[str]) -> None:
     """Make each of these devices' next command what it should do, and sign the order for the nonces that it has now."""
     now = timezone.now()
     devices = _locked(ids)
+    relays = rehearsing.locked_relays(devices)
     held = {
         one.device_id: one for one in Desired.objects.filter(device__in=ids, part="command").select_related("command")
     }
-    told = [
-        (command, devices[device], _desired(command, devices[device], held.get(device), now))
-        for device, command in _next_of(devices, now).items()
-        if not _is_busy(held.get(device))
-    ]
+    told: list[_Told] = []
+    for device, command in _next_of(devices, now).items():
+        if _is_busy(held.get(device)):
+            continue
+        arguments: Mapping[str, Any] | None = command.arguments
+        if command.verb == REHEARSE:
+            arguments = rehearsing.arguments_for(keys, command, devices[device], relays, now)
+        if arguments is None:
+            continue
+        told.append((command, devices[device], _desired(command, arguments, devices[device], held.get(device), now)))
     _store(told, now)
     orders = _orders(keys, told, now)
     _write_down(told, orders)
@@ -151,11 +162,13 @@ def _next_of(devices: Mapping[str, Device], now: datetime) -> dict[str, Command]
     return {command.device_id: command for command in still}
 
 
-def _desired(command: Command, device: Device, held: Desired | None, now: datetime) -> Desired:
+def _desired(
+    command: Command, arguments: Mapping[str, Any], device: Device, held: Desired | None, now: datetime
+) -> Desired:
     before = Revision(held.epoch, held.revision) if held else None
     revision = next_revision(before, device.project.epoch)
     asked = Asked(command.by_name, ms_from_time(command.at), command.reason)
-    body = RunCommand(CommandId(command.pk), command.verb, command.arguments, ms_from_time(command.expires_at), asked)
+    body = RunCommand(CommandId(command.pk), command.verb, arguments, ms_from_time(command.expires_at), asked)
     text = text_from_body(body)
     return Desired(
         device=device,
@@ -167,9 +180,6 @@ def _desired(command: Command, device: Device, held: Desired | None, now: dateti
         command=command,
         at=now,
     )
-
-
-_Told = tuple[Command, Device, Desired]
 
 
 def _store(told: Sequence[_Told], now: datetime) -> None:
@@ -207,7 +217,7 @@ def _write_down(told: Sequence[_Told], orders: Mapping[str, str]) -> None:
 
 def _locked(ids: Iterable[str]) -> dict[str, Device]:
     """Hold devices, in one order everywhere."""
-    devices = Device.objects.select_for_update(no_key=True, of=("self",)).select_related("project")
+    devices = Device.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "relay")
     return {one.pk: one for one in devices.filter(pk__in=list(ids)).order_by("pk")}
 
 

@@ -16,6 +16,7 @@ State = Command.State
 PAGE: Final = 50
 
 NAMES: Final[Mapping[str, str]] = {
+    "rehearse": "Rehearse",
     "message": "Show a message",
     "system-info": "Read system information",
     "health": "Check its health",
@@ -25,6 +26,7 @@ NAMES: Final[Mapping[str, str]] = {
     "factory-reset": "Reset to factory state",
 }
 ABOUT: Final[Mapping[str, str]] = {
+    "rehearse": "The device tries the way to its relay, up to a port that the relay has to refuse. Nothing opens, and an open door stays as it is.",
     "message": "The people at the device see it, on its screen or terminals.",
     "system-info": "The device says anew what it is: model, serial number, versions, addresses.",
     "health": "The device looks at itself and says what is not well.",

@@ -11,6 +11,7 @@ from doorward_protocol.reasons import reason_of
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.asking import NotAsked
 from doorward_console.maintenance.commands import asking
+from doorward_console.maintenance.commands.rehearsals import told_of
 from doorward_console.maintenance.commands.shown import commands_of, offers_for, shown
 from doorward_console.maintenance.models import Command
 from doorward_console.pages.access import Place, device_at, ensure, place_of
@@ -36,6 +37,7 @@ def commands_context(place: Place, device: Device, problem: str = "") -> dict[st
         "usual_expiry": asking.USUAL_EXPIRY_S,
         "commands": [_cancellable(place, one) for one in commands_of(device, size=SHOWN)],
         "command_problem": problem,
+        "rehearsal": told_of(device),
     }
 
 
