@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.flows.test_commands import ask, wait_for
 from tests.house.house import Device, House
 from tests.house.plain import USER, PlainRelay, plain_relay_in
 from tests.parts.waiting import wait_until
@@ -216,3 +217,23 @@ def let_time_pass(house: House, device: Device) -> None:
         database.execute(
             "UPDATE fleet_device SET presence_at = datetime(presence_at, '-11 minutes') WHERE id = ?", (device.id,)
         )
+
+
+@pytest.mark.feature("B10")
+@pytest.mark.threat("relay-gives-in-rehearsal")
+def test_plain_relay_when_a_device_rehearses_then_its_line_alone_decides(
+    house: House, device: Device, plain: PlainRelay
+) -> None:
+    """Without the line nobody is admitted; with it all goes well; with a line that names no port, the relay gives any, loudly."""
+    ended = wait_for(house, device, ask(house, device, "rehearse"), "failed")
+    assert ended["why"]["code"] == "tunnel.not-admitted"
+    line = plain.line(str(plain.door_port))
+    plain.install(line)
+    ended = wait_for(house, device, ask(house, device, "rehearse"), "done")
+    assert ended["result"]["steps"][-1]["step"] == "refusal"
+    plain.install("")
+    plain.install(line.replace(f',permitlisten="{plain.door_port}"', ""))
+    ended = wait_for(house, device, ask(house, device, "rehearse"), "failed")
+    assert ended["why"]["code"] == "rehearsal.granted"
+    said = house.console.get(f"/devices/{device.id}/rehearsal")
+    assert (said["opens"], said["step"]) == (False, "being refused a port")
