@@ -6,6 +6,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from doorward_runner.edges.hooks import VERBS
 
 from tests.parts.processes import run
 
@@ -26,13 +27,21 @@ def test_wheel_when_built_then_it_holds_rooms_vectors_units_and_licence(wheel: P
     """Everything that an installation needs rides along: code, vectors, migrations, units, examples, licence."""
     names = ZipFile(wheel).namelist()
     wanted = ("doorward_protocol/vectors.json", "doorward_protocol/py.typed", "licenses/LICENSE")
-    found = [path for top in ("systemd", "examples") for path in (ROOT / top).rglob("*") if path.is_file()]
+    found = [
+        path for top in ("systemd", "firmware-hooks", "examples") for path in (ROOT / top).rglob("*") if path.is_file()
+    ]
     of_source = [path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts]
     for end in (*wanted, *(f"share/doorward/{path}" for path in of_source)):
         assert any(name.endswith(end) for name in names), end
     for room in ("protocol", "agent", "relay", "console"):
         code = [path.relative_to(ROOT / room) for path in (ROOT / room).glob("*/**/*.py")]
         assert {str(path) for path in code} <= set(names)
+
+
+def test_wheel_when_built_then_its_hooks_can_be_executed(wheel: Path) -> None:
+    """pip keeps the mode that the archive says: a hook that is not executable is none."""
+    hooks = [one for one in ZipFile(wheel).infolist() if "/firmware-hooks/" in one.filename]
+    assert {one.filename.rpartition("/")[2] for one in hooks if one.external_attr >> 16 & 0o111} == {*VERBS}
 
 
 def test_wheel_when_built_then_no_test_and_no_cache_is_in_it(wheel: Path) -> None:

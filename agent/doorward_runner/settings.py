@@ -34,6 +34,7 @@ class Settings(NamedTuple):
         values: what was asked for.
         good: what was confirmed last; None where nothing was yet.
         confirmed: the last revision that was.
+        overtakes: others were on trial when these came; those are put back first.
         code: why they were put back, or could not be.
         said: what the hook said to people.
     """
@@ -46,6 +47,7 @@ class Settings(NamedTuple):
     values: Mapping[str, Any] = {}
     good: Mapping[str, Any] | None = None
     confirmed: Revision = NEVER
+    overtakes: bool = False
     code: str | None = None
     said: str = ""
 
@@ -70,7 +72,8 @@ def begun(memory: Memory, order: Order, values: Mapping[str, Any], now: Moment, 
     """Write down that a trial begins, and until when it lasts; what was good before it stays what is put back."""
     last = last_settings(memory)
     trial = Settings(order.revision, order.digest, "applying", now.boot, now.uptime_s + trial_s, values)
-    return keep(memory, trial._replace(good=last.good, confirmed=last.confirmed))
+    overtakes = last.state in UNSETTLED
+    return keep(memory, trial._replace(good=last.good, confirmed=last.confirmed, overtakes=overtakes))
 
 
 def confirmed(memory: Memory, body: ConfirmSettings) -> Settings:

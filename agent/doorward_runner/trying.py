@@ -17,6 +17,10 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
 
     A device that cannot say how it is set could not be put back, and is not changed.
     """
+    if trial.overtakes:
+        ran = _run(config, memory, "settings-revert", {"values": trial.good or {}, "failed": {}})
+        if ran.code is not None:
+            return put_back(config, memory, settings.reverting(memory, trial._replace(said=ran.said), ran.code))
     if trial.good is None:
         ran = _run(config, memory, "settings-read", {})
         if ran.code is not None or ran.result is None:

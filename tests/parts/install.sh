@@ -20,6 +20,7 @@ want curl curl
 want nft nftables
 want ip iproute2
 want systemd-analyze systemd
+want ifup ifupdown
 ls -d /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 

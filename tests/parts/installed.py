@@ -41,6 +41,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "dbclient": Part("dbclient", "dropbear-bin"),
     "plink": Part("plink", "putty-tools"),
     "puttygen": Part("puttygen", "putty-tools"),
+    "ifup": Part("ifup", "ifupdown"),
     "unshare": Part("unshare", "util-linux"),
     "systemd-analyze": Part("systemd-analyze", "systemd"),
 }

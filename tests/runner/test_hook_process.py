@@ -116,11 +116,11 @@ def test_hook_when_it_closes_its_output_and_goes_on_then_its_end_is_waited_for(b
 def test_hook_when_it_changes_while_it_runs_then_what_began_goes_on(bench: Bench) -> None:
     """A shell reads its script as it goes: what was written over it in the middle of its run never counts."""
     go = bench.top / "go"
-    script = f'touch "$DOORWARD_STATE/begun"; until [ -e {go} ]; do sleep 0.01; done\necho old >&2'
-    hook = bench.hook("health", script)
+    wait, padding = f'touch "$DOORWARD_STATE/begun"; until [ -e {go} ]; do sleep 0.01; done', "\n#" * 40_000
+    hook = bench.hook("health", f"{wait}{padding}\necho old >&2")
     with bench.running("health") as process:
         wait_until((bench.state / "begun").exists)
-        hook.write_text(hook.read_text().replace("old", "new"))
+        hook.write_text(hook.read_text().replace("old", "new"))  # the same file, in place
         write_whole(go, "")
         assert process.stdout is not None
         assert b'"said": "old"' in process.stdout.read()

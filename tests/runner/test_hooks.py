@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from doorward_runner.edges.hooks import VERBS
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import missing, require
 from tests.runner.conftest import Users
 from tests.runner.hook_bench import Bench
+from tests.runner.programs import ROOT
 
 
 @pytest.fixture(params=["root", "rootless"])
@@ -277,3 +279,26 @@ def test_place_when_a_runner_was_killed_then_what_it_left_is_replaced(bench: Ben
     bench.hook("health", "echo new >&2")
     assert bench.run("health")["said"] == "new"
     assert [path.name for path in bench.place.iterdir()] == ["state"]
+
+
+def test_example_when_taken_from_the_guide_then_it_runs(bench: Bench) -> None:
+    """What a device maker copies from docs/hooks.md does what the page says."""
+    page = (ROOT / "docs" / "hooks.md").read_text()
+    bench.hook("health", page.partition("```sh\n")[2].partition("```")[0].encode())
+    flow = bench.state / "flow"
+    assert bench.run("health")["code"] == "hook.try-later"
+    for litres, healthy in (("12\n", True), ("3\n", False)):
+        write_whole(flow, litres)
+        result = bench.run("health")["result"]
+        seen = [{"name": "flow", "ok": healthy, "seen": f"{litres.strip()} l/min"}]
+        assert result == {"healthy": healthy, "checks": seen}
+    write_whole(flow, '1"$(reboot)')
+    assert bench.run("health")["code"] == "hook.failed"
+
+
+def test_contract_when_read_then_it_names_each_verb_and_each_code() -> None:
+    """firmware-hooks/README.md is whole."""
+    text = (ROOT / "firmware-hooks" / "README.md").read_text()
+    assert [verb for verb in VERBS if f"| `{verb}` |" not in text] == []
+    codes = ("bad-arguments", "not-possible", "try-later", "failed", "too-slow", "too-much", "unsafe")
+    assert [code for code in codes if f"`hook.{code}`" not in text] == []

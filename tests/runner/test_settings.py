@@ -128,6 +128,7 @@ def test_settings_when_others_come_during_a_trial_then_what_was_confirmed_is_put
     settable.order(settable.body())
     settable.wait_for("reverted")
     assert settable.values == OLD
+    assert settable.runs == ["settings-apply", "settings-revert"] * 2  # a hook keeps what was before the last apply
 
 
 @pytest.mark.parametrize("state", ["applying", "trying", "reverting", "failed"])
