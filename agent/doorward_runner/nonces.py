@@ -24,5 +24,5 @@ def renewed(held: tuple[str, ...], age_s: float | None, fresh: str) -> tuple[str
 
 
 def without(held: tuple[str, ...], used: str, fresh: str) -> tuple[str, ...]:
-    """Give the nonces that count once ``used`` has been used up."""
-    return (fresh, *(nonce for nonce in held if nonce != used))[:2]
+    """Give the nonces that count once ``used`` has been used up: none that is older goes on beside it, order after order."""
+    return (fresh, *held[: held.index(used)])[:2]
