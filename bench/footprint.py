@@ -6,7 +6,6 @@ console on the same computer runs the same Python, which makes the agent's share
 """
 
 import json
-import shutil
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench import memory
+from bench.idle_peers import autossh_mib, node_mqtt_mib
 from bench.report import MOST, Bench, Goal, Report, say
 from bench.standing import NEEDED, standing_house
 from tests.house.house import AGENT_USER, Device, House
@@ -154,13 +154,17 @@ def _alone(report: Report, house: House, hours: float) -> None:
 
 
 def _anchors(report: Report, house: House) -> None:
-    """Measure what else one might run, beside us: a bare Python, a bare ssh, autossh, a Node MQTT client."""
+    """Measure what else one might run, beside us: a bare Python, autossh with its ssh, a Node MQTT client."""
     bare = house.programs.start(sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)", name="bare-python")
     report.anchors["python3_bare_pss_mib"] = steady(lambda: memory.pss_mib(bare.pid))
     bare.end()
-    for name in ("autossh", "node"):
-        if shutil.which(name) is None:
+    peers = {"autossh": autossh_mib, "node_mqtt": node_mqtt_mib}
+    for name, measured in peers.items():
+        found = measured(house.programs, house.folder / name, steady)
+        if found is None:
             report.notes.append(f"anchor {name}: not installed here")
+        else:
+            report.anchors[f"{name}_pss_mib"] = found
 
 
 BENCH: Final = Bench("footprint", GOALS, NEEDED, measure)
