@@ -285,11 +285,13 @@ def test_extend_when_beyond_the_ceiling_then_refused_and_unchanged(house: House,
     assert Session.objects.get().ends_at == before
 
 
-def test_settings_when_asked_then_revision_and_order_without_runner_nonce(house: House, signer: Signer) -> None:
-    """Settings have a revision of their own and concern the agent alone."""
+def test_settings_when_asked_then_revision_of_their_own_and_order_for_the_runner_too(
+    house: House, signer: Signer
+) -> None:
+    """Settings have a revision of their own, and the runner tries them: its nonce is answered like the agent's."""
     decided(signer, ask_settings(house.device, house.owner, HERE, {"level": "debug"}))
     order = message_of(Order.objects.get())
-    assert (order.part, order.revision, order.runner_nonce) == ("settings", (0, 1), None)
+    assert (order.part, order.revision, order.runner_nonce) == ("settings", (0, 1), house.device.runner_nonce)
     assert json.loads(order.body_text) == {"values": {"level": "debug"}}
 
 
