@@ -69,10 +69,14 @@ class Newcomer:
 def newcomer_with_account() -> Iterator[Newcomer]:
     """Make the account, and take it away with everything of it."""
     name = f"dwagent{secrets.token_hex(3)}"
+    # A number that no useradd chooses by itself: a house's machine has accounts of its own, and what is killed below goes by number.
+    number = str(50_000 + secrets.randbelow(9_000))
     with scratch_folder() as folder:
         made = Newcomer(name, folder)
         home = str(folder / "home")
-        added = run(["/usr/sbin/useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", name])
+        added = run(
+            ["/usr/sbin/useradd", "--uid", number, "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", name]
+        )
         assert added.returncode == 0, added.stderr.decode()
         try:
             for place in (folder / "home", made.temporary):
