@@ -49,6 +49,8 @@ class Device:
         """Switch the machine on and start the agent, as its init would."""
         self.machine.power_on()
         self.machine.must(PROGRAMS / "doorward-runner", "clear")
+        # As RuntimeDirectory= of its unit does; without, the agent keeps what lives as long as a boot in its state folder.
+        self.machine.must("/usr/bin/install", "-d", "-m", "700", "-o", AGENT_USER, "/run/doorward-agent")
         self.start_agent()
 
     def start_agent(self) -> None:
