@@ -136,12 +136,18 @@ def test_device_when_cut_off_and_back_then_it_takes_its_port_from_the_dead_tunne
     """A device that vanished without a word comes back while the relay still holds its old tunnel, and gets its port."""
     assert house.network is not None
     house.console.open_door(device.id)
-    house.console.wait_for_door(device.id, "open")
+    session = house.console.wait_for_door(device.id, "open")["session"]
+    # The tunnel of the session before may still be seen off.
+    wait_until(lambda: len(tunnel_ports(house, device)) == 1, 10, "one tunnel alone")
     house.network.weather.black_hole_connection(tunnel_port(house, device))
     assert device.agent is not None
     device.agent.kill()
     device.start_agent()
-    house.console.wait_for_history(["tunnel.replaced"], device.id)
+
+    def replaced() -> bool:
+        return any(one["session"] == session for one in house.console.lines("tunnel.replaced", device.id))
+
+    wait_until(replaced, 40, "the relay to end the dead tunnel of this session")
     wait_until(lambda: house.banner(house.ports.door), 30, "the device to be back on its port")
     house.console.wait_for_door(device.id, "open")
     status, said = house.log_in(device, "true")
@@ -150,8 +156,13 @@ def test_device_when_cut_off_and_back_then_it_takes_its_port_from_the_dead_tunne
 
 def tunnel_port(house: House, device: Device) -> int:
     """Name the device's own port of its connection to the relay."""
+    return tunnel_ports(house, device)[0]
+
+
+def tunnel_ports(house: House, device: Device) -> list[int]:
+    """Name those of all its connections to the relay."""
     to_relay = device.machine.must("/bin/ss", "-Htn", "state", "established", f"dport = :{house.ports.relay_ssh}")
-    return int(to_relay.split()[2].rpartition(":")[2])
+    return [int(line.split()[2].rpartition(":")[2]) for line in to_relay.splitlines()]
 
 
 @pytest.mark.feature("E9")
