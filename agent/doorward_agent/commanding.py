@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from doorward_protocol.commands import AGENT_VERBS, Outcome, RunCommand
 from doorward_protocol.fields import Malformed
+from doorward_protocol.orders import Order
 from doorward_protocol.rehearsal import rehearsal_from_arguments, result_from_rehearsed
 
 from doorward_agent import effects as do
@@ -32,12 +33,14 @@ class Taken:
     Attributes:
         state: ``begun``; ``lacking`` the order signed again, for the runner refused its nonce or was busy; ``leaving`` this boot; ``done`` and told.
         boot: the one in which it was taken.
+        digest: of its order.
     """
 
     command: str
     verb: str
     boot: str
     state: str
+    digest: str
 
     @property
     def is_ours(self) -> bool:
@@ -52,7 +55,7 @@ class Save(Protocol):
 
 
 class Commands:
-    """The device's last command; ``needs_order`` is reported, all else decided here."""
+    """The device's last command; whether its order is lacking is reported, all else decided here."""
 
     def __init__(self, known: Mapping[str, Any] | None, save: Save, boot: str) -> None:
         """Take up what an earlier agent wrote down (``known``)."""
@@ -60,9 +63,14 @@ class Commands:
         self._save, self._boot = save, boot
         self._silent = 0
 
-    @property
-    def needs_order(self) -> bool:
-        return self._taken is not None and self._taken.state == "lacking"
+    def needs_order(self, held: str | None) -> bool:
+        """Tell whether the accepted order of digest ``held`` has to be signed again.
+
+        Also one of which nothing more is known: the agent was ended between accepting it and beginning it.
+        """
+        if held is None:
+            return False
+        return self._taken is None or self._taken.digest != held or self._taken.state == "lacking"
 
     def resume(self, now_ms: int) -> tuple[Effect, ...]:
         """Go on after a start of the agent: by the boot alone where it was to end, else by the runner's word."""
@@ -73,17 +81,17 @@ class Commands:
             return self._gone(taken) if taken.boot != self._boot else self._leave(taken, now_ms)
         return self._end(taken, Outcome("command.interrupted")) if taken.is_ours else (do.LookAtCommand(),)
 
-    def take(self, body: RunCommand, order: str, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
-        """Begin an accepted command; one that is known already is only handed on where the runner still lacks it."""
-        if is_repeat:
-            if not self.needs_order:
+    def take(self, body: RunCommand, order: Order, raw: bytes) -> tuple[Effect, ...]:
+        """Begin an accepted command; one that has begun already is only handed on where the runner still lacks it."""
+        if self._taken is not None and self._taken.digest == order.digest:
+            if self._taken.state != "lacking":
                 return ()
             self._keep("begun")
             return (do.RunCommand(body.command, raw),)
         self._silent = 0
-        self._taken = taken = Taken(body.command, body.verb, self._boot, "begun")
+        self._taken = taken = Taken(body.command, body.verb, self._boot, "begun", order.digest)
         self._keep("begun")
-        data = {"command": body.command, "verb": body.verb, "order": order}
+        data = {"command": body.command, "verb": body.verb, "order": order.id}
         begun = do.WriteRecord("command.begun", None, data)
         if taken.is_ours:
             return (begun, *self._rehearse(taken, body))

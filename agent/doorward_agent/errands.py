@@ -39,13 +39,17 @@ class Errands:
         return (*self.verbs, *AGENT_VERBS)
 
     @property
-    def standing(self) -> Standing:
-        """Say how the last settings stand."""
-        return self._settling.standing
+    def _has_hook(self) -> bool:
+        return "settings-apply" in self.verbs
+
+    def standing(self, kept: Holdings) -> Standing:
+        """Say how the accepted settings stand."""
+        return self._settling.reported(kept.part("settings"), has_hook=self._has_hook)
 
     def report(self, kept: Holdings) -> CommandReport:
         """Say which command was taken last, and whether its order is lacking."""
-        return CommandReport(*kept.part("command"), needs_order=self._commands.needs_order)
+        revision, digest = kept.part("command")
+        return CommandReport(revision, digest, self._commands.needs_order(digest))
 
     def resume(self, now_ms: int) -> tuple[Effect, ...]:
         """Go on after a start of the agent."""
@@ -56,10 +60,9 @@ class Errands:
         match order.body:
             case RunCommand() as command:
                 self.wish = None if self.wish == command.verb else self.wish
-                return self._commands.take(command, order.id, raw, is_repeat=is_repeat)
+                return self._commands.take(command, order, raw)
             case ApplySettings():
-                has_hook = "settings-apply" in self.verbs
-                return self._settling.take(order, raw, is_repeat=is_repeat, has_hook=has_hook)
+                return self._settling.take(order, raw, is_repeat=is_repeat, has_hook=self._has_hook)
             case ConfirmSettings():
                 return self._settling.confirm(raw)
             case _:

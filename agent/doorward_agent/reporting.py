@@ -34,7 +34,7 @@ def report_of(door: DoorMachine, kept: Holdings, errands: Errands, runner_nonce:
     """Say all of it."""
     return Report(
         door_report(door.state, door.session, door.last_code, kept.part("door")),
-        settings_report(kept.part("settings"), kept.settings, errands.standing),
+        settings_report(kept.part("settings"), kept.settings, errands.standing(kept)),
         runner_nonce,
         errands.report(kept),
         errands.offered,

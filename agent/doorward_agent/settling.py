@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from doorward_protocol.orders import Order
+from doorward_protocol.revisions import Revision
 
 from doorward_agent import effects as do
 from doorward_agent.commanding import Save
@@ -43,14 +44,29 @@ class Standing:
     code: str | None = None
     lacks: str = ""
 
+    @property
+    def mark(self) -> tuple[Revision, str | None]:
+        """Name the order that it is about."""
+        return Revision(self.epoch, self.revision), self.digest
+
 
 class Settling:
-    """The last settings; ``standing`` is reported, all else decided here."""
+    """The last settings; ``reported`` is, and all else decided here."""
 
     def __init__(self, known: Mapping[str, Any] | None, save: Save) -> None:
         """Take up what an earlier agent wrote down (``known``)."""
         self.standing = Standing() if known is None else Standing(**known)
         self._save = save
+
+    def reported(self, held: tuple[Revision, str | None], *, has_hook: bool) -> Standing:
+        """Say how the accepted order ``held`` stands.
+
+        One of which nothing more is known has to be signed again: the agent was ended between accepting it and handing it on,
+        or held it before there was a hook.
+        """
+        if held == self.standing.mark or held[1] is None:
+            return self.standing
+        return Standing(*held[0], held[1], "applying", None, "settings") if has_hook else Standing()
 
     def resume(self) -> tuple[Effect, ...]:
         """Go on after a start: ask the runner about what was not at rest."""
@@ -58,13 +74,13 @@ class Settling:
 
     def take(self, order: Order, raw: bytes, *, is_repeat: bool, has_hook: bool) -> tuple[Effect, ...]:
         """Begin a trial, or only say that the document is held where the device has no hook for it."""
-        if is_repeat and self.standing.lacks != "settings":
-            return ()
         if not has_hook:
-            return (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
-        revision = order.revision
-        self._keep(Standing(revision.epoch, revision.number, order.digest, "applying"))
-        begun = () if is_repeat else (do.WriteRecord("settings.begun", None, self._facts()),)
+            return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
+        is_known = self.standing.mark == (order.revision, order.digest)
+        if is_known and self.standing.lacks != "settings":
+            return ()
+        self._keep(Standing(*order.revision, order.digest, "applying"))
+        begun = () if is_known else (do.WriteRecord("settings.begun", None, self._facts()),)
         return (*begun, do.HandSettings("settings", raw))
 
     def confirm(self, raw: bytes) -> tuple[Effect, ...]:
@@ -77,9 +93,9 @@ class Settling:
         was = self.standing
         if event.refusal is not None:
             return self._refused(event, now_ms)
-        is_ours = (event.epoch, event.revision, event.digest) == (was.epoch, was.revision, was.digest)
-        if not is_ours:
-            return ()  # the runner was asked before our order reached it, or never had it: it is asked again
+        if (Revision(event.epoch, event.revision), event.digest) != was.mark:
+            self._keep(replace(was, lacks="settings"))  # our order never reached it; signed again, it tries it or tells
+            return ()
         self._keep(replace(was, state=event.state, code=event.code, lacks=""))
         verb = _VERBS.get(event.state)
         records = (

@@ -137,3 +137,20 @@ def test_door_when_a_command_is_at_work_then_it_opens_and_shuts_all_the_same(wor
     world.deliver(world.order(world.command()))
     world.deliver(world.order(world.body()))
     assert world.state == "OPEN"
+
+
+def test_command_when_the_agent_was_ended_between_accepting_and_beginning_then_its_order_is_asked_for(
+    world: World,
+) -> None:
+    """Two documents are two writes: what was accepted and never begun would else be waited for for ever."""
+    world.deliver(world.order(world.command(number=2)))
+    earlier = world.store.durable["command"]
+    world.deliver(world.order(world.command()))
+    world.crash()
+    world.store.durable["command"] = earlier
+    world.runner.ran.pop()
+    world.start()
+    assert world.asks[-1].command.needs_order
+    world.deliver(world.order(world.command(), revision=world.revision))
+    assert world.runner.ran[-1] == world.command().command
+    assert world.facts("command.done")[-1]["command"] == world.command().command

@@ -119,3 +119,32 @@ def test_settings_when_the_runner_is_away_then_it_is_asked_until_it_says(world: 
     world.runner.settings = told_later
     world.move(4_000)
     assert world.asks[-1].settings.state == "trying"
+
+
+def test_settings_when_the_runner_never_had_them_then_their_order_is_asked_for(world: World) -> None:
+    """Handed on into silence, and the runner that is back knows nothing of it: they are not "applying" for ever."""
+    world.runner.is_there = False
+    world.deliver(world.order(NEW))
+    world.runner.is_there = True
+    world.move(4_000)
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("applying", "settings")
+    world.deliver(world.order(NEW, revision=world.revision))
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("trying", "")
+    assert told(world) == ["settings.begun", "settings.trying"]
+
+
+def test_settings_when_the_agent_was_ended_between_accepting_and_handing_on_then_they_are_asked_for(
+    world: World,
+) -> None:
+    """Two documents are two writes: the earlier settings' state must not be said of these."""
+    first = world.order(NEW)
+    world.deliver(first)
+    world.deliver(world.order(confirmation(first)))
+    earlier = world.store.durable["settings"]
+    world.deliver(world.order(ApplySettings({"address": "newer"})))
+    world.crash()
+    world.store.durable["settings"] = earlier
+    world.start()
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("applying", "settings")
+    world.deliver(world.order(ApplySettings({"address": "newer"}), revision=world.revision))
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("trying", "")
