@@ -25,6 +25,7 @@ from doorward_protocol.records import (
 from doorward_agent import outbox, policy, refusals
 from doorward_agent.contracts import Broker, Journal, Store
 from doorward_agent.identity import Identity
+from doorward_agent.orders import Refusal
 from doorward_agent.outbox import Outbox
 from doorward_agent.refusals import Refusals
 from doorward_agent.signing import Signing
@@ -95,17 +96,21 @@ class History:
         fact = Fact(verb, session, self._identity.device, data)
         self._journal.append(next_payload(self._identity.author, self._journal.head, moment, fact, self._heads))
 
-    def write_refusal(self, code: str, data: Mapping[str, Any], moment: Moment, now_ms: int) -> None:
-        """Record a refused order, or count it; refusals leave the last quarter of the journal to sessions."""
-        self._refusals, times = refusals.refused(self._refusals, code, now_ms)
+    def write_refusal(self, refusal: Refusal, moment: Moment, now_ms: int) -> None:
+        """Record a refused order, or count it; refusals leave the last quarter of the journal to sessions.
+
+        One of another revision is another refusal, also within the minute: the console waits for a word on each.
+        """
+        kind = refusal.code if refusal.offered is None else f"{refusal.code} {refusal.part} {tuple(refusal.offered)}"
+        self._refusals, times = refusals.refused(self._refusals, kind, now_ms)
         if times and self._journal.size_bytes < self._most_bytes * 3 // 4:
-            self.write("order.refused", None, {"code": code, **data, "times": times}, moment)
+            self.write("order.refused", None, {"code": refusal.code, **refusal.facts, "times": times}, moment)
 
     def sweep(self, moment: Moment, now_ms: int) -> None:
         """Record what was only counted, and drop what has been receipted for long or does not fit any more."""
         self._refusals, left = refusals.swept(self._refusals, now_ms)
-        for code, times in left.items():
-            self.write("order.refused", None, {"code": code, "times": times}, moment)
+        for kind, times in left.items():
+            self.write("order.refused", None, {"code": kind.partition(" ")[0], "times": times}, moment)
         if moment.at is not None:
             self._journal.trim(self._outbox.receipted, moment.at - KEPT_MS)
         if self._journal.size_bytes > self._most_bytes:

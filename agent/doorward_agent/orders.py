@@ -13,6 +13,7 @@ from doorward_protocol.commands import RunCommand
 from doorward_protocol.ids import OrderId, SessionId
 from doorward_protocol.orders import ApplySettings, ConfirmSettings, OpenDoor, Order, ShutDoor
 from doorward_protocol.records import Moment
+from doorward_protocol.revisions import Revision
 
 from doorward_agent import holdings, policy, timeline
 from doorward_agent.contracts import Clock, Store
@@ -20,18 +21,38 @@ from doorward_agent.holdings import Holdings
 from doorward_agent.signing import Signing
 
 if TYPE_CHECKING:
-    from doorward_protocol.admission import Verified
+    from doorward_protocol.admission import Refused, Verified
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A no: its reason code, and what of the order could be trusted enough to name."""
+    """A no: its reason code, and what of the order could be trusted enough to name.
+
+    Attributes:
+        offered: the revision that it carried, by which the console finds the session that was refused.
+        held: the one that this device holds of that part.
+    """
 
     code: str
     order: OrderId | None = None
     part: str | None = None
+    offered: Revision | None = None
+    held: Revision | None = None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Give what the history keeps of it besides the code (protocol.md §4)."""
+        offered, held = self.offered or (None, None), self.held or (None, None)
+        return {
+            "order": self.order,
+            "part": self.part,
+            "held_epoch": held[0],
+            "held_revision": held[1],
+            "offered_epoch": offered[0],
+            "offered_revision": offered[1],
+        }
 
 
 class Orders:
@@ -66,10 +87,16 @@ class Orders:
 
         answer = self._signing.judge(raw, tuple(nonces), self._holdings)
         if isinstance(answer, Refused):
-            return Refusal(answer.code, answer.order, answer.part)
+            return self._refusal(answer)
         if self._is_over(answer.order, nonces):
-            return Refusal("order.past-its-end", answer.order.id, answer.order.part)
+            over = answer.order
+            return self._refusal(Refused("order.past-its-end", over.id, over.revision, over.part))
         return answer
+
+    def _refusal(self, refused: "Refused") -> Refusal:
+        part = refused.part
+        held = None if part is None else self._holdings.part(part)[0]
+        return Refusal(refused.code, refused.order, part, refused.offered, held)
 
     def take(self, verified: "Verified", nonces: Mapping[str, int]) -> None:
         """Take an accepted order's time, and write down what it makes of the counters."""

@@ -18,7 +18,7 @@ class _Count:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """How often each code was met since it was last recorded."""
+    """How often each kind (a code, or a code for one revision) was met since it was last recorded."""
 
     counts: Mapping[str, _Count] = field(default_factory=dict)
 

@@ -148,8 +148,7 @@ class Runtime:
 
     def _refuse(self, refusal: Refusal) -> None:
         _log.warning("order refused code=%s order=%s", refusal.code, refusal.order)
-        data = {"order": refusal.order, "part": refusal.part}
-        self._history.write_refusal(refusal.code, data, self._orders.moment, self._now_ms)
+        self._history.write_refusal(refusal, self._orders.moment, self._now_ms)
         if refusal.code == "order.stale-nonce" and do.NONCE_ASK not in self.timers:
             self.timers[do.NONCE_ASK] = self._asking.again_at()
 

@@ -537,3 +537,15 @@ def test_clock_when_a_consoles_was_ahead_and_is_right_again_then_its_next_order_
     world.move(2 * MINUTE_MS)
     assert world.state == "SHUT"
     assert world.sent_records[-1].moment.at == pytest.approx(body.ends_at, abs=2 * MINUTE_MS)
+
+
+def test_refusal_when_it_is_of_a_session_then_it_names_the_revision_that_was_offered(world: World) -> None:
+    """By that the console knows which session has failed; another session within the minute is told, too."""
+    too_long = {"duration_s": 100_000}
+    world.deliver(world.order(world.body(**too_long)))
+    (refused,) = world.facts("order.refused")
+    assert (refused["code"], refused["part"]) == ("order.too-long", "door")
+    assert (refused["offered_epoch"], refused["offered_revision"]) == (0, world.revision)
+    assert (refused["held_epoch"], refused["held_revision"]) == (0, 0)
+    world.deliver(world.order(world.body(2, **too_long)))
+    assert [one["offered_revision"] for one in world.facts("order.refused")] == [world.revision - 1, world.revision]
