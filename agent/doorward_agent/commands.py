@@ -73,16 +73,10 @@ def _rehearse(config: Config) -> int:
 
 def _run(config: Config) -> int:
     from doorward_agent import events
-    from doorward_agent.contracts import Edges
-    from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
-    from doorward_agent.edges.journal import JournalOnDisk
+    from doorward_agent.edges.assembling import edges_of
     from doorward_agent.edges.memory import give_back
-    from doorward_agent.edges.rehearsing import RehearsalEdge
-    from doorward_agent.edges.runner import RunnerEdge
     from doorward_agent.edges.supervisor import Supervisor
-    from doorward_agent.edges.system import Machine, SystemClock
     from doorward_agent.edges.threads import end_with_the_first
-    from doorward_agent.edges.tunnel import TunnelEdge
     from doorward_agent.mailbox import Mailbox
     from doorward_agent.runtime import Runtime
     from doorward_agent.signing import Signing
@@ -99,26 +93,10 @@ def _run(config: Config) -> int:
         signal.signal(number, lambda _number, _frame: mailbox.post(events.StopRequested()))
     signal.signal(signal.SIGUSR1, lambda _number, _frame: mailbox.post(events.RehearsalWished()))
     lock_instance(config.state_dir)  # whoever finds our process id in it may send that signal
-    state = config.state_dir
-    address = BrokerAddress(
-        identity.mqtt_host,
-        identity.mqtt_port,
-        state / "mqtt-ca.pem",
-        state / "mqtt.pem",
-        state / "mqtt.key",
-        config.keepalive_s,
+    edges = edges_of(config, identity, folder, store, mailbox.post)
+    signing = Signing(
+        identity, config.longest_session_s, config.login_user, (config.state_dir / "identity_key").read_bytes
     )
-    edges = Edges(
-        clock=SystemClock(),
-        system=Machine(config.firmware, config.firmware_file),
-        broker=BrokerEdge(identity.device, address, mailbox.post),
-        runner=RunnerEdge(config, mailbox.post),
-        tunnel=TunnelEdge(config, folder, mailbox.post),
-        rehearser=RehearsalEdge(config, folder, mailbox.post),
-        journal=JournalOnDisk(state / "journal"),
-        store=store,
-    )
-    signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes)
     runtime = Runtime(identity, signing, edges, VERSION, config.journal_max_bytes)
     give_back()
     end_with_the_first()
