@@ -21,6 +21,8 @@ from doorward_agent.settling import Settling, Standing
 TIMERS: Final = (do.COMMAND, do.SETTINGS, do.WISH)
 WISH_LASTS_MS: Final = 60_000
 """Whoever wishes for something at the device waits no longer for it."""
+WISH_AGAIN_MS: Final = 5_000
+"""A console that grants no second wish within seconds, or did not hear the first, is told again."""
 
 
 class Errands:
@@ -30,17 +32,24 @@ class Errands:
         """Take up what an earlier agent wrote down."""
         self._commands = Commands(orders.load("command"), orders.save, boot)
         self._settling = Settling(orders.load("settings"), orders.save)
-        self.verbs: tuple[str, ...] = ()
+        self._verbs: tuple[str, ...] | None = None
         self.wish: str | None = None
+        self._wished_ms = 0
 
     @property
     def offered(self) -> tuple[str, ...]:
         """Name what this device can be asked for: its hooks, and what the agent does itself."""
-        return (*self.verbs, *AGENT_VERBS)
+        return (*(self._verbs or ()), *AGENT_VERBS)
 
     @property
-    def _has_hook(self) -> bool:
-        return "settings-apply" in self.verbs
+    def _has_hook(self) -> bool | None:
+        """Tell whether settings are tried here; None until the runner has said which hooks there are."""
+        return None if self._verbs is None else "settings-apply" in self._verbs
+
+    def know(self, verbs: tuple[str, ...], kept: Holdings) -> tuple[Effect, ...]:
+        """Take the runner's word for the hooks that there are."""
+        self._verbs = verbs
+        return () if self._has_hook else self._settling.hold(kept.part("settings"))
 
     def standing(self, kept: Holdings) -> Standing:
         """Say how the accepted settings stand."""
@@ -55,14 +64,14 @@ class Errands:
         """Go on after a start of the agent."""
         return (*self._commands.resume(now_ms), *self._settling.resume())
 
-    def take(self, order: Order, raw: bytes, *, is_repeat: bool) -> tuple[Effect, ...]:
+    def take(self, order: Order, raw: bytes) -> tuple[Effect, ...]:
         """Begin what an accepted order asks for, unless it is the door's."""
         match order.body:
             case RunCommand() as command:
                 self.wish = None if self.wish == command.verb else self.wish
                 return self._commands.take(command, order, raw)
             case ApplySettings():
-                return self._settling.take(order, raw, is_repeat=is_repeat, has_hook=self._has_hook)
+                return self._settling.take(order, raw, has_hook=self._has_hook)
             case ConfirmSettings():
                 return self._settling.confirm(raw)
             case _:
@@ -78,17 +87,23 @@ class Errands:
             case RehearsalTold():
                 return self._commands.rehearsed(event)
             case RehearsalWished():
-                self.wish = VERB
-                return (do.StartTimer(do.WISH, now_ms + WISH_LASTS_MS),)
+                self.wish, self._wished_ms = VERB, now_ms
+                return (do.StartTimer(do.WISH, now_ms + WISH_AGAIN_MS),)
             case SettingsTold():
                 return self._settling.told(event, now_ms)
 
-    def due(self, timer: str) -> tuple[Effect, ...]:
+    def due(self, timer: str, now_ms: int) -> tuple[Effect, ...]:
         """Look again, when a timer of ``TIMERS`` is due."""
         if timer == do.WISH:
+            return self._wish_again(now_ms)
+        return self._commands.due() if timer == do.COMMAND else (do.LookAtSettings(),)
+
+    def _wish_again(self, now_ms: int) -> tuple[Effect, ...]:
+        """Tell a wish that was not granted yet once more, until its time is over."""
+        if self.wish is None or now_ms >= self._wished_ms + WISH_LASTS_MS:
             self.wish = None
             return ()
-        return self._commands.due() if timer == do.COMMAND else (do.LookAtSettings(),)
+        return (do.SendAsk(), do.StartTimer(do.WISH, now_ms + WISH_AGAIN_MS))
 
     def note_told(self) -> None:
         """Write down that the console need not be told again how the last command went."""

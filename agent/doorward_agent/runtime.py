@@ -127,7 +127,7 @@ class Runtime:
             if not self._history.is_told:
                 self._ask()  # who answers an ask says how far our records are stored
         elif name in errands.TIMERS:
-            self._perform_all(self._errands.due(name))
+            self._perform_all(self._errands.due(name, self._now_ms))
         elif name == do.DOOR_LOOK:
             self._look_at_door()
         elif name == do.LINK_RETRY:
@@ -170,7 +170,7 @@ class Runtime:
             case ShutDoor(session):
                 event = events.OrderedShut(session)
             case _:
-                return self._errands.take(order, raw, is_repeat=is_repeat)
+                return self._errands.take(order, raw)
         return self._door.step(event, self._now_ms, self._edges.system.chance())
 
     def _take_report(self, report: events.RunnerReported) -> None:
@@ -178,7 +178,7 @@ class Runtime:
         self._runner_code = report.code
         if report.code is not None:
             return
-        self._errands.verbs = report.verbs
+        self._perform_all(self._errands.know(report.verbs, self._orders.holdings))
         known_ms = None if report.session is None else self._orders.known_deadline_ms(report.session)
         match policy.compared(report, self._door.session, self._orders.holdings.ended, known_ms):
             case do.CloseDoor(session):

@@ -7,7 +7,7 @@ no more.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from doorward_protocol.orders import Order
 from doorward_protocol.revisions import Revision
@@ -19,6 +19,8 @@ from doorward_agent.events import SettingsTold
 
 LOOK_AGAIN_MS: Final = 2_000
 FAILED_AGAIN_MS: Final = 60_000
+Held: TypeAlias = tuple[Revision, str | None]
+"""Revision and digest of an accepted order; no digest before the first."""
 AT_REST: Final = ("none", "confirmed", "reverted")
 _VERBS: Final = {
     "trying": "settings.trying",
@@ -45,7 +47,7 @@ class Standing:
     lacks: str = ""
 
     @property
-    def mark(self) -> tuple[Revision, str | None]:
+    def mark(self) -> Held:
         """Name the order that it is about."""
         return Revision(self.epoch, self.revision), self.digest
 
@@ -58,25 +60,34 @@ class Settling:
         self.standing = Standing() if known is None else Standing(**known)
         self._save = save
 
-    def reported(self, held: tuple[Revision, str | None], *, has_hook: bool) -> Standing:
+    def reported(self, held: Held, *, has_hook: bool | None) -> Standing:
         """Say how the accepted order ``held`` stands.
 
         One of which nothing more is known has to be signed again: the agent was ended between accepting it and handing it on,
-        or held it before there was a hook.
+        or held it before there was a hook. Until the runner has said whether there is one, it is on its way.
         """
-        if held == self.standing.mark or held[1] is None:
+        is_only_held = self.standing.state == "none"
+        if held[1] is None or (held == self.standing.mark and not (is_only_held and has_hook)):
             return self.standing
-        return Standing(*held[0], held[1], "applying", None, "settings") if has_hook else Standing()
+        return Standing(*held[0], held[1], "applying", None, "settings" if has_hook else "")
 
     def resume(self) -> tuple[Effect, ...]:
         """Go on after a start: ask the runner about what was not at rest."""
         return () if self.standing.state in AT_REST else (do.LookAtSettings(),)
 
-    def take(self, order: Order, raw: bytes, *, is_repeat: bool, has_hook: bool) -> tuple[Effect, ...]:
-        """Begin a trial, or only say that the document is held where the device has no hook for it."""
+    def hold(self, held: Held) -> tuple[Effect, ...]:
+        """Say once that the accepted document is held, which is all there is to do where the device has no hook for it."""
+        if held[1] is None or held == self.standing.mark:
+            return ()
+        self._keep(Standing(*held[0], held[1]))
+        return (do.WriteRecord("settings.applied", None, {"digest": held[1]}),)
+
+    def take(self, order: Order, raw: bytes, *, has_hook: bool | None) -> tuple[Effect, ...]:
+        """Begin a trial; without a hook only hold the document, and wait while it is not known whether there is one."""
+        mark = (order.revision, order.digest)
         if not has_hook:
-            return () if is_repeat else (do.WriteRecord("settings.applied", None, {"digest": order.digest}),)
-        is_known = self.standing.mark == (order.revision, order.digest)
+            return () if has_hook is None else self.hold(mark)
+        is_known = self.standing.mark == mark and self.standing.state != "none"
         if is_known and self.standing.lacks != "settings":
             return ()
         self._keep(Standing(*order.revision, order.digest, "applying"))

@@ -54,6 +54,7 @@ def test_rehearsal_when_somebody_at_the_device_asks_then_each_step_is_shown_ther
     assert "A door would open in 0." in said
     newest = house.console.get(f"/devices/{device.id}/commands")[0]
     assert (newest["verb"], newest["by"], newest["state"]) == ("rehearse", "the device itself", "done")
+    assert device.machine.run(PROGRAMS / "doorward-agent", "rehearse").returncode == 0, "the next one waits its turn"
 
 
 def test_rehearsal_when_the_relay_is_away_then_that_is_said_before_anybody_needs_it(

@@ -131,15 +131,29 @@ def test_engineers_programs_when_the_door_is_open_then_each_goes_through(
 
 @pytest.mark.feature("I10")
 def test_settings_when_asked_for_then_the_device_has_them_also_when_it_was_off(house: House, device: Device) -> None:
-    """Settings asked for while a device is off are fetched at its boot, reported back, and stand in the history."""
+    """Settings asked for while a device is off are fetched at its boot; they are tried, kept, reported back and told."""
     path = f"/devices/{device.id}/settings"
-    for is_off in (False, True):
-        wanted = {"interval_s": 30 if is_off else 60, "site": "Nagoya"}
+    for wanted in ({"hostname": "pump-seven"}, {"hostname": "pump-while-away"}):
+        is_off = wanted["hostname"] == "pump-while-away"
         if is_off:
             device.machine.cut_power()
         house.console.put(path, values=wanted)
         if is_off:
             device.boot()
-        wait_until(lambda: house.console.get(path)["is_applied"], 30, "the settings to be applied")
+        wait_until(lambda: house.console.get(path)["is_applied"], 60, "the settings to be applied")
         assert house.console.get(path)["reported"] == wanted
-    house.console.wait_for_history(["settings.asked", "settings.applied"], device.id)
+        assert device.machine.must("/bin/hostname").strip() == wanted["hostname"]
+    told = ("settings.asked", "settings.begun", "settings.trying", "settings.confirmed", "settings.applied")
+    house.console.wait_for_history(told, device.id)
+
+
+@pytest.mark.feature("I10", "B7")
+def test_settings_when_the_device_finds_them_wrong_then_they_are_never_called_applied(
+    house: House, device: Device
+) -> None:
+    """Held and reported is not in force: its own hook said no."""
+    path = f"/devices/{device.id}/settings"
+    house.console.put(path, values={"interval_s": 60})
+    house.console.wait_for_history(["settings.reverted"], device.id, 60)
+    said = house.console.get(path)
+    assert (said["reported"], said["is_applied"]) == ({"interval_s": 60}, False)

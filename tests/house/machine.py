@@ -77,7 +77,8 @@ class Machine:
         (self.folder / "run").mkdir(mode=0o755)
         write_whole(self.folder / "boot_id", f"{uuid.uuid4()}\n", 0o444)
         self.holder = self.programs.start(
-            *self._wired(), "/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private",
+            *self._wired(), "/usr/bin/unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child",
+            "--propagation", "private",
             "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init",
         )  # fmt: skip
         self.init_pid = wait_until(self._find_init, 10, f"the first process of {self.name}")
@@ -139,7 +140,7 @@ class Machine:
         as_user = (
             ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={self._group(user)}", "--init-groups"] if user else []
         )
-        enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--pid", "--wd=/"]
+        enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--uts", "--pid", "--wd=/"]
         enter.append(f"--net=/proc/{network}/ns/net" if network else "--net")
         return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
 

@@ -234,12 +234,26 @@ iface wired0 inet6 manual
 
 
 @pytest.mark.feature("I15")
+@pytest.mark.parametrize("hosts", ["", "127.0.0.1 localhost\n", "127.0.1.1 other\n"])
+def test_settings_when_the_machine_gets_a_name_then_it_can_resolve_it(machine: Machine, hosts: str) -> None:
+    """One that cannot makes sudo wait for its name server, ten seconds a call."""
+    machine.file("hosts", hosts)
+    for name in ("pump-7", "pump-8"):
+        ran = machine.run("settings-apply", {"values": {"hostname": name}}, then=f"grep -w {name} /etc/hosts; hostname")
+        assert (ran["code"], ran["status"]) == (None, 0), ran
+        other = " other" if "other" in hosts else ""
+        assert machine.seen() in {f"127.0.1.1{other} {name}\n{name}\n", f"127.0.1.1{other}\t{name}\n{name}\n"}
+
+
+@pytest.mark.feature("I15")
 @pytest.mark.real("ifup")
 def test_settings_when_ifupdown_has_the_interface_then_they_are_in_force_and_come_back(machine: Machine) -> None:
     """Applied, read back, and reverted by the real ifupdown; what was not named stays."""
     machine.file("network/interfaces", INTERFACES)
     machine.file("resolv.conf", "nameserver 10.1.1.1\n")
-    look = "ip -4 -o addr show dev wired0; ip route; hostname; cat /etc/network/interfaces /etc/resolv.conf"
+    hosts = "127.0.0.1 localhost\n127.0.1.1 before.example before press\n10.1.1.9 before-us\n"
+    machine.file("hosts", hosts)
+    look = "ip -4 -o addr show dev wired0; ip route; hostname; cat /etc/hosts /etc/network/interfaces /etc/resolv.conf"
     settings = {"hostname": "pump-7", "network": {**STATIC, "dns": ["10.9.8.1", "10.9.8.2"]}}
     ran = machine.run("settings-apply", {"values": settings}, then=look)
     assert (ran["code"], ran["status"]) == (None, 0), ran
@@ -247,7 +261,7 @@ def test_settings_when_ifupdown_has_the_interface_then_they_are_in_force_and_com
     assert "inet 10.9.8.7/24" in seen
     assert "default via 10.9.8.1" in seen
     assert "10.1.1.5" not in seen
-    assert "\npump-7\n" in seen
+    assert "\npump-7\n127.0.0.1 localhost\n127.0.1.1 pump-7.example pump-7 press\n10.1.1.9 before-us\n" in seen
     assert "iface wired0 inet6 manual" in seen
     assert "nameserver 10.9.8.1\nnameserver 10.9.8.2" in seen
     read = machine.run("settings-read")
@@ -258,7 +272,7 @@ def test_settings_when_ifupdown_has_the_interface_then_they_are_in_force_and_com
         seen = machine.seen()
         assert "inet 10.1.1.5/24" in seen
         assert "default" not in seen
-        assert f"\nbefore\n{INTERFACES}nameserver 10.1.1.1\n" in seen
+        assert f"\nbefore\n{hosts}{INTERFACES}nameserver 10.1.1.1\n" in seen
 
 
 @pytest.mark.real("ifup")

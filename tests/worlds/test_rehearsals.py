@@ -109,6 +109,15 @@ def test_wish_when_somebody_has_one_then_the_asks_carry_it_until_it_is_granted(w
     assert wishes == ["rehearse", None, "rehearse", None]
 
 
+def test_wish_when_the_console_did_not_grant_it_at_once_then_it_is_told_again(world: World) -> None:
+    """It grants none within seconds of the last, and one ask may be lost; whoever waits at the device is not sent away for it."""
+    world.came.append(events.RehearsalWished())
+    world.settle()
+    before = len(world.asks)
+    world.move(11_000)
+    assert [ask.wish for ask in world.asks[before:]] == ["rehearse", "rehearse"]
+
+
 def test_ask_when_a_device_has_hooks_or_none_then_it_offers_what_the_agent_does(world: World) -> None:
     """A rehearsal needs neither hook nor runner."""
     offered = [world.asks[-1].verbs]

@@ -99,6 +99,43 @@ def test_settings_when_the_device_has_no_hook_for_them_then_it_only_holds_the_do
     assert "settings" not in world.runner.calls
 
 
+@pytest.mark.parametrize("has_hook", [True, False])
+def test_settings_when_they_come_before_the_runner_said_which_hooks_there_are_then_nothing_is_claimed(
+    world: World, *, has_hook: bool
+) -> None:
+    """An agent that has just started does not know yet; what it held is tried as soon as it does, or said to be held, once."""
+    if not has_hook:
+        world.runner.verbs = ()
+    world.crash()
+    world.runner.is_there = False
+    world.start()
+    world.deliver(world.order(NEW))
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks, told(world)) == ("applying", "", [])
+    for _ in range(2):
+        world.runner.is_there = True
+        world.runner.report()
+        world.settle()
+        now = world.asks[-1].settings
+        assert (now.state, now.lacks) == (("applying", "settings") if has_hook else ("none", ""))
+        world.crash()
+        world.start()
+    assert told(world) == ([] if has_hook else ["settings.applied"])
+
+
+def test_settings_when_a_hook_comes_later_then_what_was_only_held_is_tried(world: World) -> None:
+    """The device maker's script arrives with an update: the document that waits for it is signed again."""
+    world.runner.verbs = ()
+    world.crash()
+    world.start()
+    world.deliver(world.order(NEW))
+    world.runner.verbs = ("settings-apply",)
+    world.crash()
+    world.start()
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("applying", "settings")
+    world.deliver(world.order(NEW, revision=world.revision))
+    assert told(world) == ["settings.applied", "settings.begun", "settings.trying"]
+
+
 def test_settings_when_the_runner_refuses_them_for_good_then_they_count_as_put_back(world: World) -> None:
     """Its no is the end of it: nothing was tried."""
     world.runner.refusals = ["settings.no-timer"]

@@ -36,5 +36,6 @@ def _document(device: Device) -> dict[str, Any]:
         return {"wanted": waiting.values, "reported": device.settings_reported, "is_applied": False}
     desired = Desired.objects.filter(device=device, part="settings").first()
     wanted = {} if desired is None else json.loads(desired.body)["values"]
-    is_applied = desired is None or desired.digest == device.settings_digest
+    is_held = desired is None or desired.digest == device.settings_digest
+    is_applied = is_held and device.settings_state in {"none", "confirmed"}
     return {"wanted": wanted, "reported": device.settings_reported, "is_applied": is_applied}

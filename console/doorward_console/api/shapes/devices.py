@@ -91,7 +91,10 @@ class SettingsIn(Schema):
 
 
 class SettingsOut(Schema):
-    """The settings that are wanted and those that the device reports; ``is_applied`` compares the documents' digests."""
+    """The settings that are wanted and those that the device reports.
+
+    ``is_applied``: the device holds the document that is wanted, and has kept it after its trial or has no hook to try it with.
+    """
 
     wanted: dict[str, Any]
     reported: dict[str, Any]
