@@ -117,6 +117,8 @@ def test_session_when_broker_drops_everything_then_the_device_ends_it_alone(worl
     assert world.state == "SHUT"
     assert world.runner.session is None
     assert not world.tunnel.is_up
+    world.move(23 * 60 * MINUTE_MS, MINUTE_MS)
+    assert (world.state, len(world.runner.calls)) == ("SHUT", 2), "a day alone leaves it shut, and root undisturbed"
     world.broker.is_up = True
     world.move(2 * MINUTE_MS)
     assert world.sent_records[-1].fact.verb == "door.closed"
