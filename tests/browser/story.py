@@ -55,7 +55,7 @@ def tell(house: House) -> dict[str, Device]:
     EngineerPair.objects.update(made_by=house.owner, made_at=long_ago)
     Relay.objects.update(paired_at=long_ago - timedelta(minutes=4))
     _sessions(house, devices, now)
-    chain_pending(WorkerKeys(wrapping_key_from_file(settings.CONFIG.worker_key)), now)
+    chain_pending(WorkerKeys(wrapping_key_from_file(settings.CONFIG.worker_key)))
     return devices
 
 

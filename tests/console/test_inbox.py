@@ -12,6 +12,7 @@ from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.history.inbox import receipt_for, take
 from doorward_console.history.models import Chain, Pending, Record
 from doorward_console.history.own import chain_pending
+from doorward_console.history.queries import Filter, lines
 from doorward_console.history.writing import note
 from doorward_console.keys.making import ensure_worker_keys
 from doorward_console.keys.opening import WorkerKeys
@@ -108,7 +109,7 @@ def test_receipt_when_records_are_stored_then_it_names_the_last_without_a_gap_an
     """A receipt says how far, with which digest, and where the console's own chain stands."""
     device, keys = a_device(house), keys_of(house)
     note(house.project, "device.added", device=device.device)
-    chain_pending(keys, timezone.now())
+    chain_pending(keys)
     envelopes = [device.record("agent.started") for _ in range(3)]
     arrive(device, envelopes[0], envelopes[2])
     raw = receipt_for(f"device:{device.device}", keys.record_key(house.project.pk), timezone.now())
@@ -117,6 +118,19 @@ def test_receipt_when_records_are_stored_then_it_names_the_last_without_a_gap_an
     stored = Record.objects.get(author=f"device:{device.device}", n=1)
     assert (receipt.upto, receipt.digest) == (1, stored.digest)
     assert receipt.heads[f"console:{house.project.pk}"].n == 1
+
+
+@pytest.mark.feature("E6")
+def test_history_when_the_device_answered_before_the_asking_was_signed_then_the_asking_still_comes_first(
+    house: House,
+) -> None:
+    """A line of the console's stands where it was written down, not where it was signed a moment later."""
+    device, keys = a_device(house), keys_of(house)
+    note(house.project, "settings.asked", device=device.device)
+    arrive(device, device.record("settings.begun"))
+    chain_pending(keys)
+    found, _ = lines(house.project, Filter(device=device.device, action="all"))
+    assert [line.verb for line in found] == ["settings.begun", "settings.asked"]
 
 
 def at_once(act: Callable[[], Any], count: int) -> list[Any]:
@@ -161,10 +175,10 @@ def test_pending_when_two_workers_chain_then_each_fact_gets_one_number(
         house = make_house()
         keys = keys_of(house)
         note(house.project, "device.added")
-        assert chain_pending(keys, timezone.now()) == 1
+        assert chain_pending(keys) == 1
         for _ in range(29):
             note(house.project, "device.changed")
-        made = at_once(lambda: chain_pending(keys, timezone.now()), 4)
+        made = at_once(lambda: chain_pending(keys), 4)
         assert sum(made) == 29
         numbers = Record.objects.filter(author=f"console:{house.project.pk}").values_list("n", flat=True)
         assert sorted(numbers) == list(range(1, 31))

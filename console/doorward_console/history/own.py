@@ -6,7 +6,6 @@ holds the record key.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final, Protocol
 
 from django.db import transaction
@@ -35,20 +34,20 @@ def author_of(project: str) -> str:
     return f"console:{project}"
 
 
-def chain_pending(keys: RecordKeys, now: datetime) -> int:
+def chain_pending(keys: RecordKeys) -> int:
     """Sign and store what is pending; gives how many records were made."""
     projects = list(Pending.objects.values_list("project_id", flat=True).distinct())
-    return sum(_chain_project(project, keys.record_key(project), now) for project in projects)
+    return sum(_chain_project(project, keys.record_key(project)) for project in projects)
 
 
 @transaction.atomic
-def _chain_project(project: str, key: SigningKey, now: datetime) -> int:
+def _chain_project(project: str, key: SigningKey) -> int:
     chain = locked_chain(project, key)
     waiting = _waiting(project)
     for fact in waiting:
         if fact.verb == RESTORED:
             chain.epoch = max(chain.epoch, int(fact.data["epoch"]))
-        _append(chain, key, fact, now)
+        _append(chain, key, fact)
     chain.save(update_fields=["epoch", "n", "digest"])
     Pending.objects.filter(id__in=[fact.id for fact in waiting]).delete()
     return len(waiting)
@@ -68,7 +67,7 @@ def locked_chain(project: str, key: SigningKey) -> Chain:
     return chain
 
 
-def _append(chain: Chain, key: SigningKey, fact: Pending, now: datetime) -> None:
+def _append(chain: Chain, key: SigningKey, fact: Pending) -> None:
     at = ms_from_time(fact.at)
     last = head_of(chain)
     payload = next_payload(
@@ -87,7 +86,7 @@ def _append(chain: Chain, key: SigningKey, fact: Pending, now: datetime) -> None
         digest=head.digest,
         verb=fact.verb,
         at=fact.at,
-        received_at=now,
+        received_at=fact.at,  # not now: whoever answered meanwhile would stand before the question
         session=fact.session,
         device=fact.device,
         data=fact.data,

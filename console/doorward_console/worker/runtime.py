@@ -148,7 +148,7 @@ class Runtime:
             self._chain_by = time.monotonic() + POLL_S
         self._is_chained = is_quiet or time.monotonic() >= self._chain_by
         if self._is_chained:
-            own.chain_pending(self._keys, timezone.now())
+            own.chain_pending(self._keys)
 
     def _take_batch(self) -> list[Event]:
         events, batch = self._links.events, list[Event]()
