@@ -1,4 +1,4 @@
-"""One machine of the house: namespaces with an /etc, /run, /home, /root and /var/lib of their own.
+"""One machine of the house: namespaces with a host name, an /etc, /run, /home, /root and /var/lib of their own.
 
 Inside, the programs use the paths and system users that they use in the field, and nothing of it touches the machine
 that the tests run on. The machine's first process is all that holds it: when that ends, every process inside ends and
@@ -54,6 +54,7 @@ class Machine:
         network: a process in whose network namespace the machine stands; 0 for the host's.
         folder: holds the machine's folders as seen from outside, and outlives a power cut but for ``run``.
         environment: what programs that are started on it find besides a plain PATH.
+        at_boot: what its init runs at each boot, in this order.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Machine:
     holder: Program | None = field(default=None)
     init_pid: int = field(default=0)
     environment: dict[str, str] = field(default_factory=dict)
+    at_boot: list[Sequence[str]] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Lay out the machine's own folders once."""
@@ -82,6 +84,8 @@ class Machine:
             "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init",
         )  # fmt: skip
         self.init_pid = wait_until(self._find_init, 10, f"the first process of {self.name}")
+        for command in self.at_boot:
+            self.must(*command)
 
     def _mounts(self) -> str:
         """Write the first steps of the boot, in sh: own folders, with the tests' own interpreter left visible."""
