@@ -127,7 +127,7 @@ _ROWS: Final = (
     # The signer refuses
     Reason("signer.too-long", "owner", "The session is longer than the signer's ceiling.", "Choose a shorter duration, or raise the ceiling in the signer's own file."),
     Reason("signer.too-many", "owner", "More doors are open than the signer's ceiling allows.", "Shut a door that is not needed, or raise the ceiling in the signer's own file."),
-    Reason("signer.not-entitled", "owner", "The person who asked has no right to turn maintenance on in this project.", "Ask the project's owner or an admin."),
+    Reason("signer.not-entitled", "owner", "The person who asked has no right to this in this project.", "Ask the project's owner or an admin."),
     Reason("signer.blocked", "owner", "The device is blocked.", "Unblock the device first."),
     Reason("signer.no-relay", "owner", "The device has no relay and port.", "Enter a relay and a port on the device's page."),
     Reason("signer.no-keys", "owner", "The project has no engineer key pair, so nobody could log in.", "Make the key pair on the project's Keys page."),

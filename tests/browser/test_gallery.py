@@ -17,9 +17,10 @@ from doorward_console.fleet.models import Device
 from doorward_console.people.models import Member, Project
 from playwright.sync_api import Page, expect
 
+from tests.browser import commanded
 from tests.browser.conftest import Console
 from tests.browser.pictures import FILES, PLACES, THEMES
-from tests.browser.story import tell
+from tests.browser.story import seal, tell
 
 pytestmark = [pytest.mark.real("chromium"), pytest.mark.timeout(120)]
 
@@ -27,6 +28,8 @@ LOOKS = (
     list(product(PLACES, THEMES)) if "DOORWARD_SCREENSHOTS" in os.environ else list(zip(PLACES, THEMES, strict=True))
 )
 """Each size and each colours once; every pair of them where somebody wants the pictures: that takes a minute more."""
+DIALOGS = {"reboot": "Restart", "reset": "Reset to factory state", "remove": "Remove"}
+"""What is asked about in a dialog on a device's page, and the button for it."""
 NOT_A_FAULT = "404"
 """One of the pictures is of a page that is not there."""
 
@@ -70,6 +73,7 @@ def test_pages_when_looked_at_have_no_fault_in_the_console_and_do_not_scroll_sid
             camera.page.get_by_text("/api/v1/devices/{device_id}/door").first.wait_for()
         camera.take(name)
     _dialogs(camera, paths)
+    _bulk(camera, console)
     _first_minutes(camera, console)
     _licence(camera, console)
     assert wide == []
@@ -85,11 +89,31 @@ def _dialogs(camera: Camera, paths: dict[str, str]) -> None:
     page.get_by_role("switch").click()
     page.get_by_role("dialog").wait_for()
     camera.take("dialog", whole=False)
+    for name in ("reboot", "reset", "remove"):
+        page.goto(paths["device-shut"])
+        page.get_by_role("button", name=DIALOGS[name], exact=True).click()
+        page.get_by_role("dialog").wait_for()
+        camera.take(f"dialog-{name}", whole=False)
     page.goto(paths["keys"])
     page.get_by_role("button", name="Replace the pair").click()
     page.get_by_role("button", name="Replace and show once").click()
     page.get_by_text("Save the private key now").wait_for()
     camera.take("keys-made")
+
+
+def _bulk(camera: Camera, console: Console) -> None:
+    """Something was asked of many; several are marked, and something is about to be asked of them that cannot be taken back."""
+    page = camera.page
+    batch = commanded.ask_meters(console.house)
+    page.goto(f"/projects/{batch.project_id}/commands/{batch.pk}/")
+    camera.take("bulk")
+    page.goto(f"/projects/{batch.project_id}/devices/")
+    for number in (4, 5, 6, 7):
+        page.get_by_label(f"Mark Meter {number:02}").check()
+    camera.take("bulk-marked", whole=False)
+    page.get_by_role("button", name="Shut down").click()
+    page.get_by_role("heading", name="Shut down: 4 devices").wait_for()
+    camera.take("bulk-choose")
 
 
 def _first_minutes(camera: Camera, console: Console) -> None:
@@ -115,10 +139,12 @@ def _paths(console: Console) -> dict[str, str]:
     """Write the story; give the pages worth a picture."""
     house = console.house
     devices = tell(house)
+    commanded.tell(house, devices)
+    seal()
     base = f"/projects/{house.project.id}"
     shown = {
         "shut": "Press line 2, controller", "open": "Pump station 4, Nagoya", "opening": "Gate Kiso river",
-        "failed": "Chlorine dosing 1", "added": "Spare panel",
+        "failed": "Chlorine dosing 1", "added": "Spare panel", "hookless": "Reservoir Atsuta, level meter",
     }  # fmt: skip
     return {
         "projects": "/projects/", "devices": f"{base}/devices/", "devices-filtered": f"{base}/devices/?q=panel&state=open",

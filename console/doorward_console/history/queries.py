@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from doorward_protocol.audit import VERBS
 
 from doorward_console.fleet.models import Device
@@ -29,6 +29,10 @@ DEEDS: Final = tuple(
 ) + TOGGLES + COMMANDS  # fmt: skip
 """What people did; the rest is what came of it."""
 
+_TOLD_BY_ITS_ASKING: Final = Q(verb__in=("command.ordered", "command.begun", "command.done")) | (
+    Q(verb="command.ended") & ~Q(data__has_key="batch")
+)
+"""What the line that asked for a command says, too, with how it ended; one of several devices has no such line of its own."""
 GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "commands": COMMANDS, "all": None}
 
 
@@ -42,13 +46,18 @@ def sharing_user(sessions: Iterable[Session]) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "commands", "all", or one verb."""
+    """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "commands", "all", or one verb.
+
+    Attributes:
+        is_short: each command of one device is a single line.
+    """
 
     person: str = ""
     device: str = ""
     action: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    is_short: bool = False
 
     @property
     def is_set(self) -> bool:
@@ -88,6 +97,8 @@ def _matching(rows: "QuerySet[Any]", wanted: Filter, time: str) -> "QuerySet[Any
     verbs = GROUPS.get(wanted.action, (wanted.action,))
     if verbs is not None:
         rows = rows.filter(verb__in=verbs)
+    if wanted.is_short:
+        rows = rows.exclude(_TOLD_BY_ITS_ASKING)
     if wanted.person:
         rows = rows.filter(data__by__icontains=wanted.person)
     if wanted.device:

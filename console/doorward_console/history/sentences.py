@@ -4,6 +4,7 @@ The verbs' own sentences stand in the protocol (``doorward_protocol.audit``); he
 session's end are said.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,8 +38,21 @@ def title_of(verb: str) -> str:
     return known.sentence if known else verb
 
 
+def _title_of(line: Line) -> str:
+    """Say a line's verb; where it speaks of a command, with the command's name instead of "a command"."""
+    title = title_of(line.verb)
+    if "command" not in line.data and "batch" not in line.data:
+        return title
+    return _A_COMMAND.sub(f"“{name_of(str(line.data.get('verb')))}”", title, count=1)
+
+
+_A_COMMAND = re.compile(r"\b(?:a|the) command\b", re.IGNORECASE)
+_ASKED_BY_OTHERS = frozenset({"command.ordered", "command.refused", "command.ended"})
+"""What doorward itself says of a command: it names who had asked for it."""
+
+
 def details_of(data: Mapping[str, Any]) -> str:
-    """Say what else a line knows: names, roles, ports, durations, codes; of a command what it does, and a message's text."""
+    """Say what else a line knows: names, roles, ports, durations, codes; of a command how it ended, and a message's text."""
     said = [_said(name, data[name]) for name in _DETAILS if data.get(name) not in (None, "", False)]
     return ", ".join([*_of_command(data), *said])
 
@@ -49,7 +63,6 @@ def _of_command(data: Mapping[str, Any]) -> list[str]:
     text = (data.get("arguments") or {}).get("text")
     count, state = data.get("count"), data.get("state")
     return [
-        name_of(str(data.get("verb"))),
         *([f"“{text}”"] if text else []),
         *([f"{count} device{'' if count == 1 else 's'}"] if count is not None else []),
         *([f"{state} (counted as {data['was']} before)" if data.get("was") else str(state)] if state else []),
@@ -131,15 +144,17 @@ class Entry:
 def entry_of(line: Line) -> Entry:
     """Say a line."""
     code = line.data.get("code")
-    title = title_of(line.verb)
+    title = _title_of(line)
+    asker = str(line.data.get("by") or "")
+    is_told = line.verb in _ASKED_BY_OTHERS
     if line.data.get("already"):
         title += " (it was already so)"
     return Entry(
         line=line,
         title=title,
-        who=str(line.data.get("by") or ""),
+        who="" if is_told else asker,
         author=_author(line),
-        details=details_of(line.data),
+        details=", ".join([*([f"asked for by {asker}"] if is_told else []), *filter(None, [details_of(line.data)])]),
         reason=reason_of(code) if isinstance(code, str) and code else None,
         ending=_ending_of_command(line.command) if line.command else ending_of(line),
     )

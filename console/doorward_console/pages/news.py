@@ -7,7 +7,7 @@ that a wake costs little however large the fleet is. Used by the event stream an
 import hashlib
 from typing import Any
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.models import Chain, Pending, Record
@@ -16,9 +16,11 @@ from doorward_console.people.models import Project
 
 _SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at")
 _DEVICE = ("name", "state", "presence", "presence_at", "seen_at", "relay_id", "relay_port", "bind", "agent_version",
-           "facts", "clock_skew_ms", "twin_at", "verbs")  # fmt: skip
+           "facts", "clock_skew_ms", "twin_at", "verbs", "settings_state", "settings_code")  # fmt: skip
 _COMMANDS = 10
 """More than the card shows."""
+_UNDER_WAY = {state: Count("pk", filter=Q(state=state)) for state in Command.LIVE}
+"""Of commands that have not ended; each end is a line of the history."""
 _RELAY = ("name", "code", "paired_at", "removed_at", "version", "seen_at")
 
 
@@ -31,6 +33,7 @@ def project_look(project_id: str) -> str:
         list(devices.values_list("presence", "state").annotate(Count("pk")).order_by("presence", "state")),
         list(Relay.objects.filter(project=project_id).order_by("pk").values_list(*_RELAY)),
         list(_sessions(project=project_id, state__in=Session.LIVE).order_by("pk")),
+        Command.objects.filter(project=project_id, state__in=Command.LIVE).aggregate(**_UNDER_WAY),
         Intent.objects.filter(project=project_id).aggregate(Max("pk")),
         Intent.objects.filter(project=project_id, state=Intent.State.ASKED).count(),
         records.aggregate(Max("pk")),

@@ -14,6 +14,7 @@ from doorward_console.maintenance.commands import asking
 from doorward_console.maintenance.commands.rehearsals import told_of
 from doorward_console.maintenance.commands.shown import commands_of, offers_for, shown
 from doorward_console.maintenance.models import Command
+from doorward_console.maintenance.standing import settings_standing
 from doorward_console.pages.access import Place, device_at, ensure, place_of
 from doorward_console.people.rights import COMMANDS, Right
 
@@ -38,6 +39,7 @@ def commands_context(place: Place, device: Device, problem: str = "") -> dict[st
         "commands": [_cancellable(place, one) for one in commands_of(device, size=SHOWN)],
         "command_problem": problem,
         "rehearsal": told_of(device),
+        "standing": settings_standing(device),
     }
 
 

@@ -93,7 +93,7 @@ def device(request: HttpRequest, project_id: str, device_id: str) -> HttpRespons
 def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **more: Any) -> HttpResponse:
     known = device_look(place.project.id, one.id)
     relays = relays_of(place.project)
-    found, _ = lines(place.project, HistoryFilter(device=one.id, action="all"))
+    found, _ = lines(place.project, HistoryFilter(device=one.id, action="all", is_short=True))
     context = {
         "section": "devices",
         **card_context(place, row_of(one)),
