@@ -57,7 +57,7 @@ def agent(config: Config, clock: MovedClock, mailbox: Mailbox) -> Runtime:
     address = BrokerAddress(identity.mqtt_host, identity.mqtt_port, *files, config.keepalive_s)
     edges = Edges(
         clock=clock,
-        system=Machine(config.firmware, config.firmware_file),
+        system=Machine(config),
         broker=BrokerEdge(identity.device, address, mailbox.post),
         runner=RunnerEdge(config, mailbox.post),
         tunnel=TunnelEdge(config, folder, mailbox.post),

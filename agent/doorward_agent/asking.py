@@ -76,5 +76,6 @@ class Asking:
             command=report.command,
             verbs=report.verbs,
             wish=report.wish,
+            forwards=self._system.forwards,
         )
         broker.publish("ask", bytes_from_ask(ask))

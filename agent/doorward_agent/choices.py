@@ -13,13 +13,14 @@ from doorward_agent.config import DEFAULT_PATH
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One command; ``line`` and ``is_again`` are ``join``'s, ``as_json`` is ``status``'s."""
+    """One command; ``line`` and ``is_again`` are ``join``'s, ``as_json`` is ``status``'s, ``forward`` is ``forwards``'."""
 
     command: str
     config: Path = DEFAULT_PATH
     line: str = ""
     is_again: bool = False
     as_json: bool = False
+    forward: str = ""
 
 
 def chosen_from_words(words: Sequence[str]) -> Chosen:

@@ -15,6 +15,8 @@ examples:
   doorward-agent join < FILE      the same, from a file or a pipe
   doorward-agent run              as the agent's user; systemd does this
   doorward-agent rehearse         whether a door would open, how fast, and if not, why
+  doorward-agent forwards         which named targets this device's configuration allows
+  doorward-agent forwards NAME    whether one of them can be reached from here, step by step
   doorward-agent status --json    how door, link, runner and journal stand
 
 exit status: 0 done · 1 no, and why · 64 usage · 69 a library is missing · 75 already running · 77 not joined · 78 configuration
@@ -38,13 +40,14 @@ def parsed(words: Sequence[str]) -> Chosen:
         getattr(found, "line", ""),
         getattr(found, "again", False),
         getattr(found, "json", False),
+        getattr(found, "name", None) or "",
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="doorward-agent", description="Dials out, obeys signed orders, keeps a journal.")
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | rehearse | status")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | rehearse | forwards | status")
     commands.add_parser("run", help="work until told to stop")
     join = commands.add_parser("join", help="make this machine a device of a project")
     join.add_argument(
@@ -53,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     join.add_argument("--again", action="store_true", help="although this machine has joined already")
     commands.add_parser("rehearse", help="try the way to the relay without opening anything")
+    forwards = commands.add_parser("forwards", help="list the named forwards, or test one")
+    forwards.add_argument(
+        "name", nargs="?", help="the one to test: it is resolved, checked and connected to, as for an opening"
+    )
     status = commands.add_parser("status", help="say how things stand")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     return parser

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 from doorward_protocol.commands import AGENT_VERBS, Outcome, RunCommand
 from doorward_protocol.fields import Malformed
 from doorward_protocol.orders import Order
-from doorward_protocol.rehearsal import rehearsal_from_arguments, result_from_rehearsed
+from doorward_protocol.rehearsal import Rehearsed, rehearsal_from_arguments, result_from_rehearsed
+from doorward_protocol.targets import TEST, forward_test_from
 
 from doorward_agent import effects as do
 from doorward_agent.effects import Effect
@@ -98,7 +99,9 @@ class Commands:
         return (begun, do.RunCommand(body.command, raw))
 
     def _rehearse(self, taken: Taken, body: RunCommand) -> tuple[Effect, ...]:
-        """Begin a rehearsal, and keep its way for who rehearses while no agent runs."""
+        """Begin a rehearsal, and keep its way for who rehearses while no agent runs; or test a forward."""
+        if body.verb == TEST:
+            return (do.Rehearse(body.command, forward_test_from(body.arguments)),)
         try:
             rehearsal = rehearsal_from_arguments(body.arguments)
         except Malformed:
@@ -107,12 +110,13 @@ class Commands:
         return (do.Rehearse(body.command, rehearsal),)
 
     def rehearsed(self, event: RehearsalTold) -> tuple[Effect, ...]:
-        """Show how far a rehearsal has come, and tell its end."""
+        """Show how far a rehearsal has come, and tell its end, or a test's."""
         taken = self._taken
         if taken is None or taken.state != "begun" or event.command != taken.command:
             return ()
-        shown = {"command": event.command, **result_from_rehearsed(event.rehearsed)}
-        self._save("rehearsal", {**shown, "is_over": event.outcome is not None}, durable=False)
+        if isinstance(event.rehearsed, Rehearsed):
+            shown = {"command": event.command, **result_from_rehearsed(event.rehearsed)}
+            self._save("rehearsal", {**shown, "is_over": event.outcome is not None}, durable=False)
         return () if event.outcome is None else self._end(taken, event.outcome)
 
     def told(self, event: CommandTold, now_ms: int) -> tuple[Effect, ...]:

@@ -29,6 +29,10 @@ def run_command(chosen: Chosen) -> int:
         return _status(config, as_json=chosen.as_json)
     if chosen.command == "rehearse":
         return _rehearse(config)
+    if chosen.command == "forwards":
+        from doorward_agent.edges.forwards_command import list_forwards, try_forward
+
+        return try_forward(config, chosen.forward) if chosen.forward else list_forwards(config)
     return _run(config)
 
 

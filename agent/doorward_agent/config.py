@@ -5,7 +5,7 @@ Every key is optional; a default is the safe choice. Unknown keys are faults, an
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,19 @@ DEFAULT_PATH: Final = Path("/etc/doorward/agent.toml")
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedForward:
+    """A target that this device leads to under a name.
+
+    Attributes:
+        target: ``tcp:HOST:PORT``.
+        within: networks in which HOST's address has to be; anywhere but at the device itself where there are none.
+    """
+
+    target: str
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """How this device's agent works. ``examples/agent.toml`` explains each key for whoever edits the file.
 
@@ -29,6 +42,7 @@ class Config:
         runner: how the runner is reached: ``socket`` (systemd), ``sudo`` or, rootless, ``command`` (``runner_command``).
         tunnel: who dials relays: ``ssh``, ``paramiko``, or ``auto``, which takes ssh where the program is.
         longest_session_s: longer orders are refused, whoever signs them.
+        forwards: the named forwards that may be opened, whoever signs them; none.
     """
 
     state_dir: Path = Path("/var/lib/doorward")
@@ -51,6 +65,7 @@ class Config:
     journal_max_bytes: int = 8_388_608
     firmware: str = ""
     firmware_file: Path | None = None
+    forwards: Mapping[str, AllowedForward] = field(default_factory=dict)
 
 
 def config_from_file(path: Path) -> Config:
@@ -75,26 +90,28 @@ def config_from_file(path: Path) -> Config:
 
 def config_from_document(document: Mapping[str, Any], source: str) -> Config:
     """Check every key and build the configuration; raises ConfigError with all faults."""
-    known = {field.name for field in fields(Config)}
+    known = {one.name for one in fields(Config)}
     faults = [f"{name} is not a key of this file" for name in document if name not in known]
     values: dict[str, Any] = {}
     for name in known & set(document):
-        value, fault = _read(name, document[name])
-        if fault is None:
-            values[name] = value
-        else:
-            faults.append(fault)
+        value, found = _read(name, document[name])
+        values[name] = value
+        faults += found
     if faults:
         raise ConfigError(source, sorted(faults))
     return Config(**values)
 
 
-def _read(name: str, value: Any) -> tuple[Any, str | None]:
-    """Give a key's value, or what is wrong with it."""
+def _read(name: str, value: Any) -> tuple[Any, list[str]]:
+    """Give a key's value, and what is wrong with it."""
+    if name == "forwards":
+        from doorward_agent.forwards_table import forwards_from_table  # an agent without any does without
+
+        return forwards_from_table(value)
     try:
-        return _READERS[name](value), None
+        return _READERS[name](value), []
     except ValueError as fault:
-        return None, f"{name} {fault}"
+        return None, [f"{name} {fault}"]
 
 
 def _path(value: Any) -> Path:

@@ -12,6 +12,7 @@ from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.records import Head
 from doorward_protocol.rehearsal import Rehearsal
+from doorward_protocol.targets import ForwardTest, Offered
 
 from doorward_agent.events import Event
 
@@ -37,6 +38,11 @@ class System(Protocol):
     def boot(self) -> str: ...
 
     def facts(self) -> Mapping[str, str]: ...
+
+    @property
+    def forwards(self) -> tuple[Offered, ...]:
+        """Name the forwards that the device's configuration allows."""
+        ...
 
     def chance(self) -> float: ...
 
@@ -104,7 +110,10 @@ class Dial:
 
 
 class Tunnel(Protocol):
-    """Says ``TunnelOpened`` or ``TunnelFailed`` for a dial, and ``TunnelEnded`` for each ``end``, even if nothing was there."""
+    """Says ``TunnelOpened`` or ``TunnelFailed`` for a dial, and ``TunnelEnded`` for each ``end``, even if nothing was there.
+
+    Behind a tunnel that is up it says ``ForwardTold`` for each named forward, and again when one that was not opened fares otherwise.
+    """
 
     def open(self, dial: Dial) -> None: ...
 
@@ -126,9 +135,9 @@ class Supervisor(Protocol):
 
 
 class Rehearser(Protocol):
-    """Says ``RehearsalTold`` after each step of a rehearsal, and once with its outcome."""
+    """Says ``RehearsalTold`` after each step of a rehearsal or a forward's test, and once with its outcome."""
 
-    def rehearse(self, command: CommandId, rehearsal: Rehearsal) -> None:
+    def rehearse(self, command: CommandId, rehearsal: Rehearsal | ForwardTest) -> None:
         """Begin one; it waits for one that is still under way."""
         ...
 

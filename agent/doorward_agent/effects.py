@@ -7,6 +7,7 @@ from typing import Any, Final
 from doorward_protocol.ids import CommandId, SessionId
 from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.rehearsal import Rehearsal
+from doorward_protocol.targets import ForwardTest
 
 DOOR_RETRY: Final = "door-retry"
 DOOR_END: Final = "door-end"
@@ -116,10 +117,10 @@ class RunCommand:
 
 @dataclass(frozen=True, slots=True)
 class Rehearse:
-    """Try the way to the relays beside whatever is open, and tell each step."""
+    """Try the way to the relays, or to a named target, beside whatever is open, and tell each step."""
 
     command: CommandId
-    rehearsal: Rehearsal
+    rehearsal: Rehearsal | ForwardTest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Final
 
 from doorward_protocol.commands import Outcome
 from doorward_protocol.ids import CommandId, SessionId
-from doorward_protocol.orders import OpenDoor
+from doorward_protocol.orders import Forward, OpenDoor
 from doorward_protocol.rehearsal import Rehearsed
+from doorward_protocol.targets import Tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,23 @@ class TunnelFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardTold:
+    """A named forward was opened behind a tunnel that is up, or was not.
+
+    Attributes:
+        address: what its target's name led to; empty where it led nowhere.
+        code: why it was not opened; None where it was.
+        relay_code: the relay's own reason, when it gave one.
+    """
+
+    attempt: int
+    forward: Forward
+    address: str = ""
+    code: str | None = None
+    relay_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelEnded:
     """The tunnel that should end has ended, with its child; also said when there was none."""
 
@@ -186,14 +204,14 @@ class CommandTold:
 
 @dataclass(frozen=True, slots=True)
 class RehearsalTold:
-    """A rehearsal has come a step further, or to its end.
+    """A rehearsal, or the test of a forward, has come a step further, or to its end.
 
     Attributes:
         outcome: how it went as a command; None until its end.
     """
 
     command: CommandId
-    rehearsed: Rehearsed
+    rehearsed: Rehearsed | Tried
     outcome: Outcome | None = None
 
 
@@ -239,6 +257,7 @@ DoorEvent = (
     | TunnelOpened
     | TunnelFailed
     | TunnelEnded
+    | ForwardTold
     | TimerDue
 )
 LinkEvent = BrokerConnected | BrokerLost | TimerDue | StopRequested

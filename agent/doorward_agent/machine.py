@@ -23,6 +23,7 @@ from doorward_agent.events import (
     DoorGone,
     DoorNotClosed,
     DoorOpened,
+    ForwardTold,
     Ordered,
     OrderedShut,
     TimerDue,
@@ -179,9 +180,19 @@ class DoorMachine:
 
     def _announce(self, _event: TunnelOpened) -> None:
         session, route = self._at_hand, self._route
-        self.session = replace(session, code=None, steady_from_ms=self._now_ms + policy.STEADY_MS)
+        self.session = replace(session, code=None, steady_from_ms=self._now_ms + policy.STEADY_MS, forwards={})
         how = {"door": session.facts.door, "shares_user": session.facts.shares_user} if session.facts.door else {}
         self._record("door.opened", {"relay": route and route.relay, "attempt": session.attempt, **how})
+
+    def _note_forward(self, event: ForwardTold) -> None:
+        """Write down how a named forward fares, when that is news; the door is open all the same."""
+        known, name, code = self._at_hand.forwards, event.forward.name, event.code
+        if name in known and known[name] == code:
+            return
+        self.session = replace(self._at_hand, forwards={**known, name: code})
+        said = {"code": code, **({"relay_code": event.relay_code} if event.relay_code else {})}
+        told = {**event.forward._asdict(), "address": event.address or None}
+        self._record("forward.opened" if code is None else "forward.failed", told if code is None else told | said)
 
     def _fail_tunnel(self, event: TunnelFailed) -> None:
         self._fail(event.code, {"relay_code": event.relay_code} if event.relay_code else {})

@@ -4,8 +4,8 @@ How long to wait, which relay is next, what an order means for the session at ha
 number from 0 up to but not including 1.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from doorward_protocol.ids import SessionId
@@ -18,6 +18,7 @@ from doorward_agent.events import (
     DoorFailed,
     DoorFound,
     DoorGone,
+    ForwardTold,
     Ordered,
     OrderedShut,
     RunnerReported,
@@ -57,6 +58,7 @@ class Session:
         code: reason of the last failure since it was last open.
         unfinished: which halves still have to end.
         why: reason code of its end.
+        forwards: what was last told of named forwards behind the tunnel that is up: by name, why not, or None where it is open.
     """
 
     id: SessionId
@@ -73,6 +75,7 @@ class Session:
     code: str | None = None
     unfinished: frozenset[str] = frozenset()
     why: str | None = None
+    forwards: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def retry_delay_ms(failures: int, chance: float) -> int:
@@ -98,7 +101,7 @@ def is_final(event: DoorFailed) -> bool:
     return event.code.startswith("order.") and event.code != "order.stale-nonce"
 
 
-def is_stale(event: TunnelOpened | TunnelFailed | TunnelEnded, session: Session | None) -> bool:
+def is_stale(event: TunnelOpened | TunnelFailed | TunnelEnded | ForwardTold, session: Session | None) -> bool:
     """Tell whether a tunnel's event is of an attempt that was given up."""
     return session is None or event.attempt != session.attempt
 

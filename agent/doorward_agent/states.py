@@ -51,6 +51,7 @@ door_not_closed  | ~shut          | ~late                  | ~late              
 tunnel_opened    | ~late          | OPEN announce          | ~known               | ~late                | ~closing
 tunnel_failed    | ~late          | RETRYING fail_tunnel   | RETRYING lose_tunnel | ~late                | ~closing
 tunnel_ended     | ~late          | ~late                  | ~late                | ~late                | SHUT finish ?is_last / = half_close
+forward_told     | ~late          | ~late                  | = note_forward       | ~late                | ~closing
 retry_due        | ~shut          | RETRYING wait_longer   | ~late                | OPENING try_again    | = close_again
 """
 

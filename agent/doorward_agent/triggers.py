@@ -12,6 +12,7 @@ from doorward_agent.events import (
     DoorGone,
     DoorNotClosed,
     DoorOpened,
+    ForwardTold,
     Ordered,
     OrderedShut,
     TimerDue,
@@ -30,6 +31,7 @@ _PLAIN_TRIGGERS: Final[dict[type, str]] = {
     TunnelOpened: "tunnel_opened",
     TunnelFailed: "tunnel_failed",
     TunnelEnded: "tunnel_ended",
+    ForwardTold: "forward_told",
 }
 
 
@@ -45,7 +47,7 @@ def door_trigger(event: DoorEvent, session: Session | None) -> str | None:
         case DoorFailed():
             trigger = "door_refused" if policy.is_final(event) else "door_failed"
             return trigger if session is not None and event.session == session.id else None
-        case TunnelOpened() | TunnelFailed() | TunnelEnded():
+        case TunnelOpened() | TunnelFailed() | TunnelEnded() | ForwardTold():
             return None if policy.is_stale(event, session) else _PLAIN_TRIGGERS[type(event)]
         case _:
             is_another = session is not None and event.session != session.id

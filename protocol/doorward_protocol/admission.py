@@ -18,7 +18,7 @@ from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import DeviceId, OrderId, ProjectId, SessionId
-from doorward_protocol.orders import OpenDoor, Order, UnknownVersion, order_from_payload
+from doorward_protocol.orders import Forward, OpenDoor, Order, UnknownVersion, order_from_payload
 from doorward_protocol.revisions import NEVER, Revision, is_too_far_ahead
 from doorward_protocol.signature import KeyRing, SignatureRefused
 from doorward_protocol.ssh_keys import is_plain_key
@@ -30,7 +30,8 @@ class DoorPolicy(NamedTuple):
     Attributes:
         longest_s: the longest session, in seconds.
         login_user: the only user who may log in at the door.
-        targets: names of forwards that may be asked for.
+        targets: what an order's first forward, the door's own, may lead to. Named ones after it are judged one by one by whoever
+            connects to them (the agent): what it does not allow is left out, and the door opens all the same.
     """
 
     longest_s: int
@@ -155,10 +156,18 @@ def _command_refusal(command: RunCommand, issued_at: int, verbs: Sequence[str]) 
     return None if command.verb in verbs else "order.not-allowed"
 
 
+def _forwards_fit(forwards: Sequence[Forward], policy: DoorPolicy) -> bool:
+    """Tell whether the first forward is the door's own, and no other passes for it or shares its name or port."""
+    first, *named = forwards
+    names, ports = {one.name for one in forwards}, {one.port for one in forwards}
+    are_apart = len(names) == len(ports) == len(forwards)
+    return first.target in policy.targets and are_apart and all(one.target not in policy.targets for one in named)
+
+
 def _is_allowed(door: OpenDoor, policy: DoorPolicy) -> bool:
     return (
         door.login.user == policy.login_user
-        and all(forward.target in policy.targets for forward in door.forwards)
+        and _forwards_fit(door.forwards, policy)
         and all(is_plain_key(line) for line in door.login.authorized_keys)
         and all(is_plain_key(line) for relay in door.relays for line in relay.host_keys)
         and door.banner.isalnum()

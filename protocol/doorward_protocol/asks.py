@@ -16,6 +16,7 @@ from doorward_protocol.ids import DeviceId, SessionId, is_id
 from doorward_protocol.orders import UnknownVersion
 from doorward_protocol.records import Head
 from doorward_protocol.revisions import NEVER, Revision
+from doorward_protocol.targets import Offered, offered_from
 
 DOOR_STATES: Final = ("SHUT", "OPENING", "OPEN", "RETRYING", "CLOSING")
 SETTINGS_STATES: Final = ("none", "applying", "trying", "confirmed", "reverting", "reverted", "failed")
@@ -77,6 +78,7 @@ class Ask:
         command: nothing from an agent that knows no commands.
         verbs: the commands that this device can do; None from an agent that does not say.
         wish: a command that somebody at the device would like the console to ask for.
+        forwards: the named forwards that its configuration allows; None from an agent that knows none.
     """
 
     device: DeviceId
@@ -95,6 +97,7 @@ class Ask:
     command: CommandReport = CommandReport()
     verbs: tuple[str, ...] | None = None
     wish: str | None = None
+    forwards: tuple[Offered, ...] | None = None
 
 
 def bytes_from_ask(ask: Ask) -> bytes:
@@ -129,6 +132,7 @@ def bytes_from_ask(ask: Ask) -> bytes:
         },
         "journal": {"first": ask.journal_first, "n": ask.journal.n, "digest": ask.journal.digest},
         **_said_of_commands(ask),
+        **({} if ask.forwards is None else {"forwards": [one._asdict() for one in ask.forwards]}),
     }
     return json.dumps(document, separators=(",", ":")).encode()
 
@@ -181,6 +185,7 @@ def ask_from_bytes(raw: bytes) -> Ask:
         command=_command(source),
         verbs=_verbs(source),
         wish=None if source.get("wish") is None else fields.text(source, "wish", longest=40),
+        forwards=None if source.get("forwards") is None else offered_from(fields.mappings(source, "forwards")),
     )
 
 

@@ -15,7 +15,7 @@ from doorward_protocol.ids import CommandId, is_id
 
 HOOK_VERBS: Final = ("reboot", "shutdown", "suspend", "factory-reset", "message", "system-info", "health")
 """What the runner does, each by a hook of that name."""
-AGENT_VERBS: Final = ("rehearse",)
+AGENT_VERBS: Final = ("rehearse", "test-forward")
 """What the agent does itself, without root; the runner refuses it."""
 VERBS: Final = HOOK_VERBS + AGENT_VERBS
 """What may be asked of a device."""

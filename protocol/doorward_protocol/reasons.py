@@ -89,6 +89,15 @@ _ROWS: Final = (
     Reason("tunnel.lost", "nobody", "The connection between device and relay broke.", "Nothing: the device dials again, waiting at most a minute between attempts."),
     Reason("tunnel.timeout", "nobody", "The relay did not answer in time.", "Nothing: the device dials again, waiting at most a minute between attempts."),
     # A rehearsal did not go well
+    # A named forward
+    Reason("forward.not-allowed", "owner", "The device's own configuration has no forward of that name.", "Add it under [forwards] in the device's agent.toml and restart the agent, or take the forward away here."),
+    Reason("forward.other-target", "owner", "The device's own configuration leads that name to another target.", "Look at the forward on the device's page, and save it again if its new target is right."),
+    Reason("forward.unresolved", "administrator", "The target's name cannot be resolved on the device.", "Check the name in the device's agent.toml, and the device's DNS. While the door is open the device tries again every 15 seconds."),
+    Reason("forward.address-not-allowed", "administrator", "The target's name leads to an address that it must not lead to: the device itself, a link-local address, a cloud's metadata service, or one outside of what the configuration names.", "Find out who changed the name's address. If the address is right, write it into the device's agent.toml in the name's place."),
+    Reason("forward.unreachable", "administrator", "Nothing takes a connection at the target's address and port.", "Check that the target runs and lets the device in. While the door is open the device tries again every 15 seconds."),
+    Reason("forward.port-refused", "administrator", "The relay refuses the forward's port.", "Look at the relay's own reason beside this one. At a plain relay, see that its line names the port."),
+    Reason("forward.unknown", "owner", "The device has no forward of that name here.", "Choose one of those on the device's page."),
+    Reason("forward.agent-too-old", "device maker", "This device's agent knows no named forwards.", "Update the agent on the device: pip install --upgrade 'doorward[agent]'"),
     Reason("rehearsal.granted", "administrator", "The relay gave the device a port that nobody had granted, and that it had to refuse.", "Open no door through this relay until that is mended: its sshd lets devices listen wherever they like. Compare its configuration with what doorward-relay install writes; at a plain relay, the line of relay-server-<id>.key."),
     Reason("rehearsal.malformed", "device maker", "The rehearsal lacks a field or has one of the wrong type.", "Update agent and console to neighbouring versions."),
     # The relay says

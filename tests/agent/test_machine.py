@@ -36,6 +36,7 @@ def ordered(session: SessionId = MINE, *, is_repeat: bool = False) -> events.Ord
     return events.Ordered(order(session), b"envelope", NOW_MS + 3_600_000, 40_000, is_repeat)
 
 
+NAMED = Forward("database", "tcp:10.0.0.5:5432", "*", 22002)
 SESSION = Session(MINE, order(), None, 40_000, NOW_MS + 3_600_000, 40_000, attempt=1)
 
 EVENTS: dict[str, DoorEvent] = {
@@ -53,6 +54,7 @@ EVENTS: dict[str, DoorEvent] = {
     "tunnel_opened": events.TunnelOpened(1),
     "tunnel_failed": events.TunnelFailed(1, "tunnel.lost"),
     "tunnel_ended": events.TunnelEnded(1),
+    "forward_told": events.ForwardTold(1, NAMED, "10.0.0.5"),
     "retry_due": events.TimerDue(do.DOOR_RETRY),
 }
 
@@ -121,6 +123,24 @@ def test_door_when_ordered_then_runner_and_tunnel_start_together_after_the_recor
     effects = DoorMachine().step(ordered(), NOW_MS, 0.5)
     kinds = [type(effect) for effect in effects]
     assert kinds == [do.StartTimer, do.WriteRecord, do.StopTimer, do.OpenDoor, do.OpenTunnel]
+
+
+def test_forward_when_it_is_told_again_then_only_news_is_written_down() -> None:
+    """A target that stays away is one line in the history, not one every quarter of a minute; a tunnel that is new says all anew."""
+    machine = machine_in(DoorState.OPEN)
+    away = events.ForwardTold(1, NAMED, "10.0.0.5", "forward.unreachable")
+    told = [
+        machine.step(event, NOW_MS, 0.5) for event in (away, away, replace(away, code=None), replace(away, code=None))
+    ]
+    written = [
+        (effect.verb, effect.data) for effects in told for effect in effects if isinstance(effect, do.WriteRecord)
+    ]
+    where = {**NAMED._asdict(), "address": "10.0.0.5"}
+    assert written == [("forward.failed", {**where, "code": "forward.unreachable"}), ("forward.opened", where)]
+    assert machine.state is DoorState.OPEN
+    again = machine_in(DoorState.OPENING, replace(machine.session or SESSION, forwards={"database": None}))
+    again.step(events.TunnelOpened(1), NOW_MS, 0.5)
+    assert [type(effect) for effect in again.step(replace(away, code=None), NOW_MS, 0.5)] == [do.WriteRecord]
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])

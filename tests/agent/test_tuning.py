@@ -14,6 +14,7 @@ from doorward_agent.contracts import Dial
 from doorward_agent.edges import children
 from doorward_agent.edges.paramiko_dialer import ParamikoDialer
 from doorward_protocol.orders import Forward
+from doorward_protocol.targets import Target
 
 from tests.agent.scripted import tunnel_children
 from tests.agent.scripted_relay import ScriptedRelay
@@ -84,7 +85,7 @@ def _granted_within_s(bench: Bench) -> float:
         select.select(made.watched, [], [], 20)
         assert made.is_admitted()
         began = time.monotonic()
-        assert made.ask(Forward("ssh", "ssh", "localhost", bench.port), bench.door_port)
+        assert made.ask(Forward("ssh", "ssh", "localhost", bench.port), Target("127.0.0.1", bench.door_port))
         return time.monotonic() - began
     finally:
         children.end(made.process)

@@ -47,8 +47,9 @@ class Relay:
     ca: TunnelCa
     id: RelayId = field(default_factory=lambda: RelayId(new_id("r")))
 
-    def admit(self, session: str, port: int, command: str = "/bin/false") -> None:
-        options = f'restrict,port-forwarding,command="{command}",permitopen="127.0.0.1:1",permitlisten="{port}"'
+    def admit(self, session: str, port: int, command: str = "/bin/false", *more: int) -> None:
+        listen = ",".join(f'permitlisten="{one}"' for one in (port, *more))
+        options = f'restrict,port-forwarding,command="{command}",permitopen="127.0.0.1:1",{listen}'
         write_whole(self.sshd.folder / "principals", f"{options} {session}\n")
 
     def route(self, certificate: str, **changes: Any) -> RelayRoute:

@@ -39,6 +39,9 @@ ATTACKERS: Final = (
     Attacker("other-host", "Another host in a relay's place", "nothing", (
         Threat("relay-host-key", "be talked to: its host key is refused before any authentication"),
     )),
+    Attacker("names", "Whoever answers for names in a device's network", "keep a named forward shut; lead its visitors to another machine there, where the device's configuration names no networks", (
+        Threat("name-rebinds", "have a named forward lead to the device itself, a link-local address or a cloud's metadata, or anywhere but to the address that was judged"),
+    )),
     Attacker("tunnel-certificate-holder", "Someone with a tunnel certificate", "hold the granted port while the grant lives", (
         Threat("tunnel-root", "log in to the relay as root or anyone but the tunnel user, whatever its principal says"),
         Threat("tunnel-other-port", "listen on another port or address than its grant's"),
@@ -80,6 +83,7 @@ ATTACKERS: Final = (
         Threat("web-process-reads-keys", "read private keys"),
         Threat("web-process-silent-key", "have a key let in at a door without the signer's record of it"),
         Threat("web-process-silent-join", "have a device certified without a token of it that was used just now, or without the signer's record of it"),
+        Threat("forward-elsewhere", "have a device connect to anything in its network that its own configuration does not name"),
         Threat("web-process-history", "change or remove a record, in the database or in an export, unnoticed"),
     )),
     Attacker("member", "A member without the right", "what the role allows", (

@@ -38,6 +38,10 @@ from tests.protocol.cast import (
 
 PLAIN: Final = Draft()
 OPENS: Final = PLAIN.raw()
+FORWARDS: Final[list[dict[str, Any]]] = [
+    {"name": "ssh", "target": "ssh", "bind": "*", "port": 22001},
+    {"name": "db", "target": "tcp:10.0.0.5:5432", "bind": "localhost", "port": 22002},
+]
 
 
 def command(body: Mapping[str, Any] | str | None = None, **message: Any) -> Draft:
@@ -83,6 +87,10 @@ def _obeyed() -> Iterator[dict[str, Any]]:
     yield accepted("opens, in answer to the ask before the last", Draft(message={"nonce": NONCES[0]}).raw())
     yield accepted("opens, exactly 65,536 bytes", OPENS, pad_to=65_536)
     yield accepted("opens, with fields from a later minor version", Draft(open_body(new=1), {"new": [None]}).raw())
+    yield accepted("opens, with a named forward", Draft(open_body(forwards=FORWARDS)).raw())
+    yield accepted(
+        "opens, with a named forward, judged by the runner", Draft(open_body(forwards=FORWARDS)).raw(), judge="runner"
+    )
     yield accepted("shuts a session", Draft({"state": "shut", "session": ENDED}).raw())
     yield accepted("shuts whatever is open", Draft({"state": "shut", "session": None}).raw())
     yield accepted(
@@ -223,6 +231,12 @@ def _against_policy() -> Iterator[dict[str, Any]]:
         yield refused("not-allowed", why, Draft(open_body(login=login)).raw())
     target = [{"name": "db", "target": "tcp:10.0.0.5:5432", "bind": "*", "port": 22001}]
     yield refused("not-allowed", "another target", Draft(open_body(forwards=target)).raw())
+    for why, named_after in (
+        ("a second way to the door", FORWARDS[1] | {"name": "again", "target": "ssh"}),
+        ("two forwards of one name", FORWARDS[1] | {"name": "ssh"}),
+        ("two forwards on one port", FORWARDS[1] | {"port": FORWARDS[0]["port"]}),
+    ):
+        yield refused("not-allowed", why, Draft(open_body(forwards=[FORWARDS[0], named_after])).raw())
     yield refused("past-its-end", "a command that has expired", command(command_body(expires_at=NOW)).raw())
     rehearsal = command(command_body(verb="rehearse"))
     yield refused("not-allowed", "a verb that no command has", command(command_body(verb="settings-apply")).raw())

@@ -170,6 +170,8 @@ def ask_vectors() -> list[dict[str, Any]]:
         {"name": "with an open door and no runner", "raw": _json(first | {"door": opened, "runner_nonce": None}).decode(), "reads": True},
         {"name": "with a command taken, and the commands that it has hooks for", "raw": _json(first | taken).decode(), "reads": True},
         {"name": "with a wish", "raw": _json(first | taken | {"wish": "rehearse"}).decode(), "reads": True},
+        {"name": "with the forwards that it allows", "raw": _json(first | taken | {"forwards": [{"name": "db", "target": "tcp:10.0.0.5:5432"}]}).decode(), "reads": True},
+        {"name": "a forward without a target", "raw": _json(first | taken | {"forwards": [{"name": "db"}]}).decode(), "reads": False},
         {"name": "a wish that is no text", "raw": _json(first | taken | {"wish": ["rehearse"]}).decode(), "reads": False},
         {"name": "with settings on trial", "raw": _json(first | {"settings": trying}).decode(), "reads": True},
         {"name": "a later version", "raw": _json(first | {"v": 2}).decode(), "reads": False},

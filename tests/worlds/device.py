@@ -38,6 +38,7 @@ from doorward_protocol.records import Head, Record, head_after, record_from_payl
 from doorward_protocol.rehearsal import Rehearsal, Rehearsed, Step, result_from_rehearsed
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import KeyRing, SigningKey
+from doorward_protocol.targets import ForwardTest, Offered
 
 MINUTE_MS = 60_000
 YEAR_MS = 365 * 24 * 60 * MINUTE_MS
@@ -67,6 +68,10 @@ class WorldSystem:
 
     def facts(self) -> Mapping[str, str]:
         return {"hostname": "world", "os": "memory", "arch": "none", "firmware": "1"}
+
+    @property
+    def forwards(self) -> tuple[Offered, ...]:
+        return (Offered("database", "tcp:10.0.0.5:5432"),)
 
     def chance(self) -> float:
         return 0.5
@@ -241,13 +246,14 @@ class WorldRehearser:
     """Keeps what it was asked; a test says how it goes."""
 
     came: deque[Event]
-    asked: list[tuple[CommandId, Rehearsal]] = field(default_factory=list)
+    asked: list[tuple[CommandId, Rehearsal | ForwardTest]] = field(default_factory=list)
 
-    def rehearse(self, command: CommandId, rehearsal: Rehearsal) -> None:
+    def rehearse(self, command: CommandId, rehearsal: Rehearsal | ForwardTest) -> None:
         self.asked.append((command, rehearsal))
 
     def tell(self, *steps: Step, is_over: bool = True) -> None:
         command, rehearsal = self.asked[-1]
+        assert isinstance(rehearsal, Rehearsal)
         rehearsed = Rehearsed(rehearsal.relays[0].relay, "ssh", steps, 150)
         outcome = Outcome(rehearsed.code, None, "", result_from_rehearsed(rehearsed), 160) if is_over else None
         self.came.append(events.RehearsalTold(command, rehearsed, outcome))

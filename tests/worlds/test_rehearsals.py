@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from doorward_agent import events
-from doorward_protocol.commands import RunCommand
+from doorward_protocol.commands import AGENT_VERBS, RunCommand
 from doorward_protocol.ids import SessionId, id_from_bytes
 from doorward_protocol.rehearsal import Rehearsal, Step, arguments_from_rehearsal
 
@@ -30,6 +30,7 @@ def test_rehearsal_when_it_is_ordered_then_the_agent_does_it_and_tells_once(worl
     """The runner is not asked; each step is shown at the device, the end is a record."""
     world.deliver(world.order(rehearsal(world)))
     (asked,) = world.rehearser.asked
+    assert isinstance(asked[1], Rehearsal)
     assert asked == (world.command().command, Rehearsal(asked[1].session, 65_000, world.body().relays[:1]))
     assert "command" not in world.runner.calls
     world.rehearser.tell(*WELL[:2], is_over=False)
@@ -124,4 +125,7 @@ def test_ask_when_a_device_has_hooks_or_none_then_it_offers_what_the_agent_does(
     world.runner.verbs = ()
     world.crash()
     world.start()
-    assert [*offered, world.asks[-1].verbs] == [("message", "reboot", "settings-apply", "rehearse"), ("rehearse",)]
+    assert [*offered, world.asks[-1].verbs] == [
+        ("message", "reboot", "settings-apply", *AGENT_VERBS),
+        AGENT_VERBS,
+    ]

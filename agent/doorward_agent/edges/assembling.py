@@ -17,7 +17,7 @@ def edges_of(config: Config, identity: Identity, folder: Path, store: Store, pos
     """Build them; ``folder`` is the one for this boot. Their threads start, and nothing is dialled yet."""
     return Edges(
         clock=SystemClock(),
-        system=Machine(config.firmware, config.firmware_file),
+        system=Machine(config),
         broker=BrokerEdge(identity.device, _address(config, identity), post),
         runner=RunnerEdge(config, post),
         tunnel=TunnelEdge(config, folder, post),

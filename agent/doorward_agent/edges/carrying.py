@@ -1,4 +1,4 @@
-"""Carrying what visitors send between a relay's channels and the door, on paramiko.
+"""Carrying what visitors send between a relay's channels and the door, or a named target, on paramiko.
 
 Two threads for each visitor, one a direction: with ``select`` over all of them paramiko carries half as much. Nothing is
 kept here but what is in a thread's hands; what waits, waits in the channel's window or in the kernel.
@@ -26,29 +26,33 @@ GONE_CHECK_S: Final = 0.5
 
 
 class Carrier:
-    """Takes channels from the transport's thread and connects each with the door."""
+    """Takes channels from the transport's thread and connects each with what its port of the relay leads to.
+
+    ``places`` says by the relay's port where that is: an address, the door's or a named target's.
+    """
 
     def __init__(self, transport: paramiko.Transport) -> None:
-        self.door_port = 0
+        self.places: dict[int, tuple[str, int]] = {}
         self._transport = transport
         self._transport.default_window_size = WINDOW_BYTES
-        self._came: queue.SimpleQueue[paramiko.Channel] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[tuple[paramiko.Channel, int]] = queue.SimpleQueue()
         self._visitors = 0
         self._counting = threading.Lock()
         threading.Thread(target=self._receive, name="visitors", daemon=True).start()
 
-    def take(self, channel: paramiko.Channel, _visitor: tuple[str, int], _at: tuple[str, int]) -> None:
+    def take(self, channel: paramiko.Channel, _visitor: tuple[str, int], at: tuple[str, int]) -> None:
         """Take a channel. Runs in the transport's own thread: whatever waited here would stall every other channel."""
-        self._came.put(channel)
+        self._came.put((channel, at[1]))
 
     def _receive(self) -> None:
         while True:
-            channel = self._came.get()
-            if self._visitors >= MAX_VISITORS:
+            channel, port = self._came.get()
+            place = self.places.get(port)
+            if place is None or self._visitors >= MAX_VISITORS:
                 channel.close()
                 continue
             self._count(1)
-            threading.Thread(target=self._carry, args=(channel, self.door_port), name="visitor", daemon=True).start()
+            threading.Thread(target=self._carry, args=(channel, place), name="visitor", daemon=True).start()
 
     def _count(self, more: int) -> None:
         with self._counting:
@@ -56,9 +60,9 @@ class Carrier:
             # It counts for the channel that is opened next.
             self._transport.default_window_size = WINDOW_BYTES if self._visitors < MANY_VISITORS else SMALL_WINDOW_BYTES
 
-    def _carry(self, channel: paramiko.Channel, door_port: int) -> None:
+    def _carry(self, channel: paramiko.Channel, place: tuple[str, int]) -> None:
         try:
-            with channel, socket.create_connection(("127.0.0.1", door_port), CONNECT_LIMIT_S) as door:
+            with channel, socket.create_connection(place, CONNECT_LIMIT_S) as door:
                 door.settimeout(None)
                 door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 back = threading.Thread(target=_from_door, args=(door, channel), name="visitor back", daemon=True)

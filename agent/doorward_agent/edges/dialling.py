@@ -6,14 +6,32 @@ There are two dialers: OpenSSH's client, and paramiko where that is missing. ``T
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from doorward_protocol.orders import Forward
+from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found out about a named forward of an attempt (``scouting``).
+
+    Attributes:
+        place: the address that may be connected to and answers; None where ``code`` says why there is none.
+        address: what its name led to, also where that is not allowed; empty where it led nowhere.
+    """
+
+    attempt: int
+    forward: Forward
+    place: Target | None
+    address: str
+    code: str | None
 
 
 class Connection(Protocol):
@@ -35,8 +53,8 @@ class Connection(Protocol):
         """Tell when (``time.monotonic``) a pinned host key was shown, or now where that is all that is known; None before that."""
         ...
 
-    def ask(self, forward: Forward, door_port: int) -> bool:
-        """Ask the relay for one forward to the door, and wait for the answer."""
+    def ask(self, forward: Forward, place: Target) -> bool:
+        """Ask the relay for one forward to an address (never a name: nobody resolves it again), and wait for the answer."""
         ...
 
     def hello(self) -> bytes:

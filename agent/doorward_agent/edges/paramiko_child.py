@@ -48,7 +48,7 @@ def _serve(link: Link) -> None:
 def _answer(link: Link, question: Mapping[str, Any]) -> Mapping[str, Any]:
     if "hello" in question:
         return {"said": link.hello()}
-    return {"granted": link.forward(question["bind"], question["forward"], question["door"])}
+    return {"granted": link.forward(question["bind"], question["forward"], tuple(question["to"]))}
 
 
 def _say(document: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ to one another, a JSON object a line:
 - agent, first: everything that the dial needs. The private key goes by its path, nothing by the argument list.
 - child: ``{"admitted": true}``, or ``{"failed": CODE}`` and its end; CODE is null where it met no SSH server. Both with
   ``host_key_at``, when it had seen a pinned host key, or null.
-- agent: ``{"forward": PORT, "bind": …, "door": PORT}``, and the child: ``{"granted": true | false}``.
+- agent: ``{"forward": PORT, "bind": …, "to": [ADDRESS, PORT]}``, and the child: ``{"granted": true | false}``.
 - agent: ``{"hello": true}``, and the child: ``{"said": TEXT}``, what the relay answered.
 
 The end of the agent's side is the order to end.
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
 from doorward_protocol.orders import Forward
+from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
@@ -61,9 +62,9 @@ class ParamikoConnection:
         at = None if self._first is None else self._first.get("host_key_at")
         return at if isinstance(at, float) else None
 
-    def ask(self, forward: Forward, door_port: int) -> bool:
+    def ask(self, forward: Forward, place: Target) -> bool:
         bind = "" if forward.bind == "*" else forward.bind
-        return self._answer({"forward": forward.port, "bind": bind, "door": door_port}).get("granted") is True
+        return self._answer({"forward": forward.port, "bind": bind, "to": place}).get("granted") is True
 
     def hello(self) -> bytes:
         return str(self._answer({"hello": True}).get("said", "")).encode()

@@ -134,9 +134,9 @@ class Link:
         self._asking = threading.Lock()
         self._carrier = Carrier(transport)
 
-    def forward(self, bind: str, port: int, door_port: int) -> bool:
-        """Ask the relay to listen, and carry what comes to the door."""
-        self._carrier.door_port = door_port
+    def forward(self, bind: str, port: int, place: tuple[str, int]) -> bool:
+        """Ask the relay to listen on ``port``, and carry what comes there to ``place``."""
+        self._carrier.places[port] = place
         # request_port_forward sets this after the relay's answer: who connects at once, as the relay's probe does, is refused.
         self._transport._tcp_handler = self._carrier.take  # type: ignore[attr-defined]  # noqa: SLF001  see above
         with self._asking:

@@ -1,13 +1,15 @@
 """How far a device gets towards a relay without an SSH client: its name, its port, and who greets there."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 CHECK_LIMIT_S: Final = 3.0
 
 Address = tuple[int, int, int, str, Any]
 """What ``getaddrinfo`` gives: family, kind, protocol, name, address."""
+Lookup = Callable[[str, int], Sequence[Address]]
+"""Resolves a name, as ``resolved`` does."""
 
 
 def reachability(host: str, port: int) -> str:
@@ -23,7 +25,7 @@ def reachability(host: str, port: int) -> str:
 
 
 def resolved(host: str, port: int) -> Sequence[Address]:
-    """Look up a relay's addresses; none where its name is unknown. Takes as long as the resolver does."""
+    """Look up a host's addresses; none where its name is unknown. Takes as long as the resolver does."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):

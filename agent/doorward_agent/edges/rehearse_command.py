@@ -91,12 +91,13 @@ def _shown(told: Iterable[Rehearsed], untold: tuple[str, ...] = ()) -> Rehearsed
         known = last.steps if last is not None and last.relay == rehearsed.relay else ()
         for step in rehearsed.steps[len(known) :]:
             if step.step not in untold:
-                _say(0, _line(step))
+                _say(0, line_of(step))
         last = rehearsed
     return last
 
 
-def _line(step: Step) -> str:
+def line_of(step: Step) -> str:
+    """Write a step for a terminal."""
     took = "" if step.ms is None else f"{step.ms} ms"
     if step.code is None:
         return f"{step.step:<9} {took:>8}  ok"

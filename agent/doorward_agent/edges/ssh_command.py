@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from doorward_protocol.orders import Forward, RelayRoute
+from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 
@@ -68,14 +69,18 @@ def dial_command(config: Config, route: RelayRoute) -> Sequence[str]:
     return (str(config.ssh_program), "-F", "none", "-N", "-M", "-S", CONTROL, *options, *target)
 
 
-def forward_command(program: Path, forward: Forward, door_port: int, host: str) -> Sequence[str]:
-    """Build the request for one forward: exit status 0 is granted, 255 refused."""
+def forward_command(program: Path, forward: Forward, place: Target, host: str) -> Sequence[str]:
+    """Build the request for one forward: exit status 0 is granted, 255 refused.
+
+    ``place`` is an address: a name ssh would resolve anew for each visitor.
+    """
+    address = f"[{place.host}]" if ":" in place.host else place.host
     return (
         *_through_master(program),
         "-O",
         "forward",
         "-R",
-        f"{forward.bind}:{forward.port}:127.0.0.1:{door_port}",
+        f"{forward.bind}:{forward.port}:{address}:{place.port}",
         "--",
         host,
     )

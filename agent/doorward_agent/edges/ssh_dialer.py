@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from doorward_protocol.orders import Forward, RelayRoute
+from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
@@ -44,8 +45,8 @@ class SshConnection:
         pins = (ssh_command.fingerprint_of_key(line) for line in self.route.host_keys)
         return time.monotonic() if any((seen / pin).is_dir() for pin in pins) else None
 
-    def ask(self, forward: Forward, door_port: int) -> bool:
-        command = ssh_command.forward_command(self.program, forward, door_port, self.route.host)
+    def ask(self, forward: Forward, place: Target) -> bool:
+        command = ssh_command.forward_command(self.program, forward, place, self.route.host)
         status, _output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
         return status == 0
 

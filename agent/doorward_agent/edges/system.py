@@ -10,6 +10,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from doorward_protocol.targets import Offered
+
+from doorward_agent.config import Config
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -26,9 +30,10 @@ class SystemClock:
 class Machine:
     """``contracts.System`` on this machine; facts and boot id are read once."""
 
-    def __init__(self, firmware: str, firmware_file: Path | None) -> None:
+    def __init__(self, config: Config) -> None:
         self.boot = BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
-        self._facts = facts(firmware, firmware_file)
+        self._facts = facts(config.firmware, config.firmware_file)
+        self.forwards = tuple(Offered(name, one.target) for name, one in config.forwards.items())
 
     def facts(self) -> Mapping[str, str]:
         return self._facts

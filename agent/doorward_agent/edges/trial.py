@@ -15,6 +15,7 @@ from typing import Final
 
 from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.rehearsal import GRANTED, Rehearsal, Rehearsed, Step
+from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
@@ -28,8 +29,8 @@ QUICK_S: Final = 1.0
 """So long a dial is looked at often, as a tunnel's is."""
 ANSWER_LIMIT_S: Final = 9.0
 """A no that took longer is none: the dialers give up on an answer after ten seconds, and say no then, too."""
-NOWHERE: Final = 1
-"""The device's port that a forward would lead to if the relay wrongly granted it."""
+NOWHERE: Final = Target("127.0.0.1", 1)
+"""The device's place that a forward would lead to if the relay wrongly granted it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The tunnel: a child that dials the relay, watched and ended by one thread.
 
 The thread lives as long as the agent, as the child's death signal is tied to it. Who dials, ``ssh`` or paramiko, is chosen for
-each dial (``dialling``); what happens when is the same: dialled, admitted, forwards granted, lost. What went wrong is asked
-of the connection, and where that met nobody, of the resolver and the relay's TCP port.
+each dial (``dialling``); what happens when is the same: dialled, admitted, the door's forward granted, lost. What went wrong is
+asked of the connection, and where that met nobody, of the resolver and the relay's TCP port. Named forwards come after the door's,
+each once ``scouting`` has found its target, and hold up nothing.
 """
 
 import binascii
@@ -16,16 +17,20 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from doorward_protocol.orders import Forward
+from doorward_protocol.targets import DOOR, Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial, Post
 from doorward_agent.edges import children
-from doorward_agent.edges.dialling import Connection, dialer_for
-from doorward_agent.edges.reachability import reachability
-from doorward_agent.events import TunnelEnded, TunnelFailed, TunnelOpened
+from doorward_agent.edges.dialling import Connection, Found, dialer_for
+from doorward_agent.edges.reachability import Lookup, reachability, resolved
+from doorward_agent.events import ForwardTold, TunnelEnded, TunnelFailed, TunnelOpened
+
+if TYPE_CHECKING:
+    from doorward_agent.edges.scouting import Scout
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ class _Child:
     is_admitted: bool = False
     is_up: bool = False
     port: int | None = None
+    scout: "Scout | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +73,21 @@ class _Stop:
     pass
 
 
+_Command = Dial | _Forward | Found | _End | _Stop
+
+
 @dataclass(slots=True)
 class _Mailbox:
     """Commands for the thread, with a descriptor that is readable while there are some."""
 
-    commands: "queue.SimpleQueue[Dial | _Forward | _End | _Stop]" = field(default_factory=queue.SimpleQueue)
+    commands: "queue.SimpleQueue[_Command]" = field(default_factory=queue.SimpleQueue)
     ends: tuple[int, int] = field(default_factory=os.pipe)
 
-    def put(self, command: Dial | _Forward | _End | _Stop) -> None:
+    def put(self, command: _Command) -> None:
         self.commands.put(command)
         os.write(self.ends[1], b"!")
 
-    def take(self) -> Dial | _Forward | _End | _Stop | None:
+    def take(self) -> _Command | None:
         try:
             command = self.commands.get_nowait()
         except queue.Empty:
@@ -90,9 +99,10 @@ class _Mailbox:
 class TunnelEdge:
     """``contracts.Tunnel`` on child processes."""
 
-    def __init__(self, config: Config, runtime_dir: Path, post: Post) -> None:
+    def __init__(self, config: Config, runtime_dir: Path, post: Post, lookup: Lookup = resolved) -> None:
         self._config = config
         self._post = post
+        self._lookup = lookup
         self._folder = runtime_dir / "tunnel"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._pid_file = runtime_dir / "tunnel.pid"
@@ -129,6 +139,8 @@ class TunnelEdge:
                     if self._child is not None and self._child.dial.attempt == attempt:
                         self._child.port = port
                         self._advance(self._child)
+                case Found():
+                    self._open_named(command)
                 case _End(attempt):
                     self._end_child()
                     self._post(TunnelEnded(attempt))
@@ -177,13 +189,33 @@ class TunnelEdge:
             self._ask_for_forwards(child, child.port)
 
     def _ask_for_forwards(self, child: _Child, port: int) -> None:
-        for forward in child.dial.forwards:
-            relay_code = _refusal(child.connection, forward, port)
+        """Ask for the door's forward; once it is granted the tunnel is open, and the named ones are looked into."""
+        door = [one for one in child.dial.forwards if one.target == DOOR]
+        named = [one for one in child.dial.forwards if one.target != DOOR]
+        for forward in door:
+            relay_code = _refusal(child.connection, forward, Target("127.0.0.1", port))
             if relay_code is not None:
                 self._fail("tunnel.port-refused", relay_code)
                 return
         child.is_up = True
         self._post(TunnelOpened(child.dial.attempt))
+        if named:
+            from doorward_agent.edges.scouting import Scout  # a session without any does without
+
+            child.scout = Scout(self._config.forwards, self._lookup, self._mailbox.put)
+            child.scout.begin(child.dial.attempt, named)
+
+    def _open_named(self, found: Found) -> None:
+        """Ask the relay for a named forward whose target answers; one of a tunnel that is gone is nobody's any more."""
+        child = self._child
+        if child is None or child.dial.attempt != found.attempt:
+            return
+        code, relay_code = found.code, None
+        if found.place is not None:
+            relay_code = _refusal(child.connection, found.forward, found.place)
+            code = None if relay_code is None else "forward.port-refused"
+        if child.connection.process.poll() is None:  # else the tunnel was lost, which is told instead
+            self._post(ForwardTold(found.attempt, found.forward, found.address, code, relay_code or None))
 
     def _fail(self, code: str, relay_code: str | None = None) -> None:
         child = self._child
@@ -195,6 +227,8 @@ class TunnelEdge:
     def _end_child(self) -> None:
         child, self._child = self._child, None
         if child is not None:
+            if child.scout is not None:
+                child.scout.stop()
             children.end(child.connection.process)
             child.connection.close()
             if child.pidfd is not None:
@@ -202,11 +236,11 @@ class TunnelEdge:
             self._pid_file.unlink(missing_ok=True)
 
 
-def _refusal(connection: Connection, forward: Forward, port: int) -> str | None:
+def _refusal(connection: Connection, forward: Forward, place: Target) -> str | None:
     """Ask until the forward is granted (None) or the relay gives another reason than an old connection."""
     relay_code = ""
     for _ in range(FORWARD_TRIES):
-        if connection.ask(forward, port):
+        if connection.ask(forward, place):
             return None
         relay_code = _relay_code(connection.hello())
         if relay_code != "relay.port-freed":

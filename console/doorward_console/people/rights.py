@@ -19,7 +19,7 @@ class Right(Enum):
     MANAGE_PROJECT = "manage-project"
     MAKE_KEYS = "make-keys"  # E1: by the project's owner alone
     MESSAGE = "message"  # show a message to the people at a device
-    REHEARSE = "rehearse"  # have a device try the way to its relay, without opening anything
+    REHEARSE = "rehearse"  # have a device try the way to its relay, or to a target, without opening anything
     REFRESH = "refresh"  # have a device say what it is and how it is
     REBOOT = "reboot"
     SUSPEND = "suspend"
@@ -43,6 +43,7 @@ RIGHTS: Final = {"viewer": _VIEWER, "engineer": _ENGINEER, "admin": _ADMIN, "own
 
 COMMANDS: Final = {
     "rehearse": Right.REHEARSE,
+    "test-forward": Right.REHEARSE,
     "message": Right.MESSAGE,
     "system-info": Right.REFRESH,
     "health": Right.REFRESH,

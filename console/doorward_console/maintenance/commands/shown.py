@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from doorward_protocol.reasons import Reason, reason_of
+from doorward_protocol.targets import TEST
 
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.commands.deciding import CONFIRMED, can
@@ -17,6 +18,7 @@ PAGE: Final = 50
 
 NAMES: Final[Mapping[str, str]] = {
     "rehearse": "Rehearse",
+    "test-forward": "Test a forward",
     "message": "Show a message",
     "system-info": "Read system information",
     "health": "Check its health",
@@ -27,6 +29,7 @@ NAMES: Final[Mapping[str, str]] = {
 }
 ABOUT: Final[Mapping[str, str]] = {
     "rehearse": "The device tries the way to its relay, up to a port that the relay has to refuse. Nothing opens, and an open door stays as it is.",
+    "test-forward": "The device tries the way to one of its named targets. Nothing opens, and an open door stays as it is.",
     "message": "The people at the device see it, on its screen or terminals.",
     "system-info": "The device says anew what it is: model, serial number, versions, addresses.",
     "health": "The device looks at itself and says what is not well.",
@@ -113,8 +116,12 @@ class Progress:
 
 
 def offers_for(role: str | None, verbs: list[str] | None = None) -> tuple[Offer, ...]:
-    """Give what a role may ask of a device that has hooks for ``verbs``; of any device where that is None."""
-    mine = (verb for verb, right in COMMANDS.items() if may(role, right) and (verbs is None or can(verbs, verb)))
+    """Give what a role may ask of a device that has hooks for ``verbs``; of any device where that is None.
+
+    A forward's test is not among them: it is asked for beside the forward.
+    """
+    usual = ((verb, right) for verb, right in COMMANDS.items() if verb != TEST)
+    mine = (verb for verb, right in usual if may(role, right) and (verbs is None or can(verbs, verb)))
     return tuple(Offer(verb, NAMES[verb], ABOUT[verb], verb in CONFIRMED) for verb in mine)
 
 
