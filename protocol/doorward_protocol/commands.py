@@ -13,7 +13,10 @@ from doorward_protocol.asked import Asked, asked_from
 from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import CommandId, is_id
 
-HOOK_VERBS: Final = ("reboot", "shutdown", "suspend", "factory-reset", "message", "system-info", "health")
+READ_SETTINGS: Final = "settings-read"
+HOOK_VERBS: Final = (
+    "reboot", "shutdown", "suspend", "factory-reset", "message", "system-info", "health", READ_SETTINGS,
+)  # fmt: skip
 """What the runner does, each by a hook of that name."""
 AGENT_VERBS: Final = ("rehearse", "test-forward")
 """What the agent does itself, without root; the runner refuses it."""

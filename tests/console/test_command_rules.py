@@ -72,8 +72,21 @@ def test_command_when_it_cannot_be_taken_back_then_only_the_exact_name_confirms_
     ("role", "verbs"),
     [
         ("viewer", set()),
-        ("engineer", {"message", "system-info", "health", "rehearse", "test-forward"}),
-        ("admin", {"message", "system-info", "health", "rehearse", "test-forward", "reboot", "suspend", "shutdown"}),
+        ("engineer", {"message", "system-info", "health", "settings-read", "rehearse", "test-forward"}),
+        (
+            "admin",
+            {
+                "message",
+                "system-info",
+                "health",
+                "settings-read",
+                "rehearse",
+                "test-forward",
+                "reboot",
+                "suspend",
+                "shutdown",
+            },
+        ),
         ("owner", set(VERBS)),
     ],
 )

@@ -10,6 +10,7 @@ from doorward_console.api.caller import device_place
 from doorward_console.api.shapes.devices import SettingsIn, SettingsOut
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance import asking
+from doorward_console.maintenance.documents.reading import read_from
 from doorward_console.maintenance.models import Desired, Intent
 from doorward_console.people.rights import Right
 
@@ -31,6 +32,16 @@ def ask_settings(request: HttpRequest, device_id: str, asked: SettingsIn) -> Sta
 
 
 def _document(device: Device) -> dict[str, Any]:
+    return {**_state(device), "read": _read(device)}
+
+
+def _read(device: Device) -> dict[str, Any] | None:
+    """Give what the device's hook said last."""
+    said = read_from(device)
+    return None if said is None else {"at": said.read_at, "values": said.values, "may_set": said.schema}
+
+
+def _state(device: Device) -> dict[str, Any]:
     waiting = Intent.objects.filter(device=device, kind=Intent.Kind.SETTINGS, state=Intent.State.ASKED).last()
     if waiting is not None:
         return {"wanted": waiting.values, "reported": device.settings_reported, "is_applied": False}

@@ -45,6 +45,7 @@ WORKER: Final = Rights(
     {
         "fleet_device": ("UPDATE",),
         "fleet_relay": ("UPDATE",),
+        "fleet_settingsread": ("INSERT", "UPDATE"),
         "maintenance_session": ("UPDATE",),
         "maintenance_order": ("INSERT", "UPDATE", "DELETE"),
         "maintenance_grant": ("UPDATE",),

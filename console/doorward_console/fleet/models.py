@@ -127,6 +127,23 @@ class Device(models.Model):
         return self.name
 
 
+class SettingsRead(models.Model):
+    """How a device last said that it is set, and what may be set, in its own signed words; when it was asked by itself.
+
+    ``schema`` is the device maker's: it is data of a stranger wherever it is used.
+    """
+
+    device = models.OneToOneField(Device, on_delete=models.CASCADE, related_name="settings_read")
+    asked_boot = models.CharField(max_length=64, blank=True)  # it was asked once in this boot, whatever came of it
+    asked_at = models.DateTimeField(null=True, blank=True)
+    values = models.JSONField(default=dict)
+    schema = models.JSONField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True)  # null until the first answer
+
+    def __str__(self) -> str:
+        return f"settings read from {self.device_id}"
+
+
 class RelayLine(models.Model):
     """Which ports stood in ``relay-server-<id>.key`` when it was last handed out: what is on the plain relays by now."""
 

@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "message": Right.MESSAGE,
     "system-info": Right.REFRESH,
     "health": Right.REFRESH,
+    "settings-read": Right.REFRESH,
     "reboot": Right.REBOOT,
     "suspend": Right.SUSPEND,
     "shutdown": Right.SHUT_DOWN,

@@ -49,6 +49,7 @@ def hear_asks(messages: Mapping[str, Sequence[bytes]], now: datetime) -> tuple[B
         heard = frozenset[DeviceId]().union(*(_take_alone(ask, now) for ask in last.values()))
     commands.hear_taken(heard, now)
     wishes.hear(((ask.device, ask.wish) for ask in last.values() if ask.device in heard and ask.wish), now)
+    wishes.read_settings(heard, now)
     orders.ask_where_due_of(heard, now)
     return _behind([last[device] for device in heard])
 

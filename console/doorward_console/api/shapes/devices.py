@@ -90,12 +90,22 @@ class SettingsIn(Schema):
     values: dict[str, Any]
 
 
+class SettingsReadOut(Schema):
+    """How the device said that it is set, and what its maker lets be set, as JSON Schema, if it said that."""
+
+    at: datetime
+    values: dict[str, Any]
+    may_set: dict[str, Any] | None
+
+
 class SettingsOut(Schema):
     """The settings that are wanted and those that the device reports.
 
     ``is_applied``: the device holds the document that is wanted, and has kept it after its trial or has no hook to try it with.
+    ``read`` is what the device's own hook says; null before it was asked for the first time.
     """
 
     wanted: dict[str, Any]
     reported: dict[str, Any]
     is_applied: bool
+    read: SettingsReadOut | None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from doorward_protocol.commands import AGENT_VERBS, MAX_ARGUMENTS_BYTES, VERBS, size_bytes
+from doorward_protocol.commands import AGENT_VERBS, MAX_ARGUMENTS_BYTES, READ_SETTINGS, VERBS, size_bytes
 from doorward_protocol.rehearsal import VERB as REHEARSE
 
 from doorward_console.maintenance.decisions import Ceilings
@@ -15,8 +15,8 @@ CONFIRMED: Final = frozenset({"shutdown", "factory-reset"})
 """What nobody can take back from afar: asked for only together with the name of what it is done to."""
 
 
-BY_NOBODY: Final = frozenset({REHEARSE})
-"""What is also asked for by devices and by the clock: it opens nothing, so no person has to vouch for it."""
+BY_NOBODY: Final = frozenset({REHEARSE, READ_SETTINGS})
+"""What is also asked for by devices and by the clock: it opens and changes nothing, so no person has to vouch for it."""
 
 
 @dataclass(frozen=True, slots=True)

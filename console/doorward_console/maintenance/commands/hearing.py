@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import F
+from doorward_protocol.commands import READ_SETTINGS
 from doorward_protocol.records import Record
 
 from doorward_console.edges.doorbell import ring
@@ -27,6 +28,7 @@ from doorward_console.maintenance.commands.truth import (
     refused_order,
     state_after,
 )
+from doorward_console.maintenance.documents import reading
 from doorward_console.maintenance.models import Command, Desired, Order
 
 State = Command.State
@@ -125,6 +127,8 @@ def _apply(name: str, device: str, fact: Fact, now: datetime) -> bool:
         for field, value in {"state": after, **_values(command, fact, now)}.items():
             setattr(command, field, value)
         command.save()
+        if isinstance(fact, Ended) and after == State.DONE and command.verb == READ_SETTINGS:
+            reading.take(command.device_id, command.result or {}, now)
         if after != State.BEGUN:
             _write_end([command], was if was in _SAID else "")
         ring("signer", "web")

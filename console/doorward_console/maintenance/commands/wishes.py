@@ -1,6 +1,7 @@
-"""Rehearsals that no person asks for: a device's wish, every night, and settings that are on trial. Called by the worker.
+"""Commands that no person asks for. Called by the worker.
 
-Each becomes a command like any other, decided by the signer; nothing opens by it, so nobody has to vouch for it. Asks are not
+Rehearsals: a device's wish, every night, and settings that are on trial. Settings are read once in each boot of a device,
+and again when a trial has ended. Each becomes a command like any other, decided by the signer; nothing opens by it, so nobody has to vouch for it. Asks are not
 signed, so a wish is granted at most once in ten seconds and device.
 """
 
@@ -10,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from doorward_protocol.commands import READ_SETTINGS
 from doorward_protocol.rehearsal import VERB
 
 from doorward_console.edges.doorbell import ring
-from doorward_console.fleet.models import Device
+from doorward_console.fleet.asks import has_twin
+from doorward_console.fleet.models import Device, SettingsRead
 from doorward_console.history.writing import note
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.models import Command, Session
@@ -22,6 +25,8 @@ from doorward_console.maintenance.models import Command, Session
 BY_DEVICE: Final = "the device itself"
 BY_NIGHT: Final = "the console, every night"
 BY_TRIAL: Final = "the console, for settings on trial"
+BY_BOOT: Final = "the console, since the device started"
+BY_TRIALS_END: Final = "the console, since a trial of settings ended"
 NIGHT_BEGINS: Final = timedelta(hours=1)
 NIGHT_MINUTES: Final = 240
 """From 01:00 to 05:00 UTC each device has a minute of its own: 10,000 devices are 42 a minute."""
@@ -29,6 +34,7 @@ _AGAIN: Final = timedelta(seconds=10)
 _NIGHTLY_AGAIN: Final = timedelta(hours=1)
 """Of several workers one asks."""
 _TRIAL_AGAIN: Final = timedelta(seconds=15)
+_TRIED: Final = ("confirmed", "reverted")
 _CAUGHT_UP: Final = timedelta(minutes=5)
 """Minutes that a worker slept through beyond these are left for the next night: no storm after an outage."""
 _EXPIRES: Final = timedelta(minutes=10)
@@ -60,6 +66,28 @@ def ask_on_trial(now: datetime) -> int:
     return count
 
 
+def read_settings(devices: Iterable[str], now: datetime) -> int:
+    """Have those of the devices, just heard, say how they are set that have started, or ended a trial, since; gives how many.
+
+    Two machines that speak as one device would start at each other's every word: they are not asked.
+    """
+    is_new = ~Q(settings_read__asked_boot=F("boot"))
+    has_tried = Q(settings_state__in=_TRIED, settings_at__gt=F("settings_read__asked_at"))
+    joined = Device.objects.filter(pk__in=list(devices), state=Device.State.JOINED)
+    due = [one for one in joined.filter(is_new | has_tried).select_related("settings_read") if not has_twin(one, now)]
+    return sum(_ask_to_read(one, now) for one in due if can(one.verbs, READ_SETTINGS))
+
+
+@transaction.atomic
+def _ask_to_read(device: Device, now: datetime) -> bool:
+    before: SettingsRead | None = getattr(device, "settings_read", None)
+    is_new = before is None or before.asked_boot != device.boot
+    if not _ask(device.pk, BY_BOOT if is_new else BY_TRIALS_END, _AGAIN, now, verb=READ_SETTINGS):
+        return False
+    SettingsRead.objects.update_or_create(device=device, defaults={"asked_boot": device.boot, "asked_at": now})
+    return True
+
+
 def minute_of(device: str) -> int:
     """Give a device's minute of the night: the same each night, and spread over all of them."""
     return int.from_bytes(hashlib.sha256(device.encode()).digest()[:4], "big") % NIGHT_MINUTES
@@ -81,20 +109,22 @@ def _there() -> "QuerySet[Device]":
 
 
 @transaction.atomic
-def _ask(device_id: str, by: str, again: timedelta, now: datetime, since: datetime | None = None) -> bool:
-    """Ask for a rehearsal unless one is under way or was asked for just now; tells whether one was asked for.
+def _ask(
+    device_id: str, by: str, again: timedelta, now: datetime, since: datetime | None = None, *, verb: str = VERB
+) -> bool:
+    """Ask for a rehearsal, or another ``verb``, unless one is under way or was asked for just now; tells whether one was asked for.
 
     ``since`` narrows what counts as just now: what was asked for before a trial says nothing about it.
     """
     device = Device.objects.select_for_update(no_key=True, of=("self",)).select_related("project").get(pk=device_id)
-    before = Command.objects.filter(device=device, verb=VERB)
+    before = Command.objects.filter(device=device, verb=verb)
     lately = before.filter(at__gt=max(now - again, since) if since else now - again)
-    if not can(device.verbs, VERB) or before.filter(state__in=Command.LIVE).exists() or lately.exists():
+    if not can(device.verbs, verb) or before.filter(state__in=Command.LIVE).exists() or lately.exists():
         return False
     made = Command.objects.create(
-        project=device.project, device=device, verb=VERB, by_name=by, at=now, expires_at=now + _EXPIRES
+        project=device.project, device=device, verb=verb, by_name=by, at=now, expires_at=now + _EXPIRES
     )
-    said = {"by": by, "command": made.pk, "verb": VERB, "reason": "", "arguments": {}}
+    said = {"by": by, "command": made.pk, "verb": verb, "reason": "", "arguments": {}}
     note(device.project, "command.asked", device=device.pk, data=said)
     ring("signer", "web")
     return True
