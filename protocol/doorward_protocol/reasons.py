@@ -156,6 +156,9 @@ _ROWS: Final = (
     Reason("ask.no-reason", "owner", "This project wants a reason for each opening.", "Write down why somebody has to log in, and turn on again."),
     Reason("ask.bad-duration", "owner", "The duration is not between a second and 31 days.", "Choose another duration."),
     Reason("ask.not-open", "owner", "There is no open session that could be made longer.", "Turn maintenance on."),
+    Reason("settings.not-valid", "owner", "The settings are not what this device says can be set.", "Mend each place that is named; nothing was asked of the device."),
+    Reason("settings.not-judged", "device maker", "The device's schema cannot be used to judge settings, so nothing was asked of it.", "Mend the schema in the device's hook settings-read, and read its settings anew: docs/hooks.md."),
+    Reason("settings.changed-meanwhile", "owner", "Somebody else asked for other settings since you began.", "Look at what is wanted now, and ask again if yours still is right."),
     Reason("ask.settings-too-large", "owner", "The settings are larger than 32 KiB.", "Leave something out; files travel by other ways."),
     # The session, seen from the console
     Reason("session.no-answer", "engineer", "The device is away. It is told as soon as it connects.", "Ask the people at the device whether it is powered and online."),

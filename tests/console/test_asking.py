@@ -246,9 +246,9 @@ def test_block_when_open_then_closing_and_on_is_void(house: House) -> None:
 
 
 def test_ask_settings_when_too_large_then_refused(house: House) -> None:
-    """Settings beyond 32 KiB never reach the signer; smaller ones do, and the record names keys, not values."""
+    """Settings beyond 32 KiB never reach the signer; smaller ones do, and the record names places, not values."""
     with pytest.raises(NotAsked) as refused:
         ask_settings(house.device, house.owner, HERE, {"a": "x" * 33_000})
     assert refused.value.code == "ask.settings-too-large"
     ask_settings(house.device, house.owner, HERE, {"wifi_password": "secret"})
-    assert records("settings.asked")[0]["names"] == ["wifi_password"]
+    assert records("settings.asked")[0]["paths"] == ["/wifi_password"]

@@ -153,7 +153,8 @@ def test_settings_when_the_device_finds_them_wrong_then_they_are_never_called_ap
 ) -> None:
     """Held and reported is not in force: its own hook said no."""
     path = f"/devices/{device.id}/settings"
-    house.console.put(path, values={"interval_s": 60})
+    wanted = {"network": {"interface": "eth9", "method": "static", "address": "10.9.8.7/24"}}
+    house.console.put(path, values=wanted)
     house.console.wait_for_history(["settings.reverted"], device.id, 60)
     said = house.console.get(path)
-    assert (said["reported"], said["is_applied"]) == ({"interval_s": 60}, False)
+    assert (said["reported"], said["is_applied"]) == (wanted, False)

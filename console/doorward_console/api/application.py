@@ -15,6 +15,7 @@ from doorward_console.api import commands, devices, doors, history, licences, pr
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.maintenance.documents.asking import NotValid
 from doorward_console.people.first_password import FirstPasswordOnly
 
 
@@ -111,5 +112,14 @@ def _answering(say: Callable[[Exception], _Said]) -> Callable[[HttpRequest, Any]
     return answer
 
 
+def _answer_not_valid(request: HttpRequest, error: Any) -> HttpResponse:
+    """Say every fault with its place, for programs, and all of them in one sentence."""
+    reason = reason_of("settings.not-valid")
+    faults = [{"path": fault.path, "says": fault.says} for fault in error.faults]
+    said = {"code": reason.code, "message": error.message, "next": reason.next, "faults": faults}
+    return api.create_response(request, said, status=409)
+
+
+api.add_exception_handler(NotValid, _answer_not_valid)
 for _kind, _say in _SAYINGS:
     api.add_exception_handler(_kind, _answering(_say))

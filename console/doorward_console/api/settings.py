@@ -1,6 +1,5 @@
 """A device's settings over the API: what is wanted, what the device reports, and whether they are the same."""
 
-import json
 from typing import Any
 
 from django.http import HttpRequest
@@ -9,9 +8,9 @@ from ninja import Router, Status
 from doorward_console.api.caller import device_place
 from doorward_console.api.shapes.devices import SettingsIn, SettingsOut
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance import asking
+from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.documents.reading import read_from
-from doorward_console.maintenance.models import Desired, Intent
+from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.people.rights import Right
 
 router = Router(tags=["devices"])
@@ -27,7 +26,7 @@ def see_settings(request: HttpRequest, device_id: str) -> dict[str, Any]:
 def ask_settings(request: HttpRequest, device_id: str, asked: SettingsIn) -> Status[dict[str, Any]]:
     """Ask for the whole settings document to become ``values``; the device takes it when it asks next, at its boot at the latest."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
-    asking.ask_settings(device, place.user, place.who.from_address, asked.values)
+    asking.ask(device, asking.Change(asked.values, asked.based_on), place.who)
     return Status(202, _document(device))
 
 
@@ -42,11 +41,11 @@ def _read(device: Device) -> dict[str, Any] | None:
 
 
 def _state(device: Device) -> dict[str, Any]:
-    waiting = Intent.objects.filter(device=device, kind=Intent.Kind.SETTINGS, state=Intent.State.ASKED).last()
-    if waiting is not None:
-        return {"wanted": waiting.values, "reported": device.settings_reported, "is_applied": False}
-    desired = Desired.objects.filter(device=device, part="settings").first()
-    wanted = {} if desired is None else json.loads(desired.body)["values"]
-    is_held = desired is None or desired.digest == device.settings_digest
-    is_applied = is_held and device.settings_state in {"none", "confirmed"}
-    return {"wanted": wanted, "reported": device.settings_reported, "is_applied": is_applied}
+    wanted = wanted_of(device)
+    is_held = wanted.desired is None or wanted.desired.digest == device.settings_digest
+    return {
+        "wanted": wanted.values,
+        "reported": device.settings_reported,
+        "is_applied": is_held and not wanted.is_waiting and device.settings_state in {"none", "confirmed"},
+        "mark": wanted.mark,
+    }

@@ -73,6 +73,7 @@ _DETAILS = {
     "member": "{}",
     "role": "as {}",
     "name": "{}",
+    "paths": "{}",
     "was": "before: {}",
     "relay": "relay {}",
     "port": "port {}",
@@ -94,6 +95,8 @@ _DOORS = {"sshd": "OpenSSH", "embedded": "the embedded server"}
 def _said(name: str, value: Any) -> str:
     if name == "door":
         value = _DOORS.get(str(value), value)
+    if name == "paths" and isinstance(value, list):
+        value = ", ".join(str(one) for one in value)
     if name == "bind":
         value = "the relay's public address" if value == "*" else "the relay's loopback"
     return _DETAILS[name].format(value)

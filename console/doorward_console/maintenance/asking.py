@@ -5,7 +5,7 @@ shutting does not wait for it. All of it happens in one transaction that holds t
 once are heard one after the other.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +23,8 @@ from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
 from doorward_console.maintenance.commands.cancelling import cancel_all
+from doorward_console.maintenance.documents.paths import pointer
+from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.models import Desired, Intent, Order, Session
 from doorward_console.people.membership import is_entitled
 from doorward_console.people.models import User
@@ -31,6 +33,8 @@ from doorward_console.people.rights import Right
 SHUT_WINS_S: Final = 1.0
 """Two people who ask for opposite things within this time asked at once, as far as either could see."""
 
+MOST_PATHS: Final = 50
+"""Of a document with more changes the history names the first and says how many there are."""
 LONGEST_ASKED_S: Final = 31 * 86_400
 """Above any ceiling that makes sense; the signer's own file sets the real one."""
 
@@ -165,19 +169,41 @@ def extend(device: Device, user: User, from_address: str, duration_s: int | None
         return intent
 
 
-def ask_settings(device: Device, user: User, from_address: str, values: Mapping[str, Any]) -> Intent:
-    """Ask for the device's settings document to become ``values``.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What is known of a change of settings: where it changes them, and the mark of what it began with (None: whatever)."""
+
+    paths: Sequence[str]
+    based_on: str | None = None
+
+
+def check_settings(device: Device, user: User, values: Mapping[str, Any]) -> None:
+    """Say beforehand what ``ask_settings`` says without a look at anything else; raises as it does."""
+    _entitled(device, user, "", Right.MANAGE_DEVICES)
+    if len(text_from_body(ApplySettings(values)).encode()) > MAX_SETTINGS_BYTES:
+        raise NotAsked("ask.settings-too-large")
+
+
+def ask_settings(
+    device: Device, user: User, from_address: str, values: Mapping[str, Any], named: Named | None = None
+) -> Intent:
+    """Ask for the device's settings document to become ``values``, which were judged before (``documents.asking``).
+
+    The history names the places that change, at most 50, and never what stands there.
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``ask.settings-too-large``.
+        NotAsked: ``ask.settings-too-large``, or ``settings.changed-meanwhile`` where something else is wanted by now.
     """
     asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    if len(text_from_body(ApplySettings(values)).encode()) > MAX_SETTINGS_BYTES:
-        raise NotAsked("ask.settings-too-large")
+    check_settings(device, user, values)
+    known = named or Named([pointer((name,)) for name in sorted(values)])
     with _held(device):
+        if known.based_on not in (None, wanted_of(device).mark):
+            raise NotAsked("settings.changed-meanwhile")
         intent = _intent(device, asker, Intent.Kind.SETTINGS, values=dict(values))
-        note(device.project, "settings.asked", device=device.id, data=asker.facts(names=sorted(values)))
+        facts = asker.facts(paths=list(known.paths[:MOST_PATHS]), count=len(known.paths))
+        note(device.project, "settings.asked", device=device.id, data=facts)
         ring("signer", "web")
         return intent
 

@@ -88,6 +88,9 @@ class SettingsIn(Schema):
     """The whole settings document."""
 
     values: dict[str, Any]
+    based_on: str | None = Field(
+        None, description="The ``mark`` of what you saw; where something else is wanted by now, yours is refused."
+    )
 
 
 class SettingsReadOut(Schema):
@@ -109,3 +112,4 @@ class SettingsOut(Schema):
     reported: dict[str, Any]
     is_applied: bool
     read: SettingsReadOut | None
+    mark: str
