@@ -43,7 +43,6 @@ class _Watched:
     since: float
     pause_s: float = FIRST_PAUSE_S
     has_answered: bool | None = None
-    unanswered: int = 0
     waiting: asyncio.TimerHandle | None = None
     asking: asyncio.Task[None] | None = None
 
@@ -62,6 +61,7 @@ class Doors:
     tell: Tell
     steady_s: float = STEADY_S
     _watched: dict[SessionId, _Watched] = field(default_factory=dict)
+    _unanswered: dict[SessionId, int] = field(default_factory=dict)
     _last_steady: float = 0.0
     _own: dict[tuple[str, int], float] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class Doors:
     @property
     def unanswered(self) -> Mapping[SessionId, int]:
         """How many probes in a row a session's door has left without an answer of any kind; without those that left none."""
-        return {session: one.unanswered for session, one in self._watched.items() if one.unanswered}
+        return self._unanswered
 
     def lost(self, grant: Grant) -> None:
         """Note that the session's tunnel is gone while the session lives."""
@@ -92,6 +92,7 @@ class Doors:
 
     def forget(self, session: SessionId) -> None:
         """Stop probing: the session is over."""
+        self._unanswered.pop(session, None)
         one = self._watched.pop(session, None)
         if one is not None and one.waiting is not None:
             one.waiting.cancel()
@@ -112,10 +113,16 @@ class Doors:
             found = Probed("probe.not-public", found.ms, None) if near.is_open else found
         one = self._watched.get(grant.session)
         if one is not None:
-            one.unanswered = one.unanswered + 1 if found.is_silent else 0
+            self._count_silence(grant.session, found)
             if found.is_open or one.has_answered:
                 self._say(one, found)
         return found
+
+    def _count_silence(self, session: SessionId, found: Probed) -> None:
+        if found.is_silent:
+            self._unanswered[session] = self._unanswered.get(session, 0) + 1
+        else:
+            self._unanswered.pop(session, None)
 
     def _address(self, forward: GrantedForward) -> str:
         return self.host if forward.bind == "*" else "127.0.0.1"

@@ -23,6 +23,9 @@ KEEPALIVE_S: Final = 10
 """Both kinds of relay say something to a silent device so often: a living one is never silent for longer."""
 KEEPALIVES: Final = 6
 """After so many in a row the ssh server ends it by itself: for the time when nobody looks."""
+_APART_S: Final = 2.0
+_GOLDEN: Final = 0.6180339887
+"""Multiples of it, without their whole part, lie as evenly as any (low discrepancy), however many there are."""
 UNACKNOWLEDGED_MS: Final = 20_000
 LEAST_RETRANSMITS: Final = 5
 """On a link that loses every fifth packet each way, eight tries fail together once in 3,500 times; on a slow link, whose
@@ -52,6 +55,15 @@ class Reaped:
 
     felt: Felt
     effects: tuple[Effect, ...] = ()
+
+
+def keepalive_s(number: int) -> float:
+    """Give how long the ``number``-th connection of an embedded relay may be silent before something is said to it.
+
+    A little less than ``KEEPALIVE_S``, and no two alike: those that dialled in the same instant would else be spoken to in the
+    same instant for ever, hundreds in one go, while somebody types.
+    """
+    return KEEPALIVE_S - _APART_S * (number * _GOLDEN % 1)
 
 
 def reap(

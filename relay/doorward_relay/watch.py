@@ -5,7 +5,8 @@ ended; a connection that holds nothing for ``IDLE_MS`` is ended, so that one tha
 cannot wait for a better day; comings and goings become records. Called by ``runtime`` about once a second.
 
 There may be thousands of tunnels, and whoever types through one of them waits while this looks. So what was well at the last
-look and is the same object under the same grant is passed over: at rest a tunnel costs a comparison.
+look and is the same object under the same grant is passed over; and while the tables themselves are those of the last look,
+nobody goes through them: at rest a tunnel costs nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,23 @@ class KnownVisitor:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What stays true for as long as the tables are the same objects as at the last look.
+
+    Attributes:
+        tunnels: the table of connections then.
+        listeners: the table of listeners then.
+        unwell: the connections that were not well: all that there is to decide about, while grants stay too.
+        loose: the listeners that no connection held.
+    """
+
+    tunnels: Sequence[Tunnel] = ()
+    listeners: Sequence[Listener] = ()
+    unwell: tuple[Tunnel, ...] = ()
+    loose: tuple[Listener, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What the last look left behind.
 
@@ -66,6 +84,7 @@ class Known:
         unheld: of those without a grant, the ones that no connection held: a process that was ending while we looked, ours or
             one of another relay's, is gone at the next look, and nothing was ever wrong.
         is_shut: no live grant of a port and no listener, as it was last recorded; None before the first look.
+        rest: what need not be asked again.
     """
 
     tunnels: Mapping[TunnelKey, KnownTunnel] = field(default_factory=dict)
@@ -76,6 +95,7 @@ class Known:
     surplus: frozenset[int] = frozenset()
     unheld: frozenset[int] = frozenset()
     is_shut: bool | None = None
+    rest: Rest = field(default_factory=Rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +112,11 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int, closing: frozens
     ``closing`` are ports of sessions that have just ended: who listens there still is no find, somebody is ending it and
     will tell how that went.
     """
-    news = [one for one in view.tunnels if _is_news(one, known, ledger)]
+    news = _news(known, view, ledger)
+    loose = _loose(known, view)
     tunnels, about_tunnels = _tunnels(known, view, news, ledger, now)
     visitors, about_visitors = _visitors(known, view, ledger, now)
-    doubtful = (*_unheld(view), *(each for one in news for each in one.listeners))
+    doubtful = (*loose, *(each for one in news for each in one.listeners))
     surplus = [one for one in doubtful if not is_granted(one, ledger) and one.port not in closing]
     is_shut = not ledger.by_port and not view.listeners  # a rehearsal's grant is no door
     told, unheld, about_surplus = _surplus(known, view, news, surplus)
@@ -103,7 +124,16 @@ def look(known: Known, view: View, ledger: Ledger, *, now: int, closing: frozens
     if is_shut and known.is_shut is not True:
         effects.append(WriteRecord(Fact("doors.shut", data={"listeners": 0, "grants": 0})))
     up = known.up if tunnels is known.tunnels else _up_of(tunnels)
-    return Seen(Known(tunnels, visitors, up, ledger.live, view.counts, told, unheld, is_shut), tuple(effects))
+    unwell = tuple(one for one in news if not tunnels[one.key].is_well)
+    rest = Rest(view.tunnels, view.listeners, unwell, loose)
+    return Seen(Known(tunnels, visitors, up, ledger.live, view.counts, told, unheld, is_shut, rest), tuple(effects))
+
+
+def _news(known: Known, view: View, ledger: Ledger) -> Sequence[Tunnel]:
+    """Give the connections about which anything has to be decided."""
+    if view.tunnels is known.rest.tunnels and ledger.live is known.live:
+        return known.rest.unwell
+    return [one for one in view.tunnels if _is_news(one, known, ledger)]
 
 
 def _is_news(tunnel: Tunnel, known: Known, ledger: Ledger) -> bool:
@@ -117,10 +147,12 @@ def _is_news(tunnel: Tunnel, known: Known, ledger: Ledger) -> bool:
     return live is None or live.grant is not was.grant
 
 
-def _unheld(view: View) -> list[Listener]:
+def _loose(known: Known, view: View) -> tuple[Listener, ...]:
     """Give the listeners that no connection holds."""
+    if view.tunnels is known.rest.tunnels and view.listeners is known.rest.listeners:
+        return known.rest.loose
     held = {each.number for one in view.tunnels for each in one.listeners}
-    return [one for one in view.listeners if one.number not in held]
+    return tuple(one for one in view.listeners if one.number not in held)
 
 
 def _up_of(tunnels: Mapping[TunnelKey, KnownTunnel]) -> frozenset[SessionId]:

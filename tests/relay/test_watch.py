@@ -1,7 +1,9 @@
 """What the kernel's tables mean: text in, facts out."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from doorward_protocol.grants import Grant, GrantedForward
@@ -190,6 +192,44 @@ def test_a_look_when_thousands_of_tunnels_are_up_then_it_costs_a_fraction_of_its
     again_s = time.process_time() - began
     assert again_s < first_s / 5  # a fiftieth; a look that judged each anew took as long as the first
     assert first_s < 2  # a tenth; one that searched for each took 20
+
+
+class _Table(tuple[Any, ...]):  # noqa: SLOT001  it counts
+    """A table that minds how often somebody goes through it."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_a_look_when_the_tables_are_those_of_the_last_one_then_nobody_goes_through_them() -> None:
+    """Whoever types waits while this looks: at rest thousands of tunnels cost it nothing."""
+    tables = _Table([TUNNEL]), _Table([LISTENER])
+    ledger, view = after(grant()), View(*tables, ())
+    known = look(Known(), view, ledger, now=NOW).known
+    before = [one.times for one in tables]
+    assert look(known, view, ledger, now=NOW + 1000).effects == ()
+    assert [one.times for one in tables] == before
+
+
+def test_a_listener_that_nobody_holds_when_the_tables_are_those_of_the_last_look_then_it_is_told_at_the_second() -> (
+    None
+):
+    """What was found loose or unwell stays so in the same tables, and goes on being dealt with."""
+    view = View((), (LISTENER,), ())
+    first = look(Known(), view, Ledger(), now=NOW)
+    second = look(first.known, view, Ledger(), now=NOW + 1000)
+    third = look(second.known, view, Ledger(), now=NOW + 2000)
+    assert [_verbs(one) for one in (first, second, third)] == [[], ["listener.surplus"], []]
+
+
+def test_a_tunnel_when_its_grant_ends_and_the_tables_are_those_of_the_last_look_then_it_is_ended() -> None:
+    """The ledger is asked too: what is well under one grant is surplus without it."""
+    view = _view(TUNNEL)
+    up = look(Known(), view, after(grant()), now=NOW)
+    assert EndTunnel(TUNNEL) in look(up.known, view, Ledger(), now=NOW + 1000).effects
 
 
 def test_a_tunnel_when_it_holds_more_than_its_grant_then_it_is_ended_at_each_look_and_told_once() -> None:

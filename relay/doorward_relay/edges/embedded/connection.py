@@ -13,6 +13,9 @@ _MOST_WAITING: Final = 32 * 1024 * 1024
 _MOST_ASKED: Final = 64
 """Requests for ports that have not been answered yet; asyncssh keeps them all and answers one after the other."""
 
+_SLACK_S: Final = 0.5
+"""Heard so little after the last keep-alive: that was its answer."""
+
 
 def _refuse(_packet: object) -> bool:
     return False
@@ -20,6 +23,8 @@ def _refuse(_packet: object) -> bool:
 
 class Connection(asyncssh.SSHServerConnection):
     """asyncssh's own, which here minds how much waits for the device."""
+
+    _heard_at = 0.0
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         """Send, without the empty packet that asyncssh puts before each one against an attack on CBC, which is not offered here."""
@@ -37,6 +42,20 @@ class Connection(asyncssh.SSHServerConnection):
         owner = self.get_owner()
         if isinstance(owner, Device):
             owner.release_visitors()
+
+    def _reset_keepalive_timer(self) -> None:
+        """Note that something came: a timer cancelled and made for each packet leaves thousands in the loop, which it clears in one go."""
+        self._heard_at = self._loop.time()
+        if self._keepalive_timer is None or self._keepalive_timer.when() > self._heard_at + self._keepalive_interval:
+            super()._reset_keepalive_timer()
+
+    def _keepalive_timer_callback(self) -> None:
+        """Wait for the rest where something came meanwhile."""
+        left_s = self._heard_at + self._keepalive_interval - self._loop.time()
+        if left_s > _SLACK_S:
+            self._keepalive_timer = self._loop.call_later(left_s, self._keepalive_timer_callback)
+        else:
+            super()._keepalive_timer_callback()
 
     async def reload_config(self) -> None:
         """Keep the one set of options: asyncssh makes one for each connection, for a configuration file that might name its user."""

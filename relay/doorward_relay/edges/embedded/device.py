@@ -20,7 +20,7 @@ from doorward_relay.edges.embedded.hello import Hello
 from doorward_relay.edges.embedded.visiting import WINDOW, Visit
 from doorward_relay.edges.sock_diag import Info, info_of, is_doubtful
 from doorward_relay.permits import bind_for
-from doorward_relay.reaper import DOUBT_MS
+from doorward_relay.reaper import DOUBT_MS, keepalive_s
 from doorward_relay.view import Count, Listener, Pulse, Tunnel, Visitor
 
 MOST_SESSIONS: Final = 4
@@ -48,6 +48,9 @@ class Table(Protocol):
 
     def gone(self, device: "Device") -> None:
         """Take note that it is over."""
+
+    def came(self, visit: Visit) -> None:
+        """Take note of a visitor."""
 
     def visited(self, visit: Visit) -> None:
         """Take note of a visitor that left."""
@@ -166,6 +169,7 @@ class Device(asyncssh.SSHServer):
         """Remember for which session; its grant may have ended since the certificate was looked at."""
         if self._connection is not None:
             self.session = SessionId(str(self._connection.get_key_option(SESSION)))
+            self._connection.set_keepalive(keepalive_s(self.number))
             self._table.logged_in(self)
         if self._grant() is None:
             self.end()
@@ -206,6 +210,7 @@ class Device(asyncssh.SSHServer):
         if self._is_over or len(self.visits) >= MOST_VISITORS:
             return False
         self.visits[visit.visitor.number] = visit
+        self._table.came(visit)
         if self._is_slow:
             visit.hold("device")
         return True

@@ -55,6 +55,7 @@ class Server:
         self._numbers = itertools.count(1)
         self._strangers: dict[int, Device] = {}
         self._devices: dict[int, Device] = {}
+        self._visits: dict[int, Visit] = {}
         self._visited: list[tuple[Visitor, Count]] = []
         self._gone: dict[int, Count] = {}
         self._servers: list[asyncio.Server] = []
@@ -120,7 +121,7 @@ class Server:
         """Look, and let go of what left since the last look."""
         visited, self._visited = self._visited, []
         gone, self._gone = self._gone, {visitor.number: count for visitor, count in visited}
-        here = [visit for device in self._devices.values() for visit in device.visits.values()]
+        here = tuple(self._visits.values())
         counts = {
             **gone,
             **{visitor.number: count for visitor, count in visited},
@@ -214,8 +215,13 @@ class Server:
             self._heap.changes += 1
             self._gone[device.number] = device.count()
 
+    def came(self, visit: Visit) -> None:
+        """Take note of a visitor."""
+        self._visits[visit.visitor.number] = visit
+
     def visited(self, visit: Visit) -> None:
         """Take note of a visitor that left: the next look shows him once more, however short he was here."""
+        self._visits.pop(visit.visitor.number, None)
         self._visited.append((visit.visitor, visit.count))
 
     def changed(self) -> None:
