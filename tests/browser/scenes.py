@@ -1,5 +1,7 @@
 """What signer and worker do to the database, in the order in which they do it; the pages are told by the doorbell."""
 
+import json
+import subprocess
 from datetime import timedelta
 from typing import Any
 
@@ -7,12 +9,13 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import transaction
 from django.utils import timezone
 from doorward_console.edges.doorbell import ring
-from doorward_console.fleet.models import Device, Relay
+from doorward_console.fleet.models import Device, Relay, SettingsRead
 from doorward_console.keys.models import EngineerPair, Key
-from doorward_console.maintenance.models import Intent, Session
+from doorward_console.maintenance.models import Desired, Intent, Session
 from doorward_console.people.models import Member, User
 
 from tests.console.conftest import ED25519_LINE, House
+from tests.runner.programs import ROOT
 
 PASSWORD = "a long password 1"
 
@@ -40,6 +43,29 @@ def give_ca_keys(house: House) -> None:
 def take_pair_away(house: House) -> None:
     """Leave the project without an engineer pair, as it is at first."""
     EngineerPair.objects.filter(project=house.project).delete()
+
+
+def give_settings(house: House, device: Device) -> None:
+    """Let the device say how it is set and what may be set, as the hook for a Debian-like system does; a trial was put back."""
+    says = subprocess.run(["/bin/sh", ROOT / "firmware-hooks" / "settings-read"], capture_output=True, check=True)
+    values = {
+        "hostname": "pump-7",
+        "network": {"interface": "eth0", "method": "static", "address": "192.168.1.20/24", "dns": ["192.168.1.1"]},
+    }
+    now = timezone.now()
+    SettingsRead.objects.create(device=device, values=values, schema=json.loads(says.stdout)["schema"], read_at=now)
+    wanted = {"values": {**values, "hostname": "pump-8"}}
+    Desired.objects.create(
+        device=device, part="settings", epoch=0, revision=4, body=json.dumps(wanted), digest="sha256:4", at=now
+    )
+    Intent.objects.create(
+        project=house.project, device=device, kind="settings", state="done", by=house.owner,
+        by_name=house.owner.email, values=wanted["values"], at=now,
+    )  # fmt: skip
+    Device.objects.filter(pk=device.pk).update(
+        settings_digest="sha256:4", settings_state="reverted", settings_code="settings.unconfirmed",
+        verbs=["settings-read", "settings-apply", "settings-revert"], state="joined", seen_at=now, presence="connected",
+    )  # fmt: skip
 
 
 @transaction.atomic

@@ -21,6 +21,8 @@ def house(db: None) -> House:
 
 RIGHTS: dict[str, tuple[str, Right]] = {
     "devices": ("POST", Right.MANAGE_DEVICES),
+    "device-settings": ("POST", Right.MANAGE_DEVICES),
+    "device-settings-read": ("POST", Right.REFRESH),
     "device-way": ("POST", Right.MANAGE_DEVICES),
     "device-join": ("POST", Right.MANAGE_DEVICES),
     "device-licence": ("POST", Right.MANAGE_DEVICES),

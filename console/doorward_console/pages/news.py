@@ -16,7 +16,8 @@ from doorward_console.people.models import Project
 
 _SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at")
 _DEVICE = ("name", "state", "presence", "presence_at", "seen_at", "relay_id", "relay_port", "bind", "agent_version",
-           "facts", "clock_skew_ms", "twin_at", "verbs", "settings_state", "settings_code")  # fmt: skip
+           "facts", "clock_skew_ms", "twin_at", "verbs", "settings_state", "settings_code",
+           "settings_digest", "settings_read__read_at")  # fmt: skip
 _COMMANDS = 10
 """More than the card shows."""
 _UNDER_WAY = {state: Count("pk", filter=Q(state=state)) for state in Command.LIVE}

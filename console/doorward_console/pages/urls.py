@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from doorward_console.pages.views import (
     batches,
     commands,
+    device_settings,
     devices,
     door,
     events,
@@ -33,6 +34,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"{_DEVICE}/commands/", commands.card, name="commands"),
     path(f"{_DEVICE}/commands/ask/<str:verb>/", commands.ask, name="command-ask"),
     path(f"{_DEVICE}/commands/<str:command_id>/cancel/", commands.cancel, name="command-cancel"),
+    path(f"{_DEVICE}/settings/", device_settings.settings, name="device-settings"),
+    path(f"{_DEVICE}/settings/read/", device_settings.read, name="device-settings-read"),
     path(f"{_DEVICE}/way/", devices.way, name="device-way"),
     path(f"{_DEVICE}/join/", devices.join, name="device-join"),
     path(f"{_DEVICE}/licence/", devices.licence, name="device-licence"),

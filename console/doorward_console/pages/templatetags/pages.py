@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from doorward_console.maintenance.documents import forms
 from doorward_console.pages import first_door as first
 from doorward_console.pages.access import Place
 
@@ -28,6 +29,14 @@ def zone_of(request: HttpRequest | None) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):
         return ZoneInfo("UTC")
+
+
+@register.filter
+def in_words(value: Any) -> str:
+    """Write a setting for people: text as it is, a list of texts with commas, all else as JSON."""
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return forms.in_words(value)
 
 
 @register.simple_tag(takes_context=True)
