@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from doorward_protocol.commands import ENDS_THE_BOOT, Outcome, RunCommand
+from doorward_protocol.commands import ENDS_THE_BOOT, READ_SETTINGS, Outcome, RunCommand
 from doorward_protocol.digests import Digest
 from doorward_protocol.orders import Order
 from doorward_protocol.revisions import NEVER, Revision
@@ -62,7 +62,12 @@ def carried_out(config: RunnerConfig, memory: Memory, taken: Command, body: RunC
 
     document = {"verb": body.verb, "command": body.command, "arguments": body.arguments}
     ran = hooks.run(config.hooks, body.verb, document, memory.hooks, config.hook_limit_s, os.geteuid())
-    ended = taken._replace(outcome=Outcome(ran.code, ran.status, ran.said, ran.result, ran.lasted_ms))
+    result = ran.result
+    if body.verb == READ_SETTINGS and result is not None:
+        from doorward_runner import secrecy
+
+        result = secrecy.said(memory, result)
+    ended = taken._replace(outcome=Outcome(ran.code, ran.status, ran.said, result, ran.lasted_ms))
     _keep(memory, ended)
     log.event("ended", command=body.command, verb=body.verb, code=ran.code, status=ran.status)
     return answer(ended)

@@ -32,9 +32,10 @@ def run_command(runner: Runner, order: Order, body: RunCommand) -> Deferred:
 
 def try_settings(runner: Runner, order: Order, values: Mapping[str, Any]) -> Deferred:
     """Write a trial down and arm what ends it, and give what is left to do once others may decide again."""
-    from doorward_runner import trying  # here, for a door's order does not need it
+    from doorward_runner import secrecy, trying  # here, for a door's order does not need it
     from doorward_runner.edges import trial_timer
 
+    secrecy.opened(runner.memory, values)  # before anything is done: what cannot be opened is not tried
     hold, config = _hooks_held(runner), runner.config
     trial_timer.arm(config, config.trial_s, f"{order.revision.epoch}-{order.revision.number}")
     trial = settings.begun(runner.memory, order, values, runner.now, config.trial_s)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from doorward_runner import settings
+from doorward_runner import secrecy, settings
 from doorward_runner.config import RunnerConfig
 from doorward_runner.edges import clock, hooks, log
 from doorward_runner.edges.hooks import Ran
@@ -26,7 +26,7 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
         if ran.code is not None or ran.result is None:
             unread = trial._replace(state="reverted", code="settings.not-read", said=ran.said)
             return settings.keep(memory, unread)
-        trial = settings.keep(memory, trial._replace(good=ran.result.get("values", {})))
+        trial = settings.keep(memory, trial._replace(good=secrecy.said(memory, ran.result)["values"]))
     ran = _run(config, memory, "settings-apply", {"values": trial.values, "previous": trial.good})
     if ran.code is not None:
         return put_back(config, memory, settings.reverting(memory, trial._replace(said=ran.said), ran.code))
@@ -48,5 +48,7 @@ def put_back(config: RunnerConfig, memory: Memory, going: Settings) -> Settings:
 
 
 def _run(config: RunnerConfig, memory: Memory, verb: str, arguments: Mapping[str, Any]) -> Ran:
-    document = {"verb": verb, "command": None, "arguments": arguments}
+    # For the hook alone. Where the key is gone by now, putting back has to go on without what it opens.
+    opened = {name: secrecy.opened(memory, values, is_lenient=True) for name, values in arguments.items()}
+    document = {"verb": verb, "command": None, "arguments": opened}
     return hooks.run(config.hooks, verb, document, memory.hooks, config.hook_limit_s, os.geteuid())

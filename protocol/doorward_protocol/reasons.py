@@ -76,6 +76,8 @@ _ROWS: Final = (
     Reason("settings.unconfirmed", "owner", "The device was not heard from in time with its new settings, so it put the old ones back.", "Look at what was changed: with it the device did not reach the console or a relay."),
     Reason("settings.rebooted", "owner", "The device was restarted before its new settings were confirmed, so it put the old ones back.", "Ask for them again, with another revision, if the restart was not their doing."),
     Reason("settings.not-read", "device maker", "The device cannot say how it is set, so it could not put that back, and nothing was changed.", "Look at its hook settings-read: docs/hooks.md."),
+    Reason("settings.not-opened", "owner", "A secret in the settings is sealed for another key, device or place, so nothing was changed.", "Read the device's settings anew, type the secret again, and ask once more."),
+    Reason("settings.no-key", "owner", "The device has not given a key to which a secret could be sealed, so nothing was asked of it.", "Read its settings; if it stays so, update the agent, or join the device again: its door's host key has to be certified."),
     Reason("settings.no-timer", "device maker", "The timer that would put the settings back could not be armed, so nothing was changed.", "Look into the runner's log on the device."),
     Reason("settings.not-reverted", "administrator", "The device could not put its old settings back. It tries again each minute and at each start.", "Somebody may have to go there; read what its hook said."),
     Reason("settings.not-trying", "nobody", "The settings that were to be confirmed are not on trial any more.", "Nothing: the device's report says how it stands."),

@@ -61,7 +61,7 @@ def test_form_when_made_from_a_schema_then_it_has_a_field_for_each_and_names_wha
     assert [(one.path, one.kind, one.value) for one in found] == [
         ("/hostname", "text", "a"), ("/level", "choice", ""), ("/network", "object", ""), ("/network/method", "choice", ""),
         ("/network/address", "text", ""), ("/network/dns", "texts", "1.1.1.1\n8.8.8.8"), ("/network/mtu", "number", "1500"),
-        ("/network/key", "other", ""),
+        ("/network/key", "secret", ""),
     ]  # fmt: skip
     odd = {
         "a": {"oneOf": []},

@@ -45,6 +45,11 @@ class Memory(NamedTuple):
         return self.folder / "door_host_key-cert.pub"
 
     @property
+    def settings_key(self) -> Path:
+        """Where the private key is to which secrets in settings are sealed."""
+        return self.folder / "settings_key"
+
+    @property
     def hooks(self) -> Path:
         """Name the folder in which hooks run and keep what is theirs; made when it is missing."""
         folder = self.folder / "hooks"

@@ -10,6 +10,7 @@ from doorward_console.api.shapes.devices import SettingsIn, SettingsOut
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.documents.reading import read_from
+from doorward_console.maintenance.documents.secrecy import shown
 from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.people.rights import Right
 
@@ -37,15 +38,15 @@ def _document(device: Device) -> dict[str, Any]:
 def _read(device: Device) -> dict[str, Any] | None:
     """Give what the device's hook said last."""
     said = read_from(device)
-    return None if said is None else {"at": said.read_at, "values": said.values, "may_set": said.schema}
+    return None if said is None else {"at": said.read_at, "values": shown(said.values, said), "may_set": said.schema}
 
 
 def _state(device: Device) -> dict[str, Any]:
-    wanted = wanted_of(device)
+    wanted, read = wanted_of(device), read_from(device)
     is_held = wanted.desired is None or wanted.desired.digest == device.settings_digest
     return {
-        "wanted": wanted.values,
-        "reported": device.settings_reported,
+        "wanted": shown(wanted.values, read),
+        "reported": shown(device.settings_reported, read),
         "is_applied": is_held and not wanted.is_waiting and device.settings_state in {"none", "confirmed"},
         "mark": wanted.mark,
     }

@@ -138,6 +138,9 @@ class SettingsRead(models.Model):
     asked_at = models.DateTimeField(null=True, blank=True)
     values = models.JSONField(default=dict)
     schema = models.JSONField(null=True, blank=True)
+    key = models.JSONField(
+        null=True, blank=True
+    )  # the signed envelope of what secrets are sealed to; believed only when verified
     read_at = models.DateTimeField(null=True, blank=True)  # null until the first answer
 
     def __str__(self) -> str:

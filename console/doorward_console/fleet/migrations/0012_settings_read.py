@@ -19,6 +19,7 @@ class Migration(migrations.Migration):
                 ('asked_at', models.DateTimeField(blank=True, null=True)),
                 ('values', models.JSONField(default=dict)),
                 ('schema', models.JSONField(blank=True, null=True)),
+                ('key', models.JSONField(blank=True, null=True)),
                 ('read_at', models.DateTimeField(blank=True, null=True)),
                 ('device', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='settings_read', to='fleet.device')),
             ],

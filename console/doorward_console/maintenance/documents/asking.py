@@ -16,6 +16,7 @@ from doorward_console.maintenance.asking import NotAsked
 from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
 from doorward_console.maintenance.documents.reading import read_from
+from doorward_console.maintenance.documents.secrecy import with_sealed
 from doorward_console.maintenance.documents.wanted import starting_values, wanted_of
 from doorward_console.maintenance.models import Intent
 from doorward_console.people.members import Who
@@ -49,20 +50,21 @@ class Change:
 
 
 def ask(device: Device, change: Change, who: Who) -> Intent:
-    """Ask for the whole document; the device takes it when it asks next.
+    """Ask for the whole document, its secrets sealed; the device takes it when it asks next.
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
         NotValid: ``settings.not-valid``, with every fault.
-        NotAsked: ``settings.not-judged``, ``settings.changed-meanwhile`` or ``ask.settings-too-large``.
+        NotAsked: ``settings.not-judged``, ``settings.no-key``, ``settings.changed-meanwhile`` or ``ask.settings-too-large``.
     """
     asking.check_settings(device, who.user, change.values)
     if faults := faults_in(device, change.values):
         raise NotValid(faults)
+    values = with_sealed(device, change.values)
     before = starting_values(device, wanted_of(device))
-    paths = [one.path for one in differences(before, change.values)]
+    paths = [one.path for one in differences(before, values)]
     named = asking.Named(paths, change.based_on)
-    return asking.ask_settings(device, who.user, who.from_address, change.values, named)
+    return asking.ask_settings(device, who.user, who.from_address, values, named)
 
 
 def faults_in(device: Device, values: Mapping[str, Any]) -> tuple[Fault, ...]:

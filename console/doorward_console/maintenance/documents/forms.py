@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from doorward_console.maintenance.documents.paths import is_opaque, pointer
+from doorward_console.maintenance.documents.paths import pointer
 
 MOST_FIELDS: Final = 200
 MOST_DEEP: Final = 5
@@ -20,8 +20,8 @@ class Field(NamedTuple):
     """One field.
 
     Attributes:
-        kind: ``text``, ``number``, ``choice``, ``texts`` (one a line), ``object`` (a heading for those beneath), or ``other``: not for a form.
-        value: as it stands in the field; of a choice as JSON.
+        kind: ``text``, ``number``, ``choice``, ``texts`` (one a line), ``secret`` (never filled in; left empty it stays), ``object`` (a heading for those beneath), or ``other``: not for a form.
+        value: as it stands in the field; of a choice as JSON; of a secret ``set`` or nothing.
         choices: each as JSON and in words.
         about: the maker's sentence.
     """
@@ -51,7 +51,7 @@ def _fields(schema: Mapping[str, Any], values: Any, above: tuple[str, ...], dept
         yield Field(
             path=pointer((*above, name)),
             title=str(rule.get("title", name))[:100],
-            kind="other" if isinstance(value, dict) and is_opaque(value) else kind,
+            kind=kind,
             value=_typed(kind, value),
             choices=_choices(rule) if kind == "choice" else (),
             is_required=isinstance(needed, list) and name in needed,
@@ -70,7 +70,9 @@ def _properties(schema: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
 
 
 def _kind(rule: Mapping[str, Any]) -> str:
-    if rule.get("writeOnly") or rule.keys() & {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf"}:
+    if rule.get("writeOnly") is True:
+        return "secret" if rule.get("type") == "string" else "other"
+    if rule.keys() & {"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf"}:
         return "other"
     if isinstance(rule.get("enum"), list):
         return "choice"
@@ -99,6 +101,8 @@ def _example(rule: Mapping[str, Any]) -> str:
 
 
 def _typed(kind: str, value: Any) -> str:
+    if kind == "secret":
+        return "set" if value not in (None, {"$secret": "not set"}) else ""
     if value is None or kind in {"object", "other"}:
         return ""
     if kind == "choice":
@@ -132,7 +136,7 @@ def _document(
         if kind == "object":
             inner = _document(rule, typed, made.get(name), (*above, name), depth + 1)
             value: Any = inner if inner or (isinstance(needed, list) and name in needed) else None
-        elif kind == "other" or path not in typed:
+        elif kind == "other" or path not in typed or (kind == "secret" and not typed[path]):
             continue
         else:
             value = _value(kind, rule, typed[path])

@@ -17,6 +17,7 @@ def take(device_id: str, answer: Mapping[str, Any], now: datetime) -> None:
     said = {
         "values": values if isinstance(values, dict) else {},
         "schema": schema if isinstance(schema, dict) else None,
+        "key": answer.get("key") if isinstance(answer.get("key"), dict) else None,
         "read_at": now,
     }
     SettingsRead.objects.update_or_create(device_id=device_id, defaults=said)

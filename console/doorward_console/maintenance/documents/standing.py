@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from doorward_protocol.reasons import Reason, reason_of
+from doorward_protocol.sealed import SET, is_sealed
 
 from doorward_console.fleet.models import Device, SettingsRead
 from doorward_console.maintenance.documents.paths import leaves
@@ -33,7 +34,7 @@ class Place:
 
     @property
     def is_same(self) -> bool:
-        return self.is_said and bool(self.wanted == self.said)
+        return self.is_said and bool(self.wanted == self.said or (is_sealed(self.wanted) and self.said == SET))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from django import template
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from doorward_protocol.sealed import NOT_SET, is_masked, is_sealed
 
 from doorward_console.maintenance.documents import forms
 from doorward_console.pages import first_door as first
@@ -32,8 +33,18 @@ def zone_of(request: HttpRequest | None) -> ZoneInfo:
 
 
 @register.filter
+def is_a_secret(value: Any) -> bool:
+    """Tell whether a setting is a sealed one."""
+    return is_sealed(value)
+
+
+@register.filter
 def in_words(value: Any) -> str:
-    """Write a setting for people: text as it is, a list of texts with commas, all else as JSON."""
+    """Write a setting for people: text as it is, a list of texts with commas, of a secret only that it is one, all else as JSON."""
+    if is_sealed(value):
+        return "a secret"
+    if is_masked(value):
+        return "no secret" if value == NOT_SET else "a secret"
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return ", ".join(value)
     return forms.in_words(value)

@@ -24,6 +24,7 @@ from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.documents.forms import document_from, fields_of
 from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
+from doorward_console.maintenance.documents.secrecy import carried, shown, with_carried, with_sealed
 from doorward_console.maintenance.documents.standing import Standing, standing_of
 from doorward_console.maintenance.documents.wanted import starting_values
 from doorward_console.pages.access import Place, device_at, place_of
@@ -64,25 +65,27 @@ def _go_on(request: HttpRequest, place: Place, device: Device, change: asking.Ch
             messages.success(request, "Asked for. How it goes is shown here.")
             return redirect("device-settings", place.project.id, device.id)
         faults = asking.faults_in(device, change.values)
+        if not faults:
+            return _compare(request, place, device, with_sealed(device, change.values), change.based_on)
     except asking.NotValid as invalid:
         faults = invalid.faults
     except NotAsked as refused:
         if refused.code == "settings.changed-meanwhile":
-            return _compare(request, place, device, change.values, problem=problem_of(refused))
+            return _compare(request, place, device, with_sealed(device, change.values))
         return _edit(
             request, place, device, change.values, status=409, mark=change.based_on, problem=problem_of(refused)
         )
-    if faults:
-        return _edit(request, place, device, change.values, status=409, mark=change.based_on, faults=faults)
-    return _compare(request, place, device, change.values, change.based_on)
+    return _edit(request, place, device, change.values, status=409, mark=change.based_on, faults=faults)
 
 
 def _typed(request: HttpRequest, device: Device, standing: Standing) -> Mapping[str, Any]:
     """Read what was typed: JSON, or the form's fields over what the change began with; raises Malformed."""
+    kept = fields.object_from_json((request.POST.get("carried") or "{}")[:LONGEST_TYPED].encode())
     if "values" in request.POST:
-        return fields.object_from_json(request.POST["values"][:LONGEST_TYPED].encode())
+        return with_carried(device, fields.object_from_json(request.POST["values"][:LONGEST_TYPED].encode()), kept)
     schema = standing.read.schema if standing.read and standing.read.schema else {}
-    return document_from(schema, request.POST.dict(), starting_values(device, standing.wanted))
+    base = with_carried(device, starting_values(device, standing.wanted), kept)
+    return document_from(schema, request.POST.dict(), base)
 
 
 def _compare(
@@ -108,14 +111,17 @@ def _edit(
 ) -> HttpResponse:
     standing = standing_of(device)
     read = standing.read
-    form = fields_of(read.schema, values) if read is not None and read.schema else ()
-    is_json = more.pop("as_json", False) or request.GET.get("as") == "json"
     faults: Sequence[Fault] = more.pop("faults", ())
     by_place = {fault.path: fault.says for fault in faults}
+    kept = carried(device, values, by_place)
+    values = shown(values, read)
+    form = fields_of(read.schema, values) if read is not None and read.schema else ()
+    is_json = more.pop("as_json", False) or request.GET.get("as") == "json"
     context = {
         **_context(place, device, standing),
         "rows": [(field, by_place.get(field.path)) for field in form],
         "left_out": [field for field in form if field.kind == "other"],
+        "carried": json.dumps(kept),
         "raw": json.dumps(values, ensure_ascii=False, indent=2),
         "as_json": is_json or not form,
         "faults": faults,
@@ -131,7 +137,9 @@ def _context(place: Place, device: Device, standing: Standing) -> dict[str, Any]
         "section": "devices",
         "device": device,
         "standing": standing,
-        "said": json.dumps(standing.read.values, ensure_ascii=False, indent=2) if standing.read else "",
+        "said": json.dumps(shown(standing.read.values, standing.read), ensure_ascii=False, indent=2)
+        if standing.read
+        else "",
         "can_read": place.can["refresh"] and can(device.verbs, READ_SETTINGS) and device.state == Device.State.JOINED,
         "known": device_look(place.project.id, device.id),
     }

@@ -1,0 +1,132 @@
+"""Secrets in settings at the runner: its signed key, what it masks, and that a hook alone ever reads one (I15)."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from doorward_protocol.envelope import decode
+from doorward_protocol.sealed import SET, seal
+from doorward_protocol.signature import KeyRing
+
+from tests.parts.files import write_whole
+from tests.protocol.cast import DEVICE, command_body
+from tests.runner.site import Site
+from tests.runner.test_settings import Settable
+
+pytestmark = [pytest.mark.feature("I15"), pytest.mark.timeout(120)]
+
+PLAIN, PATH = "correct horse battery", ("wifi", "password")
+SCHEMA = {"properties": {"wifi": {"properties": {"ssid": {}, "password": {"type": "string", "writeOnly": True}}}}}
+TALKS = """#!/bin/sh
+cat > /dev/null
+printf '{"values": %s, "schema": %s}' "$(cat "LIVE")" 'SCHEMA'
+"""
+
+
+class Secretive(Settable):
+    """A device with a secret setting, whose settings-read says more than it should."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.reads = 0
+        assert site.as_root("prepare").returncode == 0
+        write_whole(self.live, json.dumps({"wifi": {"ssid": "plant", "password": "what was there before"}}))
+        text = TALKS.replace("LIVE", str(self.live)).replace("SCHEMA", json.dumps(SCHEMA))
+        write_whole(site.folder / "hooks" / "settings-read", text).chmod(0o755)
+
+    def read(self) -> dict[str, Any]:
+        self.reads, last = self.reads + 1, self.site.revision
+        self.site.ask({"verb": "status"})
+        envelope = self.site.envelope(command_body(verb="settings-read"), part="command", revision=self.reads)
+        answer, self.site.revision = self.site.order(envelope), last
+        assert answer["code"] is None, answer
+        found: dict[str, Any] = answer["result"]
+        return found
+
+    def key(self) -> bytes:
+        """Read the device's key as the console does: signed by the door's host key."""
+        line = json.loads(self.site.as_root("prepare").stdout)["door_host_key"]
+        host = load_ssh_public_key(line.encode())
+        assert isinstance(host, Ed25519PublicKey)
+        ring = KeyRing([base64.b64encode(host.public_bytes_raw()).decode()])
+        said = json.loads(ring.verify(decode(json.dumps(self.read()["key"]).encode(), expected="key")))
+        assert said["device"] == DEVICE
+        return base64.b64decode(said["key"])
+
+    def with_secret(self, path: tuple[str, ...] = PATH, device: str = DEVICE) -> str:
+        return self.body({"wifi": {"ssid": "new", "password": seal(self.key(), device, path, PLAIN)}})
+
+
+@pytest.fixture
+def secretive(site: Site) -> Secretive:
+    return Secretive(site)
+
+
+def kept(site: Site) -> list[Path]:
+    """Give what the runner wrote anywhere."""
+    return [path for folder in (site.state_dir, site.run_dir) for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.threat("secret-kept")
+def test_secret_when_ordered_then_the_hook_reads_it_and_nobody_else(secretive: Secretive) -> None:
+    """Opened for the hook's standard input: it is in no answer, file or log of the runner's, on trial and confirmed."""
+    body = secretive.with_secret()
+    trial = secretive.order(body)
+    assert (trial["state"], secretive.values) == ("trying", {"wifi": {"ssid": "new", "password": PLAIN}}), trial
+    told = [
+        json.dumps(trial),
+        json.dumps(secretive.confirm(body, secretive.site.revision)),
+        json.dumps(secretive.tell()),
+    ]
+    told += [json.dumps(secretive.site.ask({"verb": "command"}))]
+    told += [path.read_text(errors="replace") for path in kept(secretive.site)]
+    assert not [text for text in told if PLAIN in text or base64.b64encode(PLAIN.encode()).decode() in text]
+
+
+def test_device_when_asked_how_it_is_set_then_a_secret_is_only_said_to_be_set(secretive: Secretive) -> None:
+    """Whatever its hook says; not even the device's root-owned note of what was good has it."""
+    assert secretive.read()["values"] == {"wifi": {"ssid": "plant", "password": dict(SET)}}
+    secretive.order(secretive.with_secret())
+    assert "what was there before" not in "".join(path.read_text(errors="replace") for path in kept(secretive.site))
+
+
+@pytest.mark.threat("sealed-moved")
+@pytest.mark.parametrize("why", ["place", "device", "key"])
+def test_secret_when_it_is_sealed_for_something_else_then_nothing_is_tried(secretive: Secretive, why: str) -> None:
+    """Moved from another field, device or key: refused before a hook runs, and what is in force stays."""
+    before = secretive.values
+    path, device = (("pin",) if why == "place" else PATH), ("d-zzzzzzzzzzzzzzzz" if why == "device" else DEVICE)
+    body = secretive.with_secret(path, device)
+    if why == "key":
+        (secretive.site.state_dir / "settings_key").unlink()
+    assert secretive.order(body)["code"] == "settings.not-opened"
+    assert (secretive.values, secretive.runs) == (before, [])
+
+
+def test_secret_when_confirmed_and_others_fail_then_it_is_put_back(secretive: Secretive) -> None:
+    """What was good holds it sealed, and the hook that puts back reads it."""
+    body = secretive.with_secret()
+    secretive.order(body)
+    secretive.confirm(body, secretive.site.revision)
+    failing = secretive.let("settings-apply", "fails")
+    assert secretive.order(secretive.body({"wifi": {"ssid": "worse"}}))["state"] == "reverted"
+    failing.unlink()
+    assert secretive.values == {"wifi": {"ssid": "new", "password": PLAIN}}
+
+
+def test_secret_when_it_is_to_stay_then_the_hook_is_not_told_of_it(secretive: Secretive) -> None:
+    """What a device said of it is no value."""
+    secretive.order(secretive.body({"wifi": {"ssid": "new", "password": dict(SET)}}))
+    assert secretive.values == {"wifi": {"ssid": "new"}}
+
+
+def test_key_when_told_again_then_it_is_the_same_and_its_file_is_roots_alone(secretive: Secretive) -> None:
+    """One pair in a device's life; the private half stays where it is."""
+    first = secretive.key()
+    file = secretive.site.state_dir / "settings_key"
+    before = file.read_text()
+    assert (secretive.key(), file.read_text(), file.stat().st_mode & 0o777) == (first, before, 0o600)
