@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 from doorward_console.edges.key_files import wrapping_key_from_file
-from doorward_console.fleet.models import Device, Relay
+from doorward_console.fleet.models import Device, Forward, Relay
 from doorward_console.history.models import Pending
 from doorward_console.history.own import chain_pending
 from doorward_console.history.writing import note
 from doorward_console.keys.models import EngineerPair
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance import asking
-from doorward_console.maintenance.models import Intent, Session
+from doorward_console.maintenance.models import Command, Intent, Session
 from doorward_console.people.models import Member
 
 from tests.browser import scenes
@@ -78,13 +78,52 @@ def _sessions(house: House, devices: dict[str, Device], now: datetime) -> None:
     times = {"closing_at": shut_at, "closed_at": shut_at + timedelta(milliseconds=140)}
     Session.objects.filter(pk=was_open.pk).update(**times)
     pump = devices["Pump station 4, Nagoya"]
-    opening(house, pump, now - timedelta(minutes=48), 7200, "ticket 4711, pressure sensor", OPENS)
+    _forwards(pump)
+    opened = opening(house, pump, now - timedelta(minutes=48), 7200, "ticket 4711, pressure sensor", OPENS)
+    _told(opened, now)
     dosing = devices["Chlorine dosing 1"]
     failing = opening(house, dosing, now - timedelta(minutes=6), 3600, "calibration", (*OPENS[:3], ("door-opened", 240, "door.user-locked")))  # fmt: skip
     scenes.fail(failing, "door.user-locked")
     Session.objects.filter(pk=failing.pk).update(closed_at=failing.requested_at + timedelta(milliseconds=300))
     gate = devices["Gate Kiso river"]
     opening(house, gate, now - timedelta(seconds=21), 3600, "", (*OPENS[:4], ("tunnel-up", 9_400, "tunnel.unreachable")))  # fmt: skip
+
+
+def _forwards(pump: Device) -> None:
+    """Let a device offer three targets, of which two have ports."""
+    pump.offered = {
+        "historian": "tcp:db.nagoya.example:5432",
+        "plc": "tcp:10.20.0.7:502",
+        "switch": "tcp:10.20.0.2:443",
+    }
+    pump.verbs = ["rehearse", "test-forward", "message", "health"]
+    pump.save()
+    for name, port, bind in (("historian", 22104, "localhost"), ("plc", 22204, "*")):
+        Forward.objects.create(
+            device=pump, relay=pump.relay, name=name, target=pump.offered[name], port=port, bind=bind
+        )
+
+
+def _told(opened: Session, now: datetime) -> None:
+    """Let the device have said how they fare, and one have been tested since."""
+    at_ms = int(opened.requested_at.timestamp() * 1000) + 500
+    fares = {"historian": ("open", None, "10.20.0.5"), "plc": ("failed", "forward.unreachable", "10.20.0.7")}
+    opened.forwards = [
+        {"name": one.name, "target": one.target, "bind": one.bind, "port": one.port, "at": at_ms}
+        | dict(zip(("state", "code", "address"), fares[one.name], strict=True))
+        for one in opened.device.forwards.order_by("name")
+    ]
+    opened.save()
+    steps = [
+        {"step": step, "ms": ms, "code": None}
+        for step, ms in (("allow", 0), ("resolve", 4), ("connect", 3), ("banner", 12))
+    ]
+    result = {"name": "switch", "target": "tcp:10.20.0.2:443", "address": "10.20.0.2", "steps": steps, "banner": ""}
+    when = now - timedelta(minutes=12)
+    Command.objects.create(
+        project=opened.project, device=opened.device, verb="test-forward", arguments={"name": "switch"}, by_name="aiko@example.com",
+        at=when, expires_at=when + timedelta(days=1), state="done", begun_at=when, ended_at=when, result=result, lasted_ms=22,
+    )  # fmt: skip
 
 
 def opening(house: House, device: Device, when: datetime, duration_s: int, reason: str, steps: Steps) -> Session:

@@ -58,6 +58,8 @@ RIGHTS: dict[tuple[str, str], Right] = {
     ("PATCH", "/devices/{device_id}"): Right.MANAGE_DEVICES,
     ("DELETE", "/devices/{device_id}"): Right.MANAGE_DEVICES,
     ("PUT", "/devices/{device_id}/way"): Right.MANAGE_DEVICES,
+    ("PUT", "/devices/{device_id}/forwards/{name}"): Right.MANAGE_DEVICES,
+    ("DELETE", "/devices/{device_id}/forwards/{name}"): Right.MANAGE_DEVICES,
     ("PUT", "/devices/{device_id}/settings"): Right.MANAGE_DEVICES,
     ("PUT", "/devices/{device_id}/licence"): Right.MANAGE_DEVICES,
     ("POST", "/devices/{device_id}/join"): Right.MANAGE_DEVICES,
@@ -82,6 +84,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/projects/{project_id}/devices"): {"name": "press 7"},
     ("PATCH", "/devices/{device_id}"): {"name": "press 7"},
     ("PUT", "/devices/{device_id}/way"): {"relay": None, "port": None},
+    ("PUT", "/devices/{device_id}/forwards/{name}"): {"port": 22002},
     ("POST", "/devices/{device_id}/door"): {"state": "open"},
     ("PUT", "/devices/{device_id}/settings"): {"values": {}},
     ("POST", "/devices/{device_id}/commands"): {"verb": "reboot"},
@@ -99,7 +102,7 @@ def path_in(house: House, path: str) -> str:
     command = reboot_of(house)
     return path.format(
         project_id=house.project.id, device_id=house.device.id, relay_id=house.relay.id, member_id=member.pk,
-        command_id=command.pk, batch_id=command.batch_id,
+        command_id=command.pk, batch_id=command.batch_id, name="database",
     )  # fmt: skip
 
 

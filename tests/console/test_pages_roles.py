@@ -21,7 +21,10 @@ def test_everything_that_an_owner_does_works_with_webs_rights(house: House) -> N
     """Web's role can write what its pages and its API write, and needs no more."""
     write_whole(FOLDER / "tls_certificate", make_root().server().chain_pem)
     token, client, project = token_of(house.owner), client_of(house.owner), f"/projects/{house.project.id}"
+    Device.objects.filter(pk=house.device.pk).update(offered={"database": "tcp:10.0.0.5:5432"})
     with acting_as("web"):
+        told(call(token, "PUT", f"/devices/{house.device.id}/forwards/database", {"port": 22050}))
+        assert call(token, "DELETE", f"/devices/{house.device.id}/forwards/database").status_code == 204
         made = told(call(token, "POST", f"{project}/devices", {"name": "press 2"}), 201)
         device = f"/devices/{made['id']}"
         told(call(token, "PUT", f"{device}/way", {"relay": house.relay.id, "port": 22002}))

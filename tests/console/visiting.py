@@ -36,6 +36,7 @@ def address(name: str, house: House) -> str:
         "relay_id": house.relay.id,
         "member_id": member.pk,
         "token_id": 1,
+        "forward": "database",
     }
     pattern = next(one for one in urls.urlpatterns if isinstance(one, URLPattern) and one.name == name)
     wanted = pattern.pattern.regex.groupindex if hasattr(pattern.pattern, "regex") else pattern.pattern.converters

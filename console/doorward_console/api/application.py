@@ -11,7 +11,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.docs import ABS_TPL_PATH, Swagger
 
 from doorward_console import __doc__ as _room
-from doorward_console.api import commands, devices, doors, history, licences, projects, relays, settings
+from doorward_console.api import commands, devices, doors, forwards, history, licences, projects, relays, settings
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
 from doorward_console.maintenance.asking import NotAsked, NotEntitled
@@ -38,6 +38,7 @@ api = NinjaAPI(
 api.add_router("", projects.router)
 api.add_router("", devices.router)
 api.add_router("", doors.router)
+api.add_router("", forwards.router)
 api.add_router("", commands.router)
 api.add_router("", settings.router)
 api.add_router("", licences.router)

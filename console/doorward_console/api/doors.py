@@ -1,6 +1,6 @@
 """A door over the API: the truth, and what is asked of it."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest
 from doorward_protocol.reasons import Reason
@@ -18,6 +18,7 @@ from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import public_of
 from doorward_console.maintenance import asking
 from doorward_console.maintenance.door import Door
+from doorward_console.maintenance.forwards import shown_of
 from doorward_console.pages.access import Place
 from doorward_console.people.rights import Right
 
@@ -42,7 +43,9 @@ def ask_door(request: HttpRequest, device_id: str, asked: DoorIn) -> dict[str, A
     """Ask for the door to be opened or shut. The answer is what the door is, not what was asked: look again."""
     place, device = device_place(request, device_id, Right.TOGGLE)
     if asked.state == "open":
-        asking.turn_on(device, place.user, place.who.from_address, asked.duration_s, asked.reason)
+        names = None if asked.forwards is None else tuple(asked.forwards)
+        wanted = asking.Opening(asked.duration_s, asked.reason, names)
+        asking.ask_on(device, place.user, place.who.from_address, wanted)
     else:
         asking.turn_off(device, place.user, place.who.from_address, asked.reason)
     return _door_now(place, device)
@@ -78,6 +81,7 @@ def _door_now(place: Place, device: Device) -> dict[str, Any]:
             {"step": one.name, "at": one.at, "code": one.reason.code if one.reason else None} for one in door.steps
         ],
         "lines": _lines(place, door),
+        "forwards": forward_documents(place, device, door),
     }
 
 
@@ -94,6 +98,21 @@ def _lines(place: Place, door: Door) -> dict[str, Any] | None:
         "ssh_weaker": bare_ssh_line(way),
         "known_hosts": known_hosts_line(way.device, host_ca) if host_ca else None,
     }
+
+
+def forward_documents(place: Place, device: Device, door: Door) -> list[dict[str, Any]]:
+    """Write a device's forwards as the API shows them."""
+    return [
+        {
+            **{name: getattr(one, name) for name in _AS_THEY_ARE},
+            "why": reason_document(one.reason),
+            "place": one.place if one.place and place.can["log_in"] else None,
+        }
+        for one in shown_of(device, door.session, door.word)
+    ]
+
+
+_AS_THEY_ARE: Final = ("name", "target", "offered", "port", "bind", "is_usual", "state", "address", "at")
 
 
 def reason_document(reason: Reason | None) -> dict[str, str] | None:

@@ -23,7 +23,7 @@ _SAYS: Final = (
     "presence_at", "door_state", "door_session", "door_code", "door_epoch", "door_revision", "door_digest",
     "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported", "settings_state",
     "settings_code", "settings_lacks", "settings_at", "command_epoch",
-    "command_revision", "command_digest", "command_needs_order", "verbs",
+    "command_revision", "command_digest", "command_needs_order", "verbs", "offered",
 )  # fmt: skip
 """What an ask tells of a device."""
 TWIN: Final = "device.two-machines"
@@ -126,6 +126,7 @@ def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     device.command_epoch, device.command_revision = command.revision
     device.command_digest, device.command_needs_order = command.digest, command.needs_order
     device.verbs = None if ask.verbs is None else list(ask.verbs)
+    device.offered = None if ask.forwards is None else {one.name: one.target for one in ask.forwards}
 
 
 def _take_settings(device: Device, said: SettingsReport, now: datetime) -> None:

@@ -10,6 +10,7 @@ from doorward_protocol.reasons import reason_of
 
 from doorward_console.declined import Declined
 from doorward_console.edges.doorbell import ring
+from doorward_console.fleet.forwards import move_forwards
 from doorward_console.fleet.joining import JoinRefused, make_join_line
 from doorward_console.fleet.models import Device, JoinToken, Relay
 from doorward_console.history.writing import note
@@ -48,6 +49,7 @@ def set_way(device: Device, relay: Relay | None, port: int | None, bind: str, wh
     _check_way(device, relay, port, bind)
     try:
         with transaction.atomic():
+            move_forwards(device, relay, port)
             device.relay, device.relay_port, device.bind = relay, port, bind
             device.save(update_fields=["relay", "relay_port", "bind"])
             way = {"relay": relay.name if relay else None, "port": port, "bind": bind}
@@ -112,6 +114,7 @@ def remove_device(device: Device, who: Who) -> None:
         device.relay = device.relay_port = None
         device.save(update_fields=["state", "removed_at", "name", "relay", "relay_port"])
         JoinToken.objects.filter(device=device, used_at__isnull=True, expires_at__gt=now).update(expires_at=now)
+        device.forwards.all().delete()
         ring("web", "worker")
 
 

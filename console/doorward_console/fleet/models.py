@@ -112,6 +112,9 @@ class Device(models.Model):
     command_digest = models.CharField(max_length=71, null=True, blank=True)
     command_needs_order = models.BooleanField(default=False)
     verbs = models.JSONField(null=True, blank=True)  # what it has hooks for; null from an agent that knows no commands
+    offered = models.JSONField(
+        null=True, blank=True
+    )  # {name: target}, allowed by its configuration; null: it knows none
 
     class Meta:
         constraints = (
@@ -127,6 +130,33 @@ class Device(models.Model):
         return self.name
 
 
+class Forward(models.Model):
+    """A named forward of a device: which of its targets goes with an opening, and on which port of its relay.
+
+    The target is as the device offered it when somebody gave it a port; the device compares. ``relay`` is the device's, kept here so
+    that the database holds one port to one forward.
+    """
+
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="forwards")
+    relay = models.ForeignKey(Relay, null=True, blank=True, on_delete=models.SET_NULL, related_name="forwards")
+    name = models.CharField(max_length=40)
+    target = models.CharField(max_length=300)
+    port = models.PositiveIntegerField()
+    bind = models.CharField(max_length=10, choices=Device.Bind.choices, default=Device.Bind.LOOPBACK)
+    is_usual = models.BooleanField(default=True)  # goes with each opening, unless whoever turns on chooses otherwise
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("device", "name"), name="forward_name_once_per_device"),
+            models.UniqueConstraint(
+                fields=("relay", "port"), condition=Q(relay__isnull=False), name="one_forward_per_relay_port"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.device_id}"
+
+
 class SettingsRead(models.Model):
     """How a device last said that it is set, and what may be set, in its own signed words; when it was asked by itself.
 
@@ -140,7 +170,7 @@ class SettingsRead(models.Model):
     schema = models.JSONField(null=True, blank=True)
     key = models.JSONField(
         null=True, blank=True
-    )  # the signed envelope of what secrets are sealed to; believed only when verified
+    )  # the signed envelope of what secrets are sealed to; believed once verified
     read_at = models.DateTimeField(null=True, blank=True)  # null until the first answer
 
     def __str__(self) -> str:

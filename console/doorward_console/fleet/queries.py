@@ -10,7 +10,7 @@ from typing import Final
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from doorward_console.fleet.models import Device, JoinToken, Relay
+from doorward_console.fleet.models import Device, Forward, JoinToken, Relay
 from doorward_console.history.queries import sharing_user
 from doorward_console.maintenance.door import WORDS, Door, door_of
 from doorward_console.maintenance.models import Intent, Session
@@ -119,9 +119,10 @@ _USUAL_PORT: Final = 22001
 
 
 def free_port_of(relay: Relay) -> int | None:
-    """Give the lowest port of a relay that no device has, as a suggestion; None when there is none left."""
+    """Give the lowest port of a relay that no device has for its door or a forward, as a suggestion; None when there is none left."""
     lowest = relay.low_port if relay.low_port > 1024 else _USUAL_PORT
     taken = set(Device.objects.filter(relay=relay, relay_port__isnull=False).values_list("relay_port", flat=True))
+    taken |= set(Forward.objects.filter(relay=relay).values_list("port", flat=True))
     return next((port for port in range(lowest, relay.high_port + 1) if port not in taken), None)
 
 

@@ -1,6 +1,7 @@
 """What stands in ``relay-server-<id>.key``: one line with the tunnel CA, admitting tunnels to the ports named and nowhere else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from django.utils import timezone
@@ -18,10 +19,18 @@ _MOST_PORTS: Final = 500
 """sshd reads authorized_keys lines of up to 8 KiB for options; each port takes about 22 bytes (sshd(8))."""
 
 
+@dataclass(frozen=True, slots=True)
+class NewPort:
+    """A port that a plain relay's line does not name yet, and whose it is."""
+
+    port: int
+    device: Device
+
+
 def usual_ports(project: Project) -> tuple[int, ...]:
     """Give the ports handed out last and those of devices at plain relays, or ten to begin with."""
     held = last_line(project)
-    needed = {one.relay_port for one in _at_plain_relays(project) if one.relay_port is not None}
+    needed = {port for one in _at_plain_relays(project) for port in _ports_of(one)}
     return tuple(sorted(needed.union(held.ports if held else ()))) or _FIRST_PORTS
 
 
@@ -31,16 +40,22 @@ def last_line(project: Project) -> RelayLine | None:
     return found
 
 
-def new_since(project: Project) -> list[Device]:
-    """List the devices at plain relays whose port is not in the line that was handed out last."""
+def new_since(project: Project) -> list[NewPort]:
+    """List the ports at plain relays that are not in the line that was handed out last, each with whose it is."""
     held = last_line(project)
     known = set(held.ports) if held else set()
-    return [one for one in _at_plain_relays(project) if one.relay_port not in known]
+    return [NewPort(port, one) for one in _at_plain_relays(project) for port in _ports_of(one) if port not in known]
+
+
+def _ports_of(device: Device) -> list[int]:
+    """Give the ports that a device needs of its relay: its door's, and its forwards'."""
+    own = [] if device.relay_port is None else [device.relay_port]
+    return [*own, *(one.port for one in device.forwards.all())]
 
 
 def _at_plain_relays(project: Project) -> list[Device]:
     found = Device.objects.filter(project=project, relay__kind=Relay.Kind.PLAIN, relay_port__isnull=False)
-    return list(found.select_related("relay").order_by("relay__name", "relay_port"))
+    return list(found.select_related("relay").prefetch_related("forwards").order_by("relay__name", "relay_port"))
 
 
 def hand_out(project: Project, ports: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ once are heard one after the other.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from doorward_console.identifiers import new_session_id
 from doorward_console.maintenance.commands.cancelling import cancel_all
 from doorward_console.maintenance.documents.paths import pointer
 from doorward_console.maintenance.documents.wanted import wanted_of
+from doorward_console.maintenance.forwards import chosen
 from doorward_console.maintenance.models import Desired, Intent, Order, Session
 from doorward_console.people.membership import is_entitled
 from doorward_console.people.models import User
@@ -68,10 +69,29 @@ class _Asker:
         return {"by": self.name, "from": self.from_address, **more}
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is asked for.
+
+    Attributes:
+        duration_s: the project's own default when None.
+        forwards: the named forwards that go with it; the device's usual ones when None.
+    """
+
+    duration_s: int | None = None
+    reason: str = ""
+    forwards: tuple[str, ...] | None = None
+
+
 def turn_on(
     device: Device, user: User, from_address: str, duration_s: int | None = None, reason: str = ""
 ) -> Intent | Session:
-    """Ask for the device's door to be opened for ``duration_s`` (the project's own default when None).
+    """Ask for the device's door to be opened with its usual forwards (see ``ask_on``)."""
+    return ask_on(device, user, from_address, Opening(duration_s, reason))
+
+
+def ask_on(device: Device, user: User, from_address: str, wanted: Opening) -> Intent | Session:
+    """Ask for the device's door to be opened.
 
     A device whose session is live is left as it is and that session is given; so is an intent that nobody has decided
     about yet. **Shut wins**: an ON that comes within ``SHUT_WINS_S`` after somebody else's OFF is refused here with
@@ -80,21 +100,25 @@ def turn_on(
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``ask.no-reason``, ``ask.bad-duration``, or what the project's licence policy misses, ``licence.…``.
+        NotAsked: ``ask.no-reason``, ``ask.bad-duration``, ``forward.unknown`` or ``forward.agent-too-old``, or what the project's
+            licence policy misses, ``licence.…``.
     """
     asker = _entitled(device, user, from_address, Right.TOGGLE)
-    wanted_s = device.project.default_duration_s if duration_s is None else duration_s
-    _check_duration(wanted_s)
-    if device.project.needs_reason and not reason.strip():
+    duration_s = device.project.default_duration_s if wanted.duration_s is None else wanted.duration_s
+    _check_duration(duration_s)
+    if device.project.needs_reason and not wanted.reason.strip():
         raise NotAsked("ask.no-reason")
     if live_session(device) is None and (missing := what_is_missing(device, device.project)):
         raise NotAsked(missing)
+    if (fault := chosen(device, wanted.forwards).code) is not None:
+        raise NotAsked(fault)
     with _held(device):
-        return _on(device, asker, wanted_s, reason.strip()[:1000])
+        return _on(device, asker, replace(wanted, duration_s=duration_s, reason=wanted.reason.strip()[:1000]))
 
 
-def _on(device: Device, asker: _Asker, wanted_s: int, reason: str) -> Intent | Session:
-    facts = asker.facts(duration_s=wanted_s, reason=reason)
+def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
+    named = {} if wanted.forwards is None else {"forwards": list(wanted.forwards)}
+    facts = asker.facts(duration_s=wanted.duration_s, reason=wanted.reason, **named)
     live = live_session(device)
     if live is not None and live.state != Session.State.CLOSING:
         note(device.project, "session.on", session=live.id, device=device.id, data=facts | {"already": live.state})
@@ -106,7 +130,8 @@ def _on(device: Device, asker: _Asker, wanted_s: int, reason: str) -> Intent | S
         return waiting
     session = new_session_id()
     note(device.project, "session.on", session=session, device=device.id, data=facts)
-    intent = _intent(device, asker, Intent.Kind.ON, duration_s=wanted_s, reason=reason, values={"session": session})
+    values = {"session": session, **named}
+    intent = _intent(device, asker, Intent.Kind.ON, duration_s=wanted.duration_s, reason=wanted.reason, values=values)
     if _is_just_shut_by_another(device, asker):
         _refuse(intent, "session.turned-off")
     else:

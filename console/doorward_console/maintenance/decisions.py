@@ -66,7 +66,8 @@ class OnFacts:
     Attributes:
         role: the asker's role in the device's project as it is now; None when they are no member any more.
         has_relay: the device has a relay that is not removed, and a port.
-        port_is_taken: another live session uses this relay and port.
+        port_is_taken: another live session uses this relay and one of the ports.
+        forwards_fault: why the forwards that were chosen cannot go with it, or None.
         live_sessions: in the whole installation.
     """
 
@@ -81,6 +82,7 @@ class OnFacts:
     has_engineer_pair: bool
     live_sessions: int
     licence: LicenceFacts = LicenceFacts()
+    forwards_fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def refusal_of_on(facts: OnFacts, ceilings: Ceilings, now: datetime) -> str | No
         ("signer.no-relay", not facts.has_relay),
         ("relay.not-paired", not facts.relay_is_paired),
         ("signer.no-keys", not facts.has_engineer_pair),
+        (facts.forwards_fault or "", facts.forwards_fault is not None),
         ("signer.port-taken", facts.port_is_taken),
         ("signer.too-many", facts.live_sessions >= ceilings.most_open_sessions),
     )

@@ -52,6 +52,7 @@ class Session(models.Model):
     closed_by_name = models.CharField(max_length=320, blank=True)
     device_shut_at = models.DateTimeField(null=True, blank=True)  # the device's signed word
     relay_shut_at = models.DateTimeField(null=True, blank=True)  # the relay's word: nothing listens
+    forwards = models.JSONField(default=list)  # the named ones, as ordered, each with what the device says of it
     obeyed_at = models.DateTimeField(null=True, blank=True)  # the device's signed word: told to shut, never opens again
 
     class Meta:

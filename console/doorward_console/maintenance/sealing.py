@@ -24,6 +24,7 @@ from doorward_protocol.orders import (
 from doorward_protocol.orders import Order as OrderMessage
 from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import SigningKey
+from doorward_protocol.targets import DOOR
 
 from doorward_console.fleet.models import Device, Relay
 from doorward_console.identifiers import new_order_id
@@ -49,7 +50,10 @@ def open_body(keys: SignerKeys, session: Session, device: Device, relay: Relay, 
         ends_at=ms_from_time(session.ends_at),
         duration_s=session.duration_s,
         relays=(route,),
-        forwards=(Forward("ssh", "ssh", session.bind, session.relay_port),),
+        forwards=(
+            Forward(DOOR, DOOR, session.bind, session.relay_port),
+            *(Forward(one["name"], one["target"], one["bind"], one["port"]) for one in session.forwards),
+        ),
         login=Login(session.login_user, (pair,) if pair else ()),
         banner=session.banner,
         asked=_asked(session),
@@ -121,7 +125,10 @@ def sign_grant(keys: SignerKeys, session: Session, relay: Relay, now: datetime) 
         device=DeviceId(session.device_id),
         issued_at=ms_from_time(now),
         ends_at=ms_from_time(session.ends_at),
-        forwards=(GrantedForward("ssh", session.bind, session.relay_port),),
+        forwards=(
+            GrantedForward(DOOR, session.bind, session.relay_port),
+            *(GrantedForward(one["name"], one["bind"], one["port"]) for one in session.forwards),
+        ),
         banner=session.banner,
         asked=_asked(session),
     )

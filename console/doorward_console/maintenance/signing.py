@@ -29,6 +29,7 @@ from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
 from doorward_console.keys.opening import SignerKeys
 from doorward_console.keys.ssh import is_certifiable, openssh_fingerprint
+from doorward_console.maintenance import forwards
 from doorward_console.maintenance.decisions import (
     Ceilings,
     ExtendFacts,
@@ -97,20 +98,22 @@ def _turn_on(signer: Signer, intent: Intent, device: Device) -> None:
     relay: Relay | None = (
         Relay.objects.select_for_update(no_key=True).filter(id=device.relay_id, removed_at__isnull=True).first()
     )
-    facts = replace(_on_facts(intent, device, relay), licence=licence_facts(device, intent.project, signer.issuers))
+    choice = forwards.chosen(device, (intent.values or {}).get("forwards"))
+    facts = _on_facts(intent, device, relay, choice)
+    facts = replace(facts, licence=licence_facts(device, intent.project, signer.issuers))
     code = refusal_of_on(facts, signer.ceilings, now)
     if code is not None or relay is None:
         _refuse(intent, code or "signer.no-relay")
         return
     if live is not None:
         return  # still closing: decided when it has closed, or refused when it has waited too long
-    _open(signer, intent, _new_session(intent, device, relay, now), device, relay, now)
+    _open(signer, intent, _new_session(intent, device, relay, choice, now), device, relay, now)
 
 
-def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
+def _on_facts(intent: Intent, device: Device, relay: Relay | None, choice: forwards.Choice) -> OnFacts:
     live = Session.objects.filter(state__in=Session.LIVE)
     has_relay = relay is not None and device.relay_port is not None
-    on_port = live.filter(relay=relay, relay_port=device.relay_port).exclude(device=device)
+    ports = choice.ports | ({device.relay_port} if device.relay_port is not None else set())
     return OnFacts(
         role=role_of(intent.by, intent.project) if intent.by else None,
         asked_at=intent.at,
@@ -119,13 +122,14 @@ def _on_facts(intent: Intent, device: Device, relay: Relay | None) -> OnFacts:
         has_joined=device.state == Device.State.JOINED and is_certifiable(device.tunnel_key),
         has_relay=has_relay and relay is not None and relay.project_id == device.project_id,
         relay_is_paired=relay is not None and (relay.paired_at is not None or relay.kind == Relay.Kind.PLAIN),
-        port_is_taken=has_relay and on_port.exists(),
+        port_is_taken=has_relay and relay is not None and forwards.are_taken(relay, ports, device),
+        forwards_fault=choice.code,
         has_engineer_pair=engineers_key_of(device.project_id) is not None,
         live_sessions=live.exclude(device=device).count(),
     )
 
 
-def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) -> Session:
+def _new_session(intent: Intent, device: Device, relay: Relay, choice: forwards.Choice, now: datetime) -> Session:
     duration_s = intent.duration_s or 0
     named = (intent.values or {}).get("session")
     is_free = isinstance(named, str) and is_id("s", named) and not Session.objects.filter(id=named).exists()
@@ -137,6 +141,7 @@ def _new_session(intent: Intent, device: Device, relay: Relay, now: datetime) ->
         relay_port=device.relay_port,
         bind=device.bind,
         login_user=intent.project.login_user,
+        forwards=list(choice.forwards),
         state=Session.State.OPENING,
         asked_by=intent.by,
         asked_by_name=intent.by_name,
@@ -161,7 +166,9 @@ def _open(signer: Signer, intent: Intent, session: Session, device: Device, rela
     keys = [
         openssh_fingerprint(line) for line in body.login.authorized_keys
     ]  # whoever can log in stands in the history
-    note(intent.project, "session.ordered", session=session.id, device=device.id, data=data | {"keys": keys})
+    named = [{"name": one.name, "target": one.target, "bind": one.bind, "port": one.port} for one in body.forwards[1:]]
+    said = data | {"keys": keys} | ({"forwards": named} if named else {})
+    note(intent.project, "session.ordered", session=session.id, device=device.id, data=said)
 
 
 def _turn_off(signer: Signer, intent: Intent, device: Device) -> None:

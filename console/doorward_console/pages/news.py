@@ -9,15 +9,16 @@ from typing import Any
 
 from django.db.models import Count, Max, Q
 
-from doorward_console.fleet.models import Device, Relay
+from doorward_console.fleet.models import Device, Forward, Relay
 from doorward_console.history.models import Chain, Pending, Record
 from doorward_console.maintenance.models import Command, Intent, Session
 from doorward_console.people.models import Project
 
-_SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at")
+_SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at", "forwards")
 _DEVICE = ("name", "state", "presence", "presence_at", "seen_at", "relay_id", "relay_port", "bind", "agent_version",
            "facts", "clock_skew_ms", "twin_at", "verbs", "settings_state", "settings_code",
-           "settings_digest", "settings_read__read_at")  # fmt: skip
+           "settings_digest", "settings_read__read_at", "offered")  # fmt: skip
+_FORWARD = ("name", "target", "port", "bind", "is_usual")
 _COMMANDS = 10
 """More than the card shows."""
 _UNDER_WAY = {state: Count("pk", filter=Q(state=state)) for state in Command.LIVE}
@@ -49,6 +50,7 @@ def device_look(project_id: str, device_id: str) -> str:
     return _word(
         list(Device.objects.filter(project=project_id, pk=device_id).values_list(*_DEVICE)),
         list(_sessions(device=device_id).order_by("-requested_at")[:1]),
+        list(Forward.objects.filter(device=device_id).order_by("pk").values_list(*_FORWARD)),
         list(Command.objects.filter(device=device_id).order_by("-at").values_list("pk", "state", "code")[:_COMMANDS]),
         list(Intent.objects.filter(device=device_id).order_by("-pk").values_list("pk", "state", "code")[:1]),
         Record.objects.filter(project=project_id, device=device_id).aggregate(Max("pk")),

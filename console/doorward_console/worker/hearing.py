@@ -22,7 +22,7 @@ from doorward_console.fleet import asks, relays
 from doorward_console.history import inbox
 from doorward_console.history.models import Chain
 from doorward_console.history.own import RecordKeys
-from doorward_console.maintenance import orders, sessions
+from doorward_console.maintenance import forwards, orders, sessions
 from doorward_console.maintenance.commands import hearing as commands
 from doorward_console.maintenance.commands import wishes
 
@@ -95,6 +95,7 @@ def hear_records(author: str, messages: Sequence[bytes], keys: RecordKeys, send:
         if taken.project is not None:
             sessions.hear_records(taken.project, taken.joined, now)
             commands.hear_records(author, taken.joined, now)
+            forwards.hear_records(author, taken.joined, now)
     if taken.dropped:
         LOG.warning("records dropped author=%s why=%s", author, ",".join(sorted(set(taken.dropped))))
     if taken.project is not None and len(taken.dropped) < len(messages):

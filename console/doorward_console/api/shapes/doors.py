@@ -34,6 +34,30 @@ class ClaimOut(Schema):
     says: str
 
 
+class ForwardOut(Schema):
+    """A named forward of a device: what the console orders, what the device offers, and how it fares."""
+
+    name: str
+    target: str
+    offered: str | None = Field(description="The target that the device's own configuration has under this name now.")
+    port: int | None = Field(description="On the device's relay; null where it has been given none.")
+    bind: str
+    is_usual: bool = Field(description="Whether it goes with each opening for which nothing else is chosen.")
+    state: Literal["shut", "opening", "open", "failed"]
+    why: ReasonOut | None
+    address: str | None = Field(description="What the target's name led to, as the device says.")
+    at: datetime | None
+    place: str | None = Field(description="Relay and port where it is open, for those who may log in.")
+
+
+class ForwardIn(Schema):
+    """How a forward shall be reached; ``bind`` is ``*`` (whoever reaches the relay reaches the target) or ``localhost``."""
+
+    port: int = Field(ge=1, le=65_535)
+    bind: str = "localhost"
+    is_usual: bool = True
+
+
 class DoorOut(Schema):
     """What a door is. ``open`` means: its own banner has come back through the relay. ``lines`` are there only while it is open, for those who may log in."""
 
@@ -54,6 +78,7 @@ class DoorOut(Schema):
     disagreement: list[ClaimOut] = Field(description="Who says something else of this door than the console does.")
     steps: list[StepOut]
     lines: LinesOut | None
+    forwards: list[ForwardOut]
 
 
 class DoorIn(Schema):
@@ -62,6 +87,10 @@ class DoorIn(Schema):
     state: Literal["open", "shut"]
     duration_s: int | None = Field(None, description="The project's default when left out; for open alone.")
     reason: str = ""
+    forwards: list[str] | None = Field(
+        None,
+        description="Names of the forwards that go with it; the device's usual ones when left out. For open alone.",
+    )
 
 
 class ExtendIn(Schema):

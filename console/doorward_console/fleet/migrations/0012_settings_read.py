@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('fleet', '0010_settings_on_trial'),
+        ('fleet', '0011_forwards'),
     ]
 
     operations = [

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
+from doorward_protocol.targets import TEST
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
@@ -52,10 +53,10 @@ def ask_command(device: Device, wish: Wish, who: Who) -> Command:
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing`` or ``command.agent-too-old``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing`` or ``command.agent-too-old``; ``forward.unknown``.
     """
     _check(wish, who, device.project, device.name)
-    if (code := _missing(device, wish.verb)) is not None:
+    if (code := _missing(device, wish)) is not None:
         raise NotAsked(code)
     with transaction.atomic():
         command = _row(device, wish, who, timezone.now(), None)
@@ -127,12 +128,15 @@ def _check(wish: Wish, who: Who, project: Project, name: str) -> None:
         raise NotAsked(fault)
 
 
-def _missing(device: Device, verb: str) -> str | None:
+def _missing(device: Device, wish: Wish) -> str | None:
     if device.state == Device.State.BLOCKED:
         return "signer.blocked"
     if device.state != Device.State.JOINED:
         return "signer.not-joined"
-    return lacking(verb) if device.seen_at is not None and not can(device.verbs, verb) else None
+    if device.seen_at is not None and not can(device.verbs, wish.verb):
+        return lacking(wish.verb)
+    is_strange = wish.verb == TEST and str(wish.arguments.get("name")) not in (device.offered or {})
+    return "forward.unknown" if is_strange else None
 
 
 def cancel(command: Command, who: Who) -> Command:

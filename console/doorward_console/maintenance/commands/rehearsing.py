@@ -16,7 +16,7 @@ from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
 from doorward_protocol.rehearsal import LASTS_S, Rehearsal, arguments_from_rehearsal
 from doorward_protocol.rehearsal import VERB as REHEARSE
 
-from doorward_console.fleet.models import Device, Relay, RelayLine
+from doorward_console.fleet.models import Device, Forward, Relay, RelayLine
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
 from doorward_console.keys.opening import SignerKeys
@@ -80,7 +80,8 @@ def _port_of_nobody(relay: Relay) -> int:
     """Choose a port that no line and no device of the project has: what a rehearsal asks for has to be refused for that alone."""
     lines = RelayLine.objects.filter(project=relay.project_id).values_list("ports", flat=True)
     devices = Device.objects.filter(project=relay.project_id, relay_port__isnull=False)
-    given = {port for ports in lines for port in ports}.union(devices.values_list("relay_port", flat=True))
+    forwards = Forward.objects.filter(device__project=relay.project_id).values_list("port", flat=True)
+    given = {port for ports in lines for port in ports}.union(devices.values_list("relay_port", flat=True), forwards)
     return next(port for port in range(_HIGHEST, 0, -1) if port not in given)
 
 

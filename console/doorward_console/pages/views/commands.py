@@ -97,10 +97,10 @@ def wish_of(request: HttpRequest, verb: str) -> asking.Wish:
     """Read a dialog's fields; the length of waiting that is none of the choices is the usual one."""
     typed = request.POST.get("expires_s", "")
     expires_s = next((one for one in EXPIRIES_S if str(one) == typed), asking.USUAL_EXPIRY_S)
-    text = request.POST.get("text", "").strip()
+    typed_in = {name: request.POST.get(name, "").strip() for name in ("text", "name")}
     return asking.Wish(
         verb=verb,
-        arguments={"text": text} if text else {},
+        arguments={name: text for name, text in typed_in.items() if text},
         reason=request.POST.get("reason", ""),
         expires_s=expires_s,
         confirm=request.POST.get("confirm", "").strip(),

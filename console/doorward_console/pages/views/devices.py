@@ -28,6 +28,7 @@ from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.pages.news import device_look, project_look
 from doorward_console.pages.views.commands import commands_context
 from doorward_console.pages.views.door import card_context
+from doorward_console.pages.views.forwards import forwards_context
 from doorward_console.people.rights import Right
 
 _INSTALL: Final = """\
@@ -94,9 +95,11 @@ def _page(request: HttpRequest, place: Place, one: Device, status: int = 200, **
     known = device_look(place.project.id, one.id)
     relays = relays_of(place.project)
     found, _ = lines(place.project, HistoryFilter(device=one.id, action="all", is_short=True))
+    row = row_of(one)
     context = {
         "section": "devices",
-        **card_context(place, row_of(one)),
+        **card_context(place, row),
+        **forwards_context(place, row),
         **commands_context(place, one),
         **_said_context(one),
         "relays": relays,

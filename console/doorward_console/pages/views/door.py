@@ -80,9 +80,10 @@ def on(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
     """Ask for the door to be opened."""
     place = place_of(request, project_id, Right.TOGGLE)
     device = device_at(place, device_id)
-    reason = request.POST.get("reason", "")
+    names = tuple(request.POST.getlist("forwards")) if "chooses_forwards" in request.POST else None
+    wanted = asking.Opening(_duration(request), request.POST.get("reason", ""), names)
     try:
-        asking.turn_on(device, place.user, place.who.from_address, _duration(request), reason)
+        asking.ask_on(device, place.user, place.who.from_address, wanted)
     except asking.NotAsked as refused:
         return _card(request, place, device, _problem(refused))
     return _card(request, place, device)

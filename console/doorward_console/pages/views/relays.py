@@ -90,7 +90,7 @@ def _plain_context(place: Place, one: Relay) -> dict[str, Any]:
         "fingerprints": [openssh_fingerprint(line) for line in one.ssh_host_keys],
         "relay_file": relay_key_name(place.project.id),
         "sshd_config": SSHD_CONFIG,
-        "new_ports": [device for device in new_since(place.project) if device.relay_id == one.id],
+        "new_ports": [new for new in new_since(place.project) if new.device.relay_id == one.id],
         "plain_typed": {
             "name": one.name,
             "host": one.host,
