@@ -97,8 +97,8 @@ _ROWS: Final = (
     Verb("tunnel.replaced", "relay", "A newer connection of the device took its port"),
     Verb("door.answered", "relay", "The door answered the probe"),
     Verb("door.silent", "relay", "The door stopped answering the probe"),
-    Verb("visitor.came", "relay", "Someone connected to the door"),
-    Verb("visitor.left", "relay", "Someone's connection to the door ended"),
+    Verb("visitor.came", "relay", "Someone connected to a port of the session"),
+    Verb("visitor.left", "relay", "Someone's connection to a port of the session ended"),
     Verb("listener.surplus", "relay", "A listener without a grant was found and ended"),
     Verb("doors.shut", "relay", "All doors closed"),
 )  # fmt: skip

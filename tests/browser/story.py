@@ -106,6 +106,7 @@ def _forwards(pump: Device) -> None:
 
 def _told(opened: Session, now: datetime) -> None:
     """Let the device have said how they fare, and one have been tested since."""
+    Device.objects.filter(pk=opened.device_id).update(door_state="OPEN", door_session=opened.pk)
     at_ms = int(opened.requested_at.timestamp() * 1000) + 500
     fares = {"historian": ("open", None, "10.20.0.5"), "plc": ("failed", "forward.unreachable", "10.20.0.7")}
     opened.forwards = [

@@ -85,8 +85,9 @@ def shown(house: House, name: str = "database", *, word: str = "open") -> Shown:
 
 
 def test_ask_when_a_device_names_what_it_allows_then_that_is_offered(house: House) -> None:
-    """An agent that knows no forwards offers none, which is something else than an empty list."""
-    for forwards, offered in (((Offered("database", DATABASE),), {"database": DATABASE}), ((), {}), (None, None)):
+    """An agent that knows no forwards offers none, which is something else than an empty list; what is no name is left out."""
+    strange = (Offered("database", DATABASE), Offered("../x", DATABASE), Offered("ssh", DATABASE), Offered("", ""))
+    for forwards, offered in ((strange, {"database": DATABASE}), ((), {}), (None, None)):
         house.device.refresh_from_db()
         ask = Ask(
             DeviceId(house.device.pk), "b" * 32, house.device.ask_count + 1, "n", None, 0, 0, "0.1.0", {},

@@ -12,6 +12,7 @@ from typing import Final
 from django.db import connection, transaction
 from doorward_protocol.asks import Ask, SettingsReport
 from doorward_protocol.ids import DeviceId
+from doorward_protocol.targets import Offered, is_forward_name
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
@@ -126,7 +127,12 @@ def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     device.command_epoch, device.command_revision = command.revision
     device.command_digest, device.command_needs_order = command.digest, command.needs_order
     device.verbs = None if ask.verbs is None else list(ask.verbs)
-    device.offered = None if ask.forwards is None else {one.name: one.target for one in ask.forwards}
+    device.offered = None if ask.forwards is None else _offered(ask.forwards)
+
+
+def _offered(forwards: Iterable[Offered]) -> dict[str, str]:
+    """Keep what may be a forward's name: it stands in addresses and forms, and nobody signed it."""
+    return {one.name: one.target for one in forwards if is_forward_name(one.name)}
 
 
 def _take_settings(device: Device, said: SettingsReport, now: datetime) -> None:

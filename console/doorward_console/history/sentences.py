@@ -75,6 +75,8 @@ _DETAILS = {
     "name": "{}",
     "paths": "{}",
     "was": "before: {}",
+    "target": "leading to {}",
+    "forwards": "with {}",
     "relay": "relay {}",
     "port": "port {}",
     "bind": "listening at {}",
@@ -99,6 +101,8 @@ def _said(name: str, value: Any) -> str:
         value = ", ".join(str(one) for one in value)
     if name == "bind":
         value = "the relay's public address" if value == "*" else "the relay's loopback"
+    if name == "forwards" and isinstance(value, list):
+        value = ", ".join(str(one.get("name")) if isinstance(one, dict) else str(one) for one in value)
     return _DETAILS[name].format(value)
 
 
