@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from django.conf import settings
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.ports import free_port
+from tests.parts.postgres import Postgres
 
 
 def _configure() -> Path:
@@ -106,13 +108,12 @@ ED25519_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUaYnQVMAiyX1b1tKjWFMwJ2RB1
 """A public key that nobody has the private half of."""
 
 
-@pytest.fixture
-def on_postgres(postgres: str, django_db_blocker: Any) -> Iterator[str]:
-    """Move the console of this process to an empty, migrated PostgreSQL database for one test; gives its URL."""
-    from django.core.management import call_command
+@contextmanager
+def _moved_to(url: str) -> Iterator[None]:
+    """Move the console of this process to a PostgreSQL database."""
     from django.db import connections
 
-    place = urlsplit(postgres)
+    place = urlsplit(url)
     query = parse_qs(place.query)
     before = connections.settings["default"]
     own = dict(before) | {
@@ -122,15 +123,31 @@ def on_postgres(postgres: str, django_db_blocker: Any) -> Iterator[str]:
     kept = connections["default"]
     connections.settings["default"] = own
     del connections["default"]
-    with django_db_blocker.unblock():
-        try:
-            call_command("migrate", verbosity=0)
-            yield postgres
-        finally:
-            connections["default"].close()
-            del connections["default"]
-            connections.settings["default"] = before
-            connections["default"] = kept
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        del connections["default"]
+        connections.settings["default"] = before
+        connections["default"] = kept
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_cluster: Postgres, django_db_blocker: Any) -> str:
+    """A database that was migrated once, to be copied: migrating one takes seconds."""
+    from django.core.management import call_command
+
+    with django_db_blocker.unblock(), _moved_to(postgres_cluster.new_database("migrated")):
+        call_command("migrate", verbosity=0)
+    return "migrated"
+
+
+@pytest.fixture
+def on_postgres(postgres_cluster: Postgres, migrated: str, django_db_blocker: Any) -> Iterator[str]:
+    """Move the console of this process to an empty, migrated PostgreSQL database for one test; gives its URL."""
+    url = postgres_cluster.new_database("doorward", migrated)
+    with django_db_blocker.unblock(), _moved_to(url):
+        yield url
 
 
 @pytest.fixture(scope="session")

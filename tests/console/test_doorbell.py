@@ -106,6 +106,7 @@ def test_bell_when_the_database_is_away_for_longer_then_it_waits_and_looks_and_h
     """Nobody ends because the database that carries the rings is being restarted."""
     bell, place = Bell("worker"), connection.settings_dict
     port = place["PORT"]
+    connection.ensure_connection()
     try:
         place["PORT"] = str(free_port())  # whoever dials now finds nobody
         with connection.cursor() as cursor:

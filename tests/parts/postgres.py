@@ -33,10 +33,10 @@ class Postgres:
         """Name a database in libpq's form, through the unix socket."""
         return f"postgresql://{user}@/{database}?host={self.folder}&port={self.port}"
 
-    def new_database(self, name: str) -> str:
-        """Make an empty database, dropping one of that name, and give its URL."""
+    def new_database(self, name: str, template: str = "template1") -> str:
+        """Make a database as ``template`` is, dropping one of that name, and give its URL."""
         self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        self.sql(f'CREATE DATABASE "{name}"')
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
