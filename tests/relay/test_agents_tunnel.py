@@ -141,18 +141,20 @@ def test_agent_when_it_has_named_forwards_then_the_relay_gives_what_its_grant_sa
         with socket.create_connection(("127.0.0.1", second), 20) as visitor:
             visitor.settimeout(20)
             assert visitor.recv(10) == b"here"
+            assert console.wait_for_verb("visitor.came", grant.session).fact.data["port"] == second
         assert not is_listening(second, "127.0.0.2")
         assert not is_listening(third)
         assert console.end(grant.session).json()["ports_free"] is True
         assert not any(is_listening(port) for port in (first, second, third))
-        console.wait_for_verb("visitor.left", grant.session)
     agent.edge.stop()
 
 
 def _greet(service: socket.socket) -> None:
-    """Greet whoever comes, the agent's own looks before the forward among them."""
+    """Greet whoever comes, the agent's own looks before the forward among them, and let them stay."""
+    stay = []
     with contextlib.suppress(OSError):
         while True:
             came, _ = service.accept()
-            with came, contextlib.suppress(OSError):
+            stay.append(came)
+            with contextlib.suppress(OSError):
                 came.sendall(b"here")
