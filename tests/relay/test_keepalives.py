@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 import pytest
@@ -43,13 +42,14 @@ def test_keepalives_when_devices_log_in_together_then_each_has_an_interval_of_it
 def test_keepalives_when_packets_come_then_no_timer_is_made_for_each(scratch: Path) -> None:
     """asyncio goes through all cancelled timers in one go, 30 ms with thousands of connections."""
 
-    async def timers() -> int:
+    async def cancelled() -> int:
         async with _dialled(scratch, 1) as (one,):
-            for _ in range(50):
+            before = sum(each.cancelled() for each in _all_timers())
+            for _ in range(15):
                 await one.run("hello")
-            return len(_timers())
+            return sum(each.cancelled() for each in _all_timers()) - before
 
-    assert asyncio.run(timers()) <= 3
+    assert asyncio.run(cancelled()) < 10  # 45 and more
 
 
 def test_a_silent_device_when_the_interval_is_over_then_it_is_spoken_to(
@@ -80,9 +80,14 @@ def test_a_silent_device_when_the_interval_is_over_then_it_is_spoken_to(
 
 
 def _timers() -> list[asyncio.TimerHandle]:
-    """Give the loop's timers that are keep-alives', cancelled ones too."""
-    held: list[Any] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
-    return [one for one in held if "_keepalive_timer_callback" in repr(one)]
+    """Give the loop's timers that are keep-alives' and will come."""
+    return [one for one in _all_timers() if "_keepalive_timer_callback" in repr(one)]
+
+
+def _all_timers() -> list[asyncio.TimerHandle]:
+    """Give what the loop holds, cancelled ones too; of those it is not known any more what they were for."""
+    held: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return held
 
 
 @asynccontextmanager
