@@ -46,7 +46,7 @@ parts:  ## The Debian packages that tests use, where we may install them
 smoke: install  ## The whole way once, by itself, in a scratch folder on loopback; PARTS=real|embedded
 	@$(V)/python tests/smoke.py $(PARTS)
 
-BENCHES := door_open footprint throughput fleet relay
+BENCHES := door_open footprint throughput fleet relay commands
 
 bench: install parts  ## Figures against their anchors, in their quick form; bench/NAME.py [--json] without --quick is for the record
 	@for name in $(BENCHES); do $(V)/python bench/$$name.py --quick || exit; done

@@ -1,34 +1,39 @@
 """Devices for ``bench/fleet.py``: hundreds in one process, each with a certificate, an identity and a chain of its own.
 
-They ask, obey, sign their records and dial again with the agent's own pauses; there is no door behind them. Told by lines
+They ask, obey, sign their records and dial again with the agent's own pauses; there is no door behind them, and no hook. Told by lines
 on standard input; what a relay would see of an opening is told on standard output.
 """
 
 import asyncio
 import json
 import random
+import secrets
 import ssl
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from doorward_agent.policy import retry_delay_ms
 from doorward_agent.runtime import ASK_AGAIN_MS
+from doorward_protocol.commands import Outcome, RunCommand
 from doorward_protocol.envelope import decode
 from doorward_protocol.ids import DeviceId
-from doorward_protocol.orders import OpenDoor, order_from_payload
+from doorward_protocol.orders import OpenDoor, Order, order_from_payload
 from doorward_protocol.topics import TO_DEVICE, topic
 
 from bench.mqtt_device import Link
 from tests.worlds.scripted_device import ScriptedDevice
+
+HOOK_S: Final = 0.2
+"""What a runner and a hook that does nothing take on a small device."""
 
 
 class Simulated:
     """One device: what ``ScriptedDevice`` holds, on a connection of this process's loop."""
 
     def __init__(self, plan: dict[str, Any], place: dict[str, Any]) -> None:
-        self.holds = ScriptedDevice(DeviceId(plan["device"]))
+        self.holds = ScriptedDevice(DeviceId(plan["device"]), verbs=("health",))
         self.context = ssl.create_default_context(cafile=place["ca"])
         self.context.load_cert_chain(plan["certificate"], plan["key"])
         self.link = Link(self._heard)
@@ -69,6 +74,26 @@ class Simulated:
 
     async def _obey(self, payload: bytes) -> None:
         order = order_from_payload(decode(payload, expected="order").payload)
+        if isinstance(order.body, RunCommand):
+            await self._run(order, order.body)
+        else:
+            await self._move_door(order)
+
+    async def _run(self, order: Order, body: RunCommand) -> None:
+        """Say that the command began, take the time of a hook, and say how it went: each with an ask, as the agent does."""
+        named = {"command": body.command, "verb": body.verb}
+        self.holds.obeys(order)
+        about: dict[str, Any] = {"order": order.id, "part": "command", "epoch": 0, "revision": order.revision.number}
+        await self._send("record", self.holds.record("order.accepted", **about))
+        await self._send("record", self.holds.record("command.begun", **named, order=order.id))
+        await self.ask()
+        await asyncio.sleep(HOOK_S)
+        outcome = Outcome(None, 0, "", {"healthy": True, "checks": []}, round(HOOK_S * 1000))
+        await self._send("record", self.holds.record("command.done", **named, **outcome._asdict()))
+        self.holds.runner_nonce = secrets.token_urlsafe(16)
+        await self.ask()
+
+    async def _move_door(self, order: Order) -> None:
         session, number = order.body.session, order.revision.number  # type: ignore[union-attr]  # doors alone
         is_open = isinstance(order.body, OpenDoor)
         self.holds.obeys(order)

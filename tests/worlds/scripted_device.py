@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from doorward_protocol.asks import Ask, DoorReport, SettingsReport, bytes_from_ask
+from doorward_protocol.asks import Ask, CommandReport, DoorReport, SettingsReport, bytes_from_ask
+from doorward_protocol.commands import RunCommand
 from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import decode
 from doorward_protocol.ids import DeviceId, SessionId
@@ -41,6 +42,8 @@ class ScriptedDevice:
     session: SessionId | None = None
     held: Revision = NEVER
     digest: Digest | None = None
+    command: CommandReport = field(default_factory=CommandReport)
+    verbs: tuple[str, ...] | None = None
     head: Head = field(default_factory=Head)
     heads: dict[str, Head] = field(default_factory=dict)
     envelopes: list[bytes] = field(default_factory=list)
@@ -58,13 +61,14 @@ class ScriptedDevice:
             "runner_nonce": self.runner_nonce, "clock_at": int(time.time() * 1000), "uptime_s": 100, "agent": "0.1.0",
             "facts": {"hostname": "press"}, "door": DoorReport(self.state, self.session, self.held, self.digest, None),
             "settings": SettingsReport(NEVER, None, {}), "journal_first": min(1, self.head.n), "journal": self.head,
+            "command": self.command, "verbs": self.verbs,
         }  # fmt: skip
         return bytes_from_ask(Ask(**(values | changes)))
 
     def ask(self, **changes: Any) -> None:
         self.send("ask", self.ask_bytes(**changes))
 
-    def record(self, verb: str, session: str | None = None, **data: Any) -> bytes:
+    def record(self, verb: str, session: str | None = None, /, **data: Any) -> bytes:
         """Continue the journal; sends nothing."""
         moment = Moment(int(time.time() * 1000), self.boot, 1000)
         payload = next_payload(
@@ -74,7 +78,7 @@ class ScriptedDevice:
         self.envelopes.append(self.key.seal("record", payload))
         return self.envelopes[-1]
 
-    def says(self, verb: str, session: str | None = None, **data: Any) -> None:
+    def says(self, verb: str, session: str | None = None, /, **data: Any) -> None:
         """Continue the journal and send what was added."""
         self.send("record", self.record(verb, session, **data))
 
@@ -84,11 +88,14 @@ class ScriptedDevice:
         sent.wait_for_publish(5)
 
     def obeys(self, order: Order) -> None:
-        """Take an order's revision as its own, and its door's state."""
+        """Take an order's revision as its own, and its door's state; a command's is another part's."""
+        self.runner_nonce = secrets.token_urlsafe(16)
+        if isinstance(order.body, RunCommand):
+            self.command = CommandReport(order.revision, order.digest)
+            return
         self.held, self.digest = order.revision, order.digest
         is_open = isinstance(order.body, OpenDoor)
         self.state, self.session = ("OPEN" if is_open else "SHUT"), order.body.session  # type: ignore[union-attr]  # no settings orders here
-        self.runner_nonce = secrets.token_urlsafe(16)
 
     def next_order(self, seen: int, limit_s: float = 10) -> Order:
         """Wait for an order beyond the first ``seen``."""
