@@ -4,7 +4,7 @@ from typing import Final
 
 PAGES: Final = (
     "sign-in", "first", "first-relay", "projects", "devices", "devices-filtered", "device-shut", "device-open",
-    "device-opening", "device-failed", "device-added", "device-licence", "relays", "relay", "keys", "keys-made", "history", "history-all",
+    "device-opening", "device-failed", "device-added", "device-licence", "relays", "relay", "keys", "keys-made", "history", "history-all", "history-put-back",
     "members", "device-settings", "device-settings-changes", "device-settings-faults", "settings", "tokens", "error", "password", "api", "dialog",
     "device-hookless", "dialog-reboot", "dialog-reset", "dialog-remove", "dialog-forward", "bulk-marked", "bulk-choose", "bulk",
 )  # fmt: skip

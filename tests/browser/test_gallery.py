@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from doorward_console.fleet.models import Device
 from doorward_console.people.models import Member, Project
 from playwright.sync_api import Page, expect
 
-from tests.browser import commanded
+from tests.browser import commanded, put_back
 from tests.browser.conftest import Console
 from tests.browser.pictures import FILES, PLACES, THEMES
 from tests.browser.scenes import give_settings
@@ -165,6 +166,7 @@ def _paths(console: Console) -> dict[str, str]:
     house = console.house
     devices = tell(house)
     commanded.tell(house, devices)
+    put_back.tell(house, devices["Chlorine dosing 1"], timezone.now() - timedelta(hours=2, minutes=3))
     seal()
     base = f"/projects/{house.project.id}"
     shown = {
@@ -176,6 +178,7 @@ def _paths(console: Console) -> dict[str, str]:
         **{f"device-{word}": f"{base}/devices/{devices[name].id}/" for word, name in shown.items()},
         "relays": f"{base}/relays/", "relay": f"{base}/relays/{house.relay.id}/",
         "keys": f"{base}/keys/", "history": f"{base}/history/", "history-all": f"{base}/history/?action=all",
+        "history-put-back": f"{base}/history/?action=all&device={devices['Chlorine dosing 1'].id}",
         "members": f"{base}/members/", "settings": f"{base}/settings/", "tokens": "/tokens/",
         "error": f"{base}/devices/none/", "password": "/password/", "api": "/api/v1/docs",
     }  # fmt: skip
