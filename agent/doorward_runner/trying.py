@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from doorward_runner import secrecy, settings
 from doorward_runner.config import RunnerConfig
@@ -10,6 +10,9 @@ from doorward_runner.edges import clock, hooks, log
 from doorward_runner.edges.hooks import Ran
 from doorward_runner.edges.memory import Memory
 from doorward_runner.settings import Settings
+
+NOTHING_CHANGED: Final = ("hook.bad-arguments", "hook.not-possible", "hook.try-later", "hook.missing", "hook.unsafe")
+"""So a hook says, or it never ran: putting back would undo the apply before, which was confirmed."""
 
 
 def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
@@ -28,6 +31,8 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
             return settings.keep(memory, unread)
         trial = settings.keep(memory, trial._replace(good=secrecy.said(memory, ran.result)["values"]))
     ran = _run(config, memory, "settings-apply", {"values": trial.values, "previous": trial.good})
+    if ran.code in NOTHING_CHANGED:
+        return settings.keep(memory, trial._replace(state="reverted", code=ran.code, said=ran.said))
     if ran.code is not None:
         return put_back(config, memory, settings.reverting(memory, trial._replace(said=ran.said), ran.code))
     return settings.keep(memory, trial._replace(state="trying", said=ran.said))

@@ -294,6 +294,42 @@ def test_settings_when_an_apply_was_cut_off_then_revert_brings_back_what_was_bef
     assert (machine.etc / "network/interfaces").read_text() == INTERFACES
 
 
+@pytest.mark.feature("I15", "B7")
+@pytest.mark.parametrize("failed", [{"hostname": "-not valid-"}, {"network": {**STATIC, "interface": "none0"}}])
+def test_settings_when_an_apply_changed_nothing_then_revert_leaves_those_that_were_confirmed_before(
+    machine: Machine, failed: dict[str, Any]
+) -> None:
+    """What was confirmed stays, though the hook still has what was before it: a refused or never begun apply is not undone by one more."""
+    machine.file("hostname", "before\n")
+    assert machine.run("settings-apply", {"values": {"hostname": "confirmed"}})["code"] is None
+    assert machine.run("settings-apply", {"values": failed})["code"] == "hook.bad-arguments"
+    reverted = {"values": {"hostname": "confirmed"}, "failed": failed}
+    assert machine.run("settings-revert", reverted, then="hostname")["code"] is None
+    assert machine.seen() == "confirmed\n"
+    assert machine.run("settings-apply", {"values": {"hostname": "other"}})["code"] is None
+    assert machine.run("settings-revert", then="hostname")["code"] is None
+    assert machine.seen() == "confirmed\n"
+
+
+@pytest.mark.real("ifup")
+def test_settings_when_a_revert_was_cut_off_then_the_next_brings_the_good_ones_back(machine: Machine) -> None:
+    """What is half put back, or still wrong, is never taken for good, whatever comes in between."""
+    machine.file("network/interfaces", INTERFACES)
+    machine.file("hostname", "before\n")
+    assert machine.run("settings-apply", {"values": {"hostname": "other", "network": STATIC}})["code"] is None
+    # Debian's ifdown is the same program by another name.
+    killer = '#!/bin/sh\n[ "${0##*/}" != ifdown ] || kill -9 $PPID\n'
+    for name in ("ifup", "ifdown"):
+        write_whole(machine.top / "stand-ins" / name, killer, 0o755)
+    assert machine.run("settings-revert")["status"] == 137
+    assert machine.run("settings-apply", {"values": {"hostname": "-not valid-"}})["code"] == "hook.bad-arguments"
+    for name in ("ifup", "ifdown"):
+        (machine.top / "stand-ins" / name).unlink()
+    assert machine.run("settings-revert", then="hostname")["code"] is None
+    assert machine.seen() == "before\n"
+    assert (machine.etc / "network/interfaces").read_text() == INTERFACES
+
+
 @pytest.mark.parametrize(
     ("has", "file", "holds", "calls"),
     [

@@ -178,6 +178,25 @@ def test_settings_when_the_hook_refuses_them_then_they_are_put_back_at_once(sett
     assert (settable.values, settable.runs) == (OLD, ["settings-apply", "settings-revert"])
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [(64, "hook.bad-arguments"), (69, "hook.not-possible"), (75, "hook.try-later")]
+)
+def test_settings_when_the_hook_says_that_nothing_was_changed_then_nothing_is_put_back(
+    settable: Settable, status: int, code: str
+) -> None:
+    """To put back would be to undo the settings before, which were confirmed."""
+    first = settable.body({"address": "first"})
+    settable.order(first)
+    settable.confirm(first, settable.site.revision)
+    hook = write_whole(
+        settable.site.folder / "hooks" / "settings-apply", f"#!/bin/sh\necho 'address: no' >&2\nexit {status}\n"
+    )
+    hook.chmod(0o755)
+    told = settable.order(settable.body())
+    assert (told["state"], told["code"], told["said"]) == ("reverted", code, "address: no")
+    assert (settable.values, settable.runs) == ({"address": "first"}, ["settings-apply"])
+
+
 def test_settings_when_putting_back_fails_then_the_last_good_are_applied_and_else_it_is_said_and_tried_again(
     settable: Settable,
 ) -> None:
