@@ -133,6 +133,8 @@ def test_secret_after_it_was_typed_is_nowhere(
     client, path = client_of(house.owner), address("device-settings", house)
     typed = {"/hostname": "pump-8", "/network/method": '"dhcp"', "/network/key": PLAIN, "mark": "none"}
     pages = [client.post(path, {**typed, "/hostname": "Wrong!", "step": "show"}, secure=True)]
+    wrong = json.dumps(document(PLAIN, level="loud"))
+    as_json = client.post(f"{path}?as=json", {"values": wrong, "mark": "none", "step": "show"}, secure=True)
     shown = client.post(path, {**typed, "step": "show"}, secure=True)
     asked = {name: hidden(shown, name) for name in ("values", "mark")}
     pages += [
@@ -149,7 +151,7 @@ def test_secret_after_it_was_typed_is_nowhere(
     pages += [client.get(path, secure=True), client.get(f"{path}?as=json", secure=True), call(token, "GET", api)]
     pages += [client.get(address(name, house), secure=True) for name in ("history", "device")]
     logged = caplog.text + "".join(capfd.readouterr())
-    places = [*(page.content.decode() for page in pages), dump_of_database(), logged]
+    places = [*(page.content.decode() for page in [*pages, as_json]), dump_of_database(), logged]
     places += [one.read_bytes().decode("latin-1") for one in FOLDER.rglob("*") if one.is_file()]
     forms = [
         form
@@ -158,6 +160,7 @@ def test_secret_after_it_was_typed_is_nowhere(
     ]
     assert [form for place in places for form in forms if form in str(place)] == []
     assert [page.status_code for page in pages[:6]] == [409, 200, 200, 302, 202, 409]
+    assert as_json.status_code == 409
     assert SEALED not in call(token, "GET", api).content.decode()
 
 
