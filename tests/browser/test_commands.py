@@ -110,7 +110,7 @@ def test_owner_asks_for_what_cannot_be_taken_back_then_only_the_devices_exact_na
         assert confirm.evaluate("field => !field.validity.valid")
     confirm.evaluate("field => { field.form.noValidate = true; }")
     dialog.get_by_role("button", name=button).click()
-    expect(page.locator("#commands").get_by_role("alert")).to_contain_text("the device's name has to be typed with it")
+    expect(page.locator("#commands").get_by_role("alert")).to_contain_text("a name has to be typed with it")
     assert not Command.objects.exists()
     page.get_by_role("button", name=button, exact=True).click()
     confirm.fill(plant.house.device.name)
@@ -147,6 +147,30 @@ def test_owner_cancels_what_waits_then_two_browsers_say_who_did_and_the_device_i
     assert Command.objects.get().state == "cancelled"
     assert not plant.house.device.orders.exists()
     assert faults == []
+
+
+@pytest.mark.feature("I11")
+def test_owner_removes_a_device_then_its_exact_name_confirms_it_and_it_is_off_the_list(
+    plant: Console, visitor: Visitor, faults: list[str]
+) -> None:
+    """The dialog says what ends with it; a wrong name removes nothing; whoever else looks at it is told that it is gone."""
+    page = device_page(visitor(plant.house.owner.email), plant)
+    other = device_page(visitor(scenes.person(plant.house, "Carla", "engineer").email), plant)
+    page.get_by_role("button", name="Remove", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("An open door is shut at once")
+    dialog.locator("[name=confirm]").fill("press 2")
+    dialog.get_by_role("button", name="Remove").click()
+    expect(dialog).to_be_visible()
+    assert Device.objects.get().removed_at is None
+    dialog.locator("[name=confirm]").fill(plant.house.device.name)
+    dialog.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text(f"{plant.house.device.name} was removed. Its history stays.")).to_be_visible()
+    expect(page.get_by_role("link", name=plant.house.device.name)).to_have_count(0)
+    assert Device.objects.get().removed_at is not None
+    expect(other.get_by_role("heading", name=plant.house.device.name)).to_have_count(0)
+    expect(other.get_by_text("There is no such device in this project.")).to_be_visible()
+    assert [fault for fault in faults if "404" not in fault] == []  # what is gone is asked for once more
 
 
 def meters(console: Console, count: int) -> list[Device]:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.core.cache import cache
@@ -39,7 +40,8 @@ def call(token: str | None, method: str, path: str, body: Any = None, **query: A
     headers = {"authorization": f"Bearer {token}"} if token else {}
     data = query if method == "GET" else json.dumps({} if body is None else body)
     kind = {} if method == "GET" else {"content_type": "application/json"}
-    return getattr(Client(), method.lower())(f"/api/v1{path}", data, secure=True, headers=headers, **kind)
+    url = f"/api/v1{path}?{urlencode(query)}" if query and method != "GET" else f"/api/v1{path}"
+    return getattr(Client(), method.lower())(url, data, secure=True, headers=headers, **kind)
 
 
 OPERATIONS = [
@@ -263,7 +265,7 @@ def test_device_added_renamed_and_removed(house: House) -> None:
     assert call(token, "PATCH", path, {"name": "press 3"}).json()["name"] == "press 3"
     found = call(token, "GET", f"/projects/{house.project.id}/devices", q="press", state="shut").json()
     assert {one["name"] for one in found} == {"press 1", "press 3"}
-    assert call(token, "DELETE", path).status_code == 204
+    assert call(token, "DELETE", path, confirm="press 3").status_code == 204
     assert call(token, "GET", path).status_code == 404
     assert len(call(token, "GET", f"/projects/{house.project.id}/devices").json()) == 1
     assert call(token, "POST", f"/projects/{house.project.id}/devices", {"name": "press 3"}).status_code == 201

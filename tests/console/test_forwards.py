@@ -19,6 +19,7 @@ from doorward_console.maintenance.asking import NotAsked, Opening, ask_on
 from doorward_console.maintenance.commands.asking import Wish, ask_command
 from doorward_console.maintenance.forwards import Shown, hear_records, shown_of
 from doorward_console.maintenance.models import Command, Desired, Grant, Intent, Session
+from doorward_console.maintenance.removing import remove_device
 from doorward_console.maintenance.signing import decide
 from doorward_console.people.models import Member, User
 from doorward_protocol.asks import Ask, CommandReport, DoorReport, SettingsReport
@@ -158,7 +159,7 @@ def test_way_when_it_changes_then_forwards_go_along_or_it_is_declined(offering: 
     assert Forward.objects.get().relay_id == second.pk
     changing.set_way(offering.device, None, None, "*", who_of(offering))
     assert Forward.objects.get().relay_id is None
-    changing.remove_device(offering.device, who_of(offering))
+    remove_device(offering.device, offering.device.name, who_of(offering))
     assert not Forward.objects.exists()
 
 

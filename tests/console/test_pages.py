@@ -104,14 +104,6 @@ def test_join_line_is_shown_once_and_only_its_digest_is_kept(committed: House) -
     assert token not in dump_of_database()
 
 
-def test_device_removed_while_its_door_is_open_is_refused(house: House) -> None:
-    """A device whose door is not shut cannot be forgotten."""
-    open_session(house)
-    answer = client_of(house.owner).post(address("device-remove", house), secure=True, follow=True)
-    assert b"Shut the door first" in answer.content
-    assert Device.objects.filter(pk=house.device.pk).exists()
-
-
 @pytest.mark.feature("E4")
 @pytest.mark.parametrize(("role", "is_shown"), [("engineer", True), ("admin", True), ("viewer", False)])
 def test_ssh_line_is_shown_while_open_to_those_who_may_log_in(house: House, role: str, *, is_shown: bool) -> None:

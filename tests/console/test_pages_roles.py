@@ -39,7 +39,7 @@ def test_everything_that_an_owner_does_works_with_webs_rights(house: House) -> N
         told(call(token, "PATCH", project, {"needs_reason": False}))
         told(call(token, "POST", f"/devices/{house.device.id}/door", {"state": "open"}), 202)
         told(call(token, "POST", f"/devices/{house.device.id}/door", {"state": "shut"}), 202)
-        assert call(token, "DELETE", device).status_code == 204
+        assert call(token, "DELETE", device, confirm="press 3").status_code == 204
         for name in ("devices", "device", "relays", "relay", "keys", "history", "members", "settings", "tokens"):
             assert ask(client, "GET", address(name, house)).status_code == 200
         assert ask(client, "POST", "/tokens/", name="deploy").status_code == 200

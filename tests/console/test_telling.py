@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.asking import _held
+from doorward_console.maintenance.closing import held
 from doorward_console.maintenance.facts import DEVICE_ACCEPTED, ORDERED, Stepped
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.maintenance.orders import ask_where_due, send_signed
@@ -224,7 +224,7 @@ def test_session_when_another_holds_its_device_then_facts_are_stored_without_wai
         is_held, may_go = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with _held(session.device):
+            with held(session.device):
                 is_held.set()
                 may_go.wait(20)
             connection.close()

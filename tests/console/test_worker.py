@@ -13,6 +13,8 @@ from doorward_console.history.restoring import open_epoch
 from doorward_console.history.verify import verify
 from doorward_console.maintenance.asking import block
 from doorward_console.maintenance.models import Desired, Order, Session
+from doorward_console.maintenance.removing import remove_device
+from doorward_console.people.members import Who
 from doorward_protocol.asks import DoorReport
 from doorward_protocol.orders import OpenDoor, ShutDoor
 from doorward_protocol.revisions import Revision
@@ -166,6 +168,22 @@ def test_session_when_its_end_is_reached_then_the_console_ends_it_by_itself(rig:
     assert closed.code == "session.expired"
     assert rig.relay.ended == [session]
     assert isinstance(rig.device.next_order(seen).body, ShutDoor)
+
+
+@pytest.mark.real("mosquitto")
+@pytest.mark.feature("I11")
+def test_device_when_removed_then_each_of_its_closers_is_called_and_its_last_words_are_history(rig: Rig) -> None:
+    """The relay ends the grant, the device is told to shut, and what it says of that is still stored; its asks are not heard."""
+    session, seen = rig.open(), len(rig.device.orders)
+    remove_device(rig.house.device, rig.house.device.name, Who(rig.house.owner, "203.0.113.7"))
+    closed = rig.wait_state("closed")
+    assert (closed.code, rig.relay.ended) == ("session.device-removed", [session])
+    assert isinstance(rig.device.next_order(seen).body, ShutDoor)
+    before = rig.device_row.ask_count
+    rig.device.ask()
+    rig.device.says("door.closed", session)
+    rig.wait(lambda: rig.session().device_shut_at, "its records, which are still history")
+    assert (rig.device_row.ask_count, rig.device_row.relay_port) == (before, None)
 
 
 @pytest.mark.real("mosquitto")

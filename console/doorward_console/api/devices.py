@@ -7,12 +7,20 @@ from django.utils import timezone
 from ninja import Query, Router
 
 from doorward_console.api.caller import device_place, project_place
-from doorward_console.api.shapes.devices import DeviceIn, DeviceOut, DevicesWanted, JoinOut, ReasonIn, WayIn
+from doorward_console.api.shapes.devices import (
+    DeviceIn,
+    DeviceOut,
+    DevicesWanted,
+    JoinOut,
+    ReasonIn,
+    RemovalWanted,
+    WayIn,
+)
 from doorward_console.fleet import changing
 from doorward_console.fleet.asks import has_twin
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, Row, live_join_token, relays_of, row_of, rows_of
-from doorward_console.maintenance import asking
+from doorward_console.maintenance import asking, removing
 from doorward_console.people.rights import Right
 
 router = Router(tags=["devices"])
@@ -53,10 +61,13 @@ def rename_device(request: HttpRequest, device_id: str, asked: DeviceIn) -> dict
 
 
 @router.delete("/devices/{device_id}", response={204: None})
-def remove_device(request: HttpRequest, device_id: str) -> None:
-    """Forget the device; its door has to be shut."""
+def remove_device(request: HttpRequest, device_id: str, wanted: Query[RemovalWanted]) -> None:
+    """Remove the device for good: blocked, its session ended, its commands cancelled, its port free. Its history stays.
+
+    ``confirm`` is the device's name; without it the answer is 409 ``device.not-confirmed``, and nothing happens.
+    """
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
-    changing.remove_device(device, place.who)
+    removing.remove_device(device, wanted.confirm, place.who)
 
 
 @router.put("/devices/{device_id}/way", response=DeviceOut)

@@ -12,7 +12,7 @@ from doorward_console.declined import Declined
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.forwards import move_forwards
 from doorward_console.fleet.joining import JoinRefused, make_join_line
-from doorward_console.fleet.models import Device, JoinToken, Relay
+from doorward_console.fleet.models import Device, Relay
 from doorward_console.history.writing import note
 from doorward_console.maintenance.models import Session
 from doorward_console.people.members import Who
@@ -95,27 +95,6 @@ def _port_taken(relay: Relay | None, port: int | None) -> Declined:
         f"Port {port} on the relay {relay} belongs to {holder} already.",
         "Choose another port: two devices cannot share one.",
     )
-
-
-def remove_device(device: Device, who: Who) -> None:
-    """Block a device for good and show it no more; its rows stay, for the history speaks of them.
-
-    Raises:
-        Declined: its door is not shut.
-    """
-    with transaction.atomic():
-        Device.objects.select_for_update(no_key=True).get(pk=device.pk)
-        if Session.objects.filter(device=device, state__in=Session.LIVE).exists():
-            raise Declined("device.door-live", "The device's door is not shut.", "Shut the door first.")
-        note(device.project, "device.removed", device=device.id, data={**who.named(), "name": device.name})
-        now = timezone.now()
-        device.state, device.removed_at = Device.State.BLOCKED, now
-        device.name = f"{device.name[:70]} (removed {device.id})"
-        device.relay = device.relay_port = None
-        device.save(update_fields=["state", "removed_at", "name", "relay", "relay_port"])
-        JoinToken.objects.filter(device=device, used_at__isnull=True, expires_at__gt=now).update(expires_at=now)
-        device.forwards.all().delete()
-        ring("web", "worker")
 
 
 def remove_relay(relay: Relay, who: Who) -> None:

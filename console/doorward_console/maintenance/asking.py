@@ -5,14 +5,11 @@ shutting does not wait for it. All of it happens in one transaction that holds t
 once are heard one after the other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_from_body
 from doorward_protocol.reasons import reason_of
@@ -22,11 +19,20 @@ from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
+from doorward_console.maintenance.closing import (
+    held,
+    live_session,
+    refuse,
+    session_named,
+    start_closing,
+    undecided,
+    void,
+)
 from doorward_console.maintenance.commands.cancelling import cancel_all
 from doorward_console.maintenance.documents.paths import pointer
 from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.forwards import chosen
-from doorward_console.maintenance.models import Desired, Intent, Order, Session
+from doorward_console.maintenance.models import Desired, Intent, Session
 from doorward_console.people.membership import is_entitled
 from doorward_console.people.models import User
 from doorward_console.people.rights import Right
@@ -112,7 +118,7 @@ def ask_on(device: Device, user: User, from_address: str, wanted: Opening) -> In
         raise NotAsked(missing)
     if (fault := chosen(device, wanted.forwards).code) is not None:
         raise NotAsked(fault)
-    with _held(device):
+    with held(device):
         return _on(device, asker, replace(wanted, duration_s=duration_s, reason=wanted.reason.strip()[:1000]))
 
 
@@ -123,9 +129,9 @@ def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
     if live is not None and live.state != Session.State.CLOSING:
         note(device.project, "session.on", session=live.id, device=device.id, data=facts | {"already": live.state})
         return live
-    waiting: Intent | None = _undecided(device, Intent.Kind.ON).first()
+    waiting: Intent | None = undecided(device, Intent.Kind.ON).first()
     if waiting is not None:
-        session = _session_named(waiting)
+        session = session_named(waiting)
         note(device.project, "session.on", session=session, device=device.id, data=facts | {"already": "requested"})
         return waiting
     session = new_session_id()
@@ -133,7 +139,7 @@ def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
     values = {"session": session, **named}
     intent = _intent(device, asker, Intent.Kind.ON, duration_s=wanted.duration_s, reason=wanted.reason, values=values)
     if _is_just_shut_by_another(device, asker):
-        _refuse(intent, "session.turned-off")
+        refuse(intent, "session.turned-off")
     else:
         ring("signer", "web")
     return intent
@@ -157,15 +163,15 @@ def turn_off(device: Device, user: User, from_address: str, reason: str = "") ->
         NotEntitled: ``signer.not-entitled``.
     """
     asker = _entitled(device, user, from_address, Right.TOGGLE)
-    with _held(device):
+    with held(device):
         session = live_session(device)
         already = session is None or session.state == Session.State.CLOSING
-        voided = _void(device, "session.turned-off")
+        voided = void(device, "session.turned-off")
         named = session.id if session else next(iter(voided), None)
         facts = asker.facts(reason=reason.strip()[:1000]) | ({"already": "shut"} if already and not voided else {})
         note(device.project, "session.off", session=named, device=device.id, data=facts)
         intent = _intent(device, asker, Intent.Kind.OFF, reason=reason.strip()[:1000], session=session)
-        _start_closing(device, "session.turned-off", asker)
+        start_closing(device, "session.turned-off", asker.name, asker.at)
         if session is None and not _wants_open(device):
             _done(intent)
         ring("signer", "worker", "web")
@@ -182,7 +188,7 @@ def extend(device: Device, user: User, from_address: str, duration_s: int | None
     asker = _entitled(device, user, from_address, Right.TOGGLE)
     wanted_s = device.project.default_duration_s if duration_s is None else duration_s
     _check_duration(wanted_s)
-    with _held(device):
+    with held(device):
         session = live_session(device)
         if session is None or session.state == Session.State.CLOSING:
             raise NotAsked("ask.not-open")
@@ -223,7 +229,7 @@ def ask_settings(
     asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
     check_settings(device, user, values)
     known = named or Named([pointer((name,)) for name in sorted(values)])
-    with _held(device):
+    with held(device):
         if known.based_on not in (None, wanted_of(device).mark):
             raise NotAsked("settings.changed-meanwhile")
         intent = _intent(device, asker, Intent.Kind.SETTINGS, values=dict(values))
@@ -240,38 +246,32 @@ def block(device: Device, user: User, from_address: str, reason: str = "") -> De
         NotEntitled: ``signer.not-entitled``.
     """
     asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    with _held(device):
+    with held(device):
         session = live_session(device)
         _set_state(device, Device.State.BLOCKED)
-        _void(device, "signer.blocked")
-        cancel_all(device, "signer.blocked", asker.name)
         facts = asker.facts(reason=reason.strip()[:1000])
         note(device.project, "device.blocked", session=session.id if session else None, device=device.id, data=facts)
-        _start_closing(device, "session.device-blocked", asker)
+        void(device, "signer.blocked")
+        cancel_all(device, "signer.blocked", asker.name)
+        start_closing(device, "session.device-blocked", asker.name, asker.at)
         ring("signer", "worker", "web")
         return device
 
 
 def unblock(device: Device, user: User, from_address: str, reason: str = "") -> Device:
-    """Take the block away; the device is what it was before.
+    """Take the block away; the device is what it was before. One that was removed stays blocked.
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
     """
     asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    with _held(device):
-        if device.state == Device.State.BLOCKED:
+    with held(device):
+        if device.state == Device.State.BLOCKED and device.removed_at is None:
             _set_state(device, Device.State.JOINED if device.joined_at else Device.State.ADDED)
             facts = asker.facts(reason=reason.strip()[:1000])
             note(device.project, "device.unblocked", device=device.id, data=facts)
             ring("signer", "worker", "web")
         return device
-
-
-def live_session(device: Device) -> Session | None:
-    """Give the device's session that has not ended; there is at most one."""
-    live: Session | None = Session.objects.filter(device=device, state__in=Session.LIVE).first()
-    return live
 
 
 def _entitled(device: Device, user: User, from_address: str, right: Right) -> _Asker:
@@ -283,25 +283,6 @@ def _entitled(device: Device, user: User, from_address: str, right: Right) -> _A
 def _check_duration(wanted_s: int) -> None:
     if not 0 < wanted_s <= LONGEST_ASKED_S:
         raise NotAsked("ask.bad-duration")
-
-
-@contextmanager
-def _held(device: Device) -> Iterator[None]:
-    """Hold the device's row for one transaction (SQLite holds the whole file) and see its state as it is now."""
-    with transaction.atomic():
-        device.state = Device.objects.select_for_update(no_key=True).values_list("state", flat=True).get(pk=device.pk)
-        yield
-
-
-def _undecided(device: Device, *kinds: str) -> QuerySet[Intent]:
-    found: QuerySet[Intent] = Intent.objects.filter(device=device, kind__in=kinds, state=Intent.State.ASKED).order_by(
-        "id"
-    )
-    return found
-
-
-def _session_named(intent: Intent) -> str | None:
-    return (intent.values or {}).get("session")
 
 
 def _intent(device: Device, asker: _Asker, kind: str, **more: Any) -> Intent:
@@ -316,31 +297,6 @@ def _intent(device: Device, asker: _Asker, kind: str, **more: Any) -> Intent:
         **more,
     )
     return made
-
-
-def _refuse(intent: Intent, code: str) -> None:
-    intent.state, intent.code = Intent.State.REFUSED, code
-    intent.save(update_fields=["state", "code"])
-    session = _session_named(intent)
-    note(intent.project, "session.refused", session=session, device=intent.device_id, data={"code": code})
-
-
-def _void(device: Device, code: str) -> list[str]:
-    """Refuse what nobody has decided about yet; give the sessions that will never be."""
-    undecided = list(_undecided(device, Intent.Kind.ON, Intent.Kind.EXTEND))
-    for intent in undecided:
-        _refuse(intent, code)
-    return [name for intent in undecided if (name := _session_named(intent)) is not None]
-
-
-def _start_closing(device: Device, code: str, asker: _Asker) -> None:
-    """Set a live session to closing and drop orders for the door that are not on their way yet."""
-    Session.objects.filter(
-        device=device, state__in=(Session.State.REQUESTED, Session.State.OPENING, Session.State.OPEN)
-    ).update(state=Session.State.CLOSING, code=code, closing_at=asker.at, closed_by_name=asker.name)
-    Order.objects.filter(device=device, part="door", state__in=(Order.State.ASKED, Order.State.SIGNED)).update(
-        state=Order.State.DROPPED
-    )
 
 
 def _wants_open(device: Device) -> bool:

@@ -55,6 +55,12 @@ class ReasonIn(Schema):
     reason: str = ""
 
 
+class RemovalWanted(Schema):
+    """The device's name, typed: removing cannot be taken back. In the address, for not every proxy passes a body on with DELETE."""
+
+    confirm: str = ""
+
+
 class WayIn(Schema):
     """Through which relay and port a device is reached; ``bind`` is ``*`` (public) or ``localhost``."""
 

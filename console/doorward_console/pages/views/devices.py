@@ -21,7 +21,7 @@ from doorward_console.fleet.queries import Filter, free_port_of, live_join_token
 from doorward_console.history.queries import Filter as HistoryFilter
 from doorward_console.history.queries import lines
 from doorward_console.history.sentences import entry_of
-from doorward_console.maintenance import asking
+from doorward_console.maintenance import asking, removing
 from doorward_console.maintenance.commands.shown import flat, last_known, offers_for
 from doorward_console.maintenance.door import WORDS
 from doorward_console.pages.access import Place, device_at, place_of
@@ -220,15 +220,16 @@ def unblock(request: HttpRequest, project_id: str, device_id: str) -> HttpRespon
 @login_required
 @require_POST
 def remove(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
-    """Forget the device."""
+    """Remove the device for good, where its name was typed."""
     place = place_of(request, project_id, Right.MANAGE_DEVICES)
     one = device_at(place, device_id)
+    name = one.name
     try:
-        changing.remove_device(one, place.who)
+        removing.remove_device(one, request.POST.get("confirm", "").strip(), place.who)
     except Declined as declined:
         messages.error(request, f"{declined.message} {declined.next}")
         return redirect("device", place.project.id, one.id)
-    messages.success(request, f"{one.name} was removed.")
+    messages.success(request, f"{name} was removed. Its history stays.")
     return redirect("devices", place.project.id)
 
 

@@ -124,9 +124,9 @@
     if (event.target.matches?.("form[data-closes]")) event.target.closest("dialog")?.close();
   });
   document.addEventListener("htmx:load", (event) => dress(event.detail.elt));
-  // A refusal is a page with sentences: show it whole instead of dropping it.
+  // A refusal is a page with sentences: show it whole instead of dropping it; so is that what the page was about is gone.
   document.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.requestConfig.verb !== "get" || event.detail.xhr.status === 403) window.location.reload();
+    if (event.detail.requestConfig.verb !== "get" || [403, 404].includes(event.detail.xhr.status)) window.location.reload();
   });
   document.addEventListener("DOMContentLoaded", () => dress(document.body));
   setInterval(() => each(document.body, "[data-until]", writeLeft), 5000);
