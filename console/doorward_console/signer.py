@@ -113,7 +113,7 @@ def _confirm(signer: Signer, device: str) -> None:
 
 
 def _tell(signer: Signer, devices: tuple[str, ...]) -> None:
-    tell_next(signer.keys, devices)
+    tell_next(signer.keys, signer.ceilings, devices)
 
 
 def _one(act: Callable[[Signer, Any], None], signer: Signer, row: object) -> None:

@@ -23,7 +23,7 @@ def sign() -> None:
         decide_commands(Ceilings(), ids)
     keys = SignerKeys(wrapping_key_from_file(settings.CONFIG.signer_key))
     for ids in free_devices():
-        tell_next(keys, ids)
+        tell_next(keys, Ceilings(), ids)
 
 
 def begin(command: Command) -> None:

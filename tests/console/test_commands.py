@@ -197,6 +197,21 @@ def test_command_when_it_was_told_just_now_then_it_is_repeated_after_half_a_minu
     assert ask_where_due(now) == 1
 
 
+def test_commands_when_they_were_told_just_now_then_no_device_is_looked_at_by_itself(
+    house: House, django_assert_num_queries: Any
+) -> None:
+    """A bulk command on a thousand devices costs one look a second, and not a thousand, until something may be amiss."""
+    can_all(house)
+    asked(house)
+    signer_at_work(house)
+    now = timezone.now()
+    with django_assert_num_queries(1):
+        ask_where_due(now)  # signed, and not sent yet
+    send(house)
+    with django_assert_num_queries(1):
+        ask_where_due(now)
+
+
 @pytest.mark.feature("I11")
 @pytest.mark.parametrize("state", ["asked", "queued", "ordered"])
 def test_command_when_cancelled_before_it_began_then_nothing_more_is_told_of_it(house: House, state: str) -> None:
@@ -319,6 +334,66 @@ def test_factory_reset_when_web_claims_that_it_was_confirmed_then_the_signer_com
     Command.objects.filter(pk=command.pk).update(confirm="yes")
     signer_at_work(house)
     assert (fresh(command).state, command.code) == ("refused", "command.not-confirmed")
+
+
+def forged(house: House, **values: Any) -> Command:
+    """Write a command as a web or worker process that was taken over could: as if it had been decided already."""
+    now = timezone.now()
+    usual = {"verb": "reboot", "by": house.owner, "by_name": house.owner.email, "state": "queued"}
+    usual |= {"at": now, "expires_at": now + timedelta(hours=1)}
+    made: Command = Command.objects.create(project=house.project, device=house.device, **(usual | values))
+    return made
+
+
+@pytest.mark.threat("web-process-ceilings")
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"by": None, "by_name": "nobody"}, "signer.not-entitled"),
+        ({"verb": "factory-reset", "confirm": "yes"}, "command.not-confirmed"),
+        ({"arguments": {"text": "x" * 5000}}, "command.too-large"),
+    ],
+)
+def test_command_when_it_is_written_as_if_decided_then_the_signer_judges_it_all_the_same(
+    house: House, values: dict[str, Any], code: str
+) -> None:
+    """Who can write the table cannot have anything signed that the signer would refuse; what waits behind it is told."""
+    can_all(house)
+    command = forged(house, **values)
+    honest = asked(house)
+    signer_at_work(house)
+    assert (fresh(command).state, command.code) == ("refused", code)
+    signer_at_work(house)
+    assert fresh(honest).state == "ordered"
+    assert [message_of(one).body.command for one in Order.objects.all()] == [honest.pk]  # type: ignore[union-attr]
+    assert Pending.objects.filter(verb="command.refused", data__command=command.pk).count() == 1
+
+
+def test_command_when_it_is_written_as_if_decided_with_a_year_then_a_week_is_signed(house: House) -> None:
+    """The ceiling holds for it, too."""
+    can_all(house)
+    command = forged(house, expires_at=timezone.now() + timedelta(days=365))
+    signer_at_work(house)
+    body = message_of(Order.objects.get()).body
+    assert isinstance(body, RunCommand)
+    assert body.expires_at <= (timezone.now() + timedelta(days=7)).timestamp() * 1000
+    assert fresh(command).expires_at <= timezone.now() + timedelta(days=7)
+
+
+def test_command_when_the_asker_lost_the_right_while_it_waited_then_it_is_refused_before_it_is_told(
+    house: House,
+) -> None:
+    """The role counts as it is when the order is signed, also a week after the asking."""
+    can_all(house, presence="away")
+    admin = User.objects.create_user("admin@example.com")
+    member = Member.objects.create(project=house.project, user=admin, role="admin")
+    command = asked(replace(house, owner=admin), Wish("reboot"))
+    signer_at_work(house)
+    assert fresh(command).state == "queued"
+    member.delete()
+    can_all(house)
+    signer_at_work(house)
+    assert (fresh(command).state, command.code, Order.objects.count()) == ("refused", "signer.not-entitled", 0)
 
 
 def test_command_when_web_claims_a_year_then_the_signer_signs_a_week(house: House) -> None:

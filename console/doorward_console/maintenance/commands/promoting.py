@@ -122,8 +122,12 @@ def free_devices() -> list[tuple[str, ...]]:
 
 
 @transaction.atomic
-def tell_next(keys: SignerKeys, ids: Sequence[str]) -> None:
-    """Make each of these devices' next command what it should do, and sign the order for the nonces that it has now."""
+def tell_next(keys: SignerKeys, ceilings: Ceilings, ids: Sequence[str]) -> None:
+    """Make each of these devices' next command what it should do, and sign the order for the nonces that it has now.
+
+    Each is judged once more: its asker may have lost the right while it waited, and whoever else can write commands (web,
+    worker) could have written one that looks as if it were decided.
+    """
     now = timezone.now()
     devices = _locked(ids)
     relays = rehearsing.locked_relays(devices)
@@ -131,9 +135,8 @@ def tell_next(keys: SignerKeys, ids: Sequence[str]) -> None:
         one.device_id: one for one in Desired.objects.filter(device__in=ids, part="command").select_related("command")
     }
     told: list[_Told] = []
-    for device, command in _next_of(devices, now).items():
-        if _is_busy(held.get(device)):
-            continue
+    free = {one: command for one, command in _next_of(devices, now).items() if not _is_busy(held.get(one))}
+    for device, command in _judged_again(free, devices, ceilings, now).items():
         arguments: Mapping[str, Any] | None = command.arguments
         if command.verb == REHEARSE:
             arguments = rehearsing.arguments_for(keys, command, devices[device], relays, now)
@@ -147,6 +150,24 @@ def tell_next(keys: SignerKeys, ids: Sequence[str]) -> None:
         ring("worker", "web")
 
 
+def _judged_again(
+    chosen: Mapping[str, Command], devices: Mapping[str, Device], ceilings: Ceilings, now: datetime
+) -> dict[str, Command]:
+    """Give the commands that may still be told, with their ends within the ceiling; the others are refused."""
+    role_in, latest = _Roles(), expiry_of(now, ceilings)
+    well: dict[str, Command] = {}
+    for device, command in chosen.items():
+        code = refusal_of_command(_facts(command, devices[device], role_in(command), 0), ceilings, now)
+        if code is not None:
+            _settle(code, [command], ceilings, now)
+            ring("signer", "web")  # the next one in its queue may be told
+            continue
+        command.expires_at = min(command.expires_at, latest)
+        well[device] = command
+    Command.objects.filter(pk__in=[one.pk for one in well.values()], expires_at__gt=latest).update(expires_at=latest)
+    return well
+
+
 def _is_busy(held: Desired | None) -> bool:
     return held is not None and held.command is not None and held.command.state in Command.TOLD
 
@@ -158,7 +179,7 @@ def _next_of(devices: Mapping[str, Device], now: datetime) -> dict[str, Command]
     for command, device, verb in queued.order_by("at", "pk").values_list("pk", "device_id", "verb"):
         if device not in chosen and can(devices[device].verbs, verb):
             chosen[device] = command
-    still = _held(Command.objects.filter(pk__in=chosen.values(), state=State.QUEUED))
+    still = _held(Command.objects.filter(pk__in=chosen.values(), state=State.QUEUED)).select_related("project", "by")
     return {command.device_id: command for command in still}
 
 
