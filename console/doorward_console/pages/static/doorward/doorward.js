@@ -125,7 +125,11 @@
   });
   document.addEventListener("htmx:load", (event) => dress(event.detail.elt));
   // A refusal is a page with sentences: show it whole instead of dropping it; so is that what the page was about is gone.
+  // A page that is being left is not loaded anew: that would take the place of where the person is going.
+  let isLeft = false;
+  window.addEventListener("beforeunload", () => { isLeft = true; });
   document.addEventListener("htmx:responseError", (event) => {
+    if (isLeft) return;
     if (event.detail.requestConfig.verb !== "get" || [403, 404].includes(event.detail.xhr.status)) window.location.reload();
   });
   document.addEventListener("DOMContentLoaded", () => dress(document.body));
