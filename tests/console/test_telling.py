@@ -5,13 +5,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
+from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.fleet.models import Device
+from doorward_console.keys.opening import SignerKeys
 from doorward_console.maintenance.closing import held
 from doorward_console.maintenance.facts import DEVICE_ACCEPTED, ORDERED, Stepped
 from doorward_console.maintenance.models import Desired, Grant, Order, Session
 from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.maintenance.sealing import seal_order
 from doorward_console.maintenance.sessions import apply
 from doorward_console.maintenance.telling import (
     MOST_PER_NONCE,
@@ -27,6 +31,7 @@ from doorward_console.worker.rates import MOST_IN_WINDOW, WINDOW_MS, Allowances
 from doorward_protocol.revisions import NEVER, Revision
 
 from tests.console.conftest import House, make_house
+from tests.console.rig import keep_keys
 from tests.console.test_asking import live
 from tests.console.test_inbox import at_once
 
@@ -146,6 +151,32 @@ def test_round_when_devices_are_looked_at_then_only_those_who_differ_get_an_orde
     desire(house, **reported)
     assert ask_where_due(timezone.now()) == count
     assert ask_where_due(timezone.now()) == 0
+
+
+def test_device_when_two_parts_have_to_be_told_then_the_door_goes_first_and_the_other_with_the_runners_next_nonce(
+    house: House,
+) -> None:
+    """Both signed for one nonce of the runner's would make each other stale, again and again: a door took 20 s and more."""
+    desire(house)
+    Desired.objects.create(device=house.device, part="settings", epoch=0, revision=3, body='{"values":{}}', digest="s3")
+    device = Device.objects.filter(pk=house.device.pk)
+    now = timezone.now()
+    assert ask_where_due(now) == 1
+    (order,) = Order.objects.all()
+    assert order.part == "door"
+    keep_keys(house)
+    keys = SignerKeys(wrapping_key_from_file(settings.CONFIG.signer_key))
+    seal_order(keys, order, device.get(), Desired.objects.get(part="door"), now)
+    order.save()
+    assert ask_where_due(now) == 0, "while the door's waits to be sent"
+    Order.objects.update(state="sent", sent_at=now)
+    device.update(nonce="m" * 22, door_revision=6, door_digest="d6")
+    assert ask_where_due(now) == 0, "the device has it, and its runner has not used its nonce yet"
+    device.update(runner_nonce="q" * 22)
+    assert ask_where_due(now) == 1
+    Order.objects.filter(part="settings").delete()
+    device.update(runner_nonce="r" * 22)
+    assert ask_where_due(now + timedelta(seconds=4)) == 1, "a device that never uses it is told all the same"
 
 
 @pytest.mark.parametrize(

@@ -83,10 +83,12 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     if device.state != Device.State.JOINED or not device.nonce:
         return 0
     asked = 0
-    for desired in Desired.objects.filter(device=device).select_related("session", "command"):
-        if not _is_over(desired, device, now) and is_due(
+    parts = Desired.objects.filter(device=device).select_related("session", "command")
+    for desired in sorted(parts, key=lambda one: one.part != "door"):
+        is_to_be_told = not _is_over(desired, device, now) and is_due(
             _wanted(desired), _reported(device, desired, now), _told(device, desired), ms_from_time(now)
-        ):
+        )
+        if is_to_be_told and not _has_to_wait(desired.part, device, now):
             Order.objects.create(
                 device=device,
                 part=desired.part,
@@ -99,6 +101,21 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     if asked:
         ring("signer")
     return asked
+
+
+_GIVES_WAY: Final = timedelta(seconds=3)
+
+
+def _has_to_wait(part: str, device: Device, now: datetime) -> bool:
+    """Tell whether another part's order is about to use up the runner's nonce that this one would be signed for.
+
+    Two orders for one nonce make each other stale, again and again; the door's goes first, and the device asks once it has it.
+    """
+    if part == "door":
+        return False
+    others = Order.objects.filter(device=device).exclude(part=part)
+    recent = others.filter(Q(state__in=_UNSENT) | Q(state=Order.State.SENT, sent_at__gt=now - _GIVES_WAY))
+    return any(one.envelope is None or _runner_nonce(one) == device.runner_nonce for one in recent)
 
 
 def _is_over(desired: Desired, device: Device, now: datetime) -> bool:
