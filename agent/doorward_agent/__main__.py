@@ -1,4 +1,4 @@
-"""The command line: ``doorward-agent run | join | rehearse | forwards | status``.
+"""The command line: ``doorward-agent run | join | rehearse | forwards | hooks | status``.
 
 Exit status: 0 done; 1 no (the sentence says why and what to do); 64 wrong usage; 69 a library is missing; 75 another agent runs
 here; 77 not joined yet; 78 the configuration has faults.

@@ -17,6 +17,7 @@ examples:
   doorward-agent rehearse         whether a door would open, how fast, and if not, why
   doorward-agent forwards         which named targets this device's configuration allows
   doorward-agent forwards NAME    whether one of them can be reached from here, step by step
+  doorward-agent hooks            what this device can do, with which hook, and why not more
   doorward-agent status --json    how door, link, runner and journal stand
 
 exit status: 0 done · 1 no, and why · 64 usage · 69 a library is missing · 75 already running · 77 not joined · 78 configuration
@@ -47,7 +48,9 @@ def parsed(words: Sequence[str]) -> Chosen:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="doorward-agent", description="Dials out, obeys signed orders, keeps a journal.")
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH, help="default: %(default)s")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | join | rehearse | forwards | status")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="run | join | rehearse | forwards | hooks | status"
+    )
     commands.add_parser("run", help="work until told to stop")
     join = commands.add_parser("join", help="make this machine a device of a project")
     join.add_argument(
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     forwards.add_argument(
         "name", nargs="?", help="the one to test: it is resolved, checked and connected to, as for an opening"
     )
+    commands.add_parser("hooks", help="say what this device can do, and why not more")
     status = commands.add_parser("status", help="say how things stand")
     status.add_argument("--json", action="store_true", help="as one JSON object")
     return parser

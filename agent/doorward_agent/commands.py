@@ -33,6 +33,10 @@ def run_command(chosen: Chosen) -> int:
         from doorward_agent.edges.forwards_command import list_forwards, try_forward
 
         return try_forward(config, chosen.forward) if chosen.forward else list_forwards(config)
+    if chosen.command == "hooks":
+        from doorward_agent.edges.hooks_command import list_hooks
+
+        return list_hooks(config)
     return _run(config)
 
 

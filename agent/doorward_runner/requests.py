@@ -33,7 +33,11 @@ class TellSettings(NamedTuple):
     """Say how the last settings stand."""
 
 
-Request = ObeyOrder | CloseSession | TellStatus | TellCommand | TellSettings
+class TellHooks(NamedTuple):
+    """Say which hooks there are, and why others would not be run."""
+
+
+Request = ObeyOrder | CloseSession | TellStatus | TellCommand | TellSettings | TellHooks
 
 
 def request_from_line(line: bytes) -> Request:
@@ -51,7 +55,9 @@ def request_from_line(line: bytes) -> Request:
         return TellCommand()
     if verb == "settings":
         return TellSettings()
-    raise fields.Malformed("verb", "order, close, status, command or settings")
+    if verb == "hooks":
+        return TellHooks()
+    raise fields.Malformed("verb", "order, close, status, command, settings or hooks")
 
 
 def _session_or_none(source: Mapping[str, Any]) -> SessionId | None:

@@ -23,7 +23,7 @@ from doorward_runner.edges.door import Door
 from doorward_runner.edges.memory import Pins
 from doorward_runner.errors import Refused
 from doorward_runner.promise import open_promise, shut_promise
-from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellCommand, TellSettings, TellStatus
+from doorward_runner.requests import CloseSession, ObeyOrder, Request, TellCommand, TellHooks, TellSettings, TellStatus
 from doorward_runner.runs import Answered, Runner, prepared
 
 if TYPE_CHECKING:  # loads the signature library
@@ -76,6 +76,15 @@ def _answer(runner: Runner, request: Request) -> Answered:
             return settings.answer(settings.last_settings(runner.memory))
         case TellCommand():
             return commands.told(runner.config, runner.memory, runner.now)
+        case TellHooks():
+            return {"ok": True, "folders": list(map(str, runner.config.hooks)), "hooks": _hooks(runner.config)}
+
+
+def _hooks(config: RunnerConfig) -> list[dict[str, Any]]:
+    """Say of each verb what there is for it; no hook is run for it."""
+    from doorward_runner.edges import hooks  # here, for a door's order does not need it
+
+    return [one._asdict() for one in hooks.found(config.hooks, owner=os.geteuid())]
 
 
 def _end_what_is_over(runner: Runner) -> None:
@@ -92,9 +101,8 @@ def _end_what_is_over(runner: Runner) -> None:
 
 def _status(runner: Runner) -> Mapping[str, Any]:
     """Say what is open; what is left of a door that died goes, log-ins too: nobody may be told to shut it any more."""
-    from doorward_runner.edges import hooks  # here, for a door's order does not need it
-
-    about = {"version": VERSION, "verbs": hooks.available(runner.config.hooks, owner=os.geteuid())}
+    verbs = [one["verb"] for one in _hooks(runner.config) if one["code"] is None]
+    about = {"version": VERSION, "verbs": verbs}
     for found in door.found_doors(runner.config.run_dir):
         if door.answers(found, patience_s=5.0):
             return {"ok": True, "state": "open", **door.described(found), **about}

@@ -53,8 +53,8 @@ _ROWS: Final = (
     Reason("runner.failed", "device maker", "The runner could not do its work: a disk that is full, or a folder that is gone.", "Look into the runner's log on the device; it names the file."),
     Reason("runner.busy", "nobody", "The runner is busy with another order.", "Nothing: the agent tries again."),
     # A command did not go well
-    Reason("hook.missing", "device maker", "This device has no hook for that.", "Put one into the hooks folder on the device: doorward-agent hooks says which it has."),
-    Reason("hook.unsafe", "device maker", "The hook, or a folder above it, could be changed by others than root, so it was not run.", "On the device: chown root and chmod go-w the hook and its folders; no links."),
+    Reason("hook.missing", "device maker", "This device has no hook for that.", "Put one into the hooks folder on the device: doorward-agent hooks says which it has and where it looks."),
+    Reason("hook.unsafe", "device maker", "The hook is no program, or it or a folder above it could be changed by others than root, so it is not run.", "On the device: chmod u+x the hook, chown root and chmod go-w the hook and its folders; no links."),
     Reason("hook.failed", "device maker", "The hook ended with a status that means failure.", "Read what it said, beside this; its contract is in docs/hooks.md."),
     Reason("hook.too-slow", "device maker", "The hook took longer than its limit and was ended with all that it had started.", "Make it quicker, or raise hook_limit_s in the device's runner.toml."),
     Reason("hook.too-much", "device maker", "The hook answered more than 32 KiB.", "Let it answer less; files travel by other ways."),

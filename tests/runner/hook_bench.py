@@ -32,8 +32,8 @@ for _ in range(asked["times"]):
     answers.append(ran._asdict())
 own_kb = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 most_kb = max(own_kb, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-available = hooks.available(folders, owner=os.geteuid())
-print(json.dumps({"answers": answers, "most_kb": most_kb, "available": available}))
+found = [one._asdict() for one in hooks.found(folders, owner=os.geteuid())]
+print(json.dumps({"answers": answers, "most_kb": most_kb, "found": found}))
 """
 
 
@@ -108,7 +108,7 @@ class Bench:
     def report(
         self, verb: str, document: Mapping[str, Any] | None = None, limit_s: float = 20, times: int = 1
     ) -> Mapping[str, Any]:
-        """Run the hook of ``verb``; gives ``answers``, ``most_kb`` of memory, and what is ``available``."""
+        """Run the hook of ``verb``; gives ``answers``, ``most_kb`` of memory, and what is ``found`` for each verb."""
         ran = run(self.command(), stdin=self.request(verb, document or {}, limit_s, times), limit_s=55)
         assert ran.returncode == 0, ran.stderr.decode()
         found: Mapping[str, Any] = json.loads(ran.stdout)
@@ -122,8 +122,7 @@ class Bench:
 
     def available(self) -> list[str]:
         """Give what this device can do; the verb that is run for it has no hook."""
-        found: list[str] = self.report("nothing")["available"]
-        return found
+        return [one["verb"] for one in self.report("nothing")["found"] if one["code"] is None]
 
     @contextmanager
     def running(self, verb: str, limit_s: float = 20) -> Iterator[subprocess.Popen[bytes]]:

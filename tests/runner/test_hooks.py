@@ -167,7 +167,8 @@ def test_hook_when_it_is_unsafe_then_it_is_not_run_and_the_reason_is_said(bench:
     report = bench.report("reboot")
     (ran,) = report["answers"]
     assert (ran["code"], ran["status"], why in ran["said"]) == ("hook.unsafe", None, True), ran
-    assert report["available"] == []
+    told = next(one for one in report["found"] if one["verb"] == "reboot")
+    assert told == {"verb": "reboot", "path": None, "code": "hook.unsafe", "said": ran["said"]}
     assert not (bench.state / "ran").exists()
 
 

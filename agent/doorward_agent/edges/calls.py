@@ -22,6 +22,21 @@ LONGEST_FAREWELL_S: Final = 60.0
 """One that stays as long as its door (where there are no control groups) is looked after this rarely: it wakes nobody."""
 
 
+def started(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a runner with pipes to it; raises Unavailable."""
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None,  # the runner's log is the agent's own
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            close_fds=True,
+        )
+    except OSError as error:
+        raise Unavailable("runner.unavailable", str(error)) from None
+
+
 class Calls:
     """One line of calls."""
 
@@ -38,18 +53,8 @@ class Calls:
             self._thread.start()
 
     def started(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        """Start a runner with pipes to it, within a call; raises Unavailable."""
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=None,  # the runner's log is the agent's own
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-                close_fds=True,
-            )
-        except OSError as error:
-            raise Unavailable("runner.unavailable", str(error)) from None
+        """Start a runner within a call, as ``started`` does."""
+        process = started(command)
         self._lingering.append(process)
         return process
 

@@ -11,7 +11,7 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 MAX_ANSWER_BYTES: Final = 2 * 65_536
 """A hook's whole answer, written as JSON, is among it."""
 STOP_LIMIT_S: Final = 2.0
+Starting = Callable[[Sequence[str]], "subprocess.Popen[bytes]"]
 NO_PORT: Final = 65_535
 """A command needs none, and an order's request names one."""
 
@@ -144,13 +145,21 @@ class RunnerEdge:
         return settings_from_answer(asked, answer)
 
     def _ask(self, calls: Calls, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
-        deadline_s = time.monotonic() + self._config.runner_limit_s
-        if self._config.runner == "socket":
-            raw = _over_socket(self._config.runner_socket, line, deadline_s)
-        else:
-            raw = _over_command(calls.started(self._config.runner_command), line, deadline_s)
-        return _read_answer(raw)
+        return asked(self._config, request, calls.started)
+
+
+def asked(config: Config, request: Mapping[str, Any], started: Starting) -> Mapping[str, Any]:
+    """Ask the runner one thing and give its answer.
+
+    Raises:
+        Unavailable: it does not answer in time, or not with a line that can be read.
+        RunnerRefused: it says no.
+    """
+    line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
+    deadline_s = time.monotonic() + config.runner_limit_s
+    if config.runner == "socket":
+        return _read_answer(_over_socket(config.runner_socket, line, deadline_s))
+    return _read_answer(_over_command(started(config.runner_command), line, deadline_s))
 
 
 def told_from_answer(answer: Mapping[str, Any]) -> CommandTold:

@@ -49,21 +49,36 @@ class Ran(NamedTuple):
     lasted_ms: int
 
 
+class Found(NamedTuple):
+    """What there is for a verb.
+
+    Attributes:
+        path: of the hook that would be run, or of the empty file that takes the verb away; None where there is neither.
+        code: None where it would be run, else ``hook.missing`` or ``hook.unsafe``.
+        said: what makes it unsafe, for people; it names the path.
+    """
+
+    verb: str
+    path: str | None
+    code: str | None
+    said: str
+
+
 class _Unsafe(Exception):
     """Somebody else could say what this hook does, or nobody can run it."""
 
 
-def available(folders: Sequence[Path], *, owner: int) -> tuple[str, ...]:
-    """Give the verbs whose hook is there and safe, in alphabetical order; no hook is run for it."""
-    return tuple(verb for verb in VERBS if _is_there(folders, verb, owner))
+def found(folders: Sequence[Path], *, owner: int) -> tuple[Found, ...]:
+    """Say of each verb, in alphabetical order, which hook would be run or why none; no hook is run for it."""
+    return tuple(_found(folders, verb, owner) for verb in VERBS)
 
 
-def _is_there(folders: Sequence[Path], verb: str, owner: int) -> bool:
+def _found(folders: Sequence[Path], verb: str, owner: int) -> Found:
     try:
-        with _opened(folders, verb, owner) as hook:
-            return hook is not None
-    except _Unsafe:
-        return False
+        with _opened(folders, verb, owner) as (path, hook):
+            return Found(verb, str(path or "") or None, "hook.missing" if hook is None else None, "")
+    except _Unsafe as unsafe:
+        return Found(verb, None, "hook.unsafe", str(unsafe))
 
 
 def run(
@@ -80,7 +95,7 @@ def run(
         owner: whose hooks may be, besides root's.
     """
     try:
-        with _opened(folders, verb, owner) as hook:
+        with _opened(folders, verb, owner) as (_, hook):
             if hook is None:
                 return Ran("hook.missing", None, "", None, 0)
             with _copied(hook, place / verb) as copy:
@@ -92,15 +107,15 @@ def run(
 
 
 @contextmanager
-def _opened(folders: Sequence[Path], verb: str, owner: int) -> Iterator[int | None]:
-    """Hold the hook open; None where there is none, or where an empty one takes the verb away from this device."""
+def _opened(folders: Sequence[Path], verb: str, owner: int) -> Iterator[tuple[Path | None, int | None]]:
+    """Hold the hook open beside its path; None where there is none, or where an empty one takes the verb away."""
     with ExitStack() as opened:
         for folder in folders if verb in VERBS else ():
             hook = _open(folder / verb, owner, opened)
             if hook is not None:
-                yield hook if os.fstat(hook).st_size else None
+                yield folder / verb, hook if os.fstat(hook).st_size else None
                 return
-        yield None
+        yield None, None
 
 
 def _open(path: Path, owner: int, opened: ExitStack) -> int | None:
