@@ -1,9 +1,10 @@
 """Commands over the API: asked of one device or of many, watched, and taken back."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import Http404, HttpRequest
-from ninja import Query, Router
+from ninja import Header, Query, Router
 
 from doorward_console.api.auth import WaitingBearer, WaitingBrowser
 from doorward_console.api.caller import device_place, project_place
@@ -16,6 +17,7 @@ from doorward_console.api.shapes.commands import (
     CommandsWanted,
     CommandWait,
     RehearsalOut,
+    Sent,
 )
 from doorward_console.api.waiting import when_news
 from doorward_console.declined import Declined
@@ -88,10 +90,20 @@ def list_batches(request: HttpRequest, project_id: str) -> list[dict[str, Any]]:
 
 
 @router.post("/projects/{project_id}/commands", response={202: BatchOut})
-def ask_commands(request: HttpRequest, project_id: str, asked: CommandsIn) -> dict[str, Any]:
-    """Ask several devices for the same: each is decided, told and answered by itself."""
+def ask_commands(
+    request: HttpRequest,
+    project_id: str,
+    asked: CommandsIn,
+    sent: Header[Sent],
+) -> dict[str, Any]:
+    """Ask several devices for the same: each is decided, told and answered by itself.
+
+    A request whose answer was lost can be sent again: with the same `Idempotency-Key` the answer is the batch that there is.
+    """
     place = project_place(request, project_id, COMMANDS.get(asked.verb, Right.VIEW))
-    return _batch(asking.ask_commands(place.project, _chosen(place, asked), _wish(asked), place.who))
+    wish = replace(_wish(asked), mark=sent.idempotency_key)
+    devices, are_named = _chosen(place, asked), asked.filter is None
+    return _batch(asking.ask_commands(place.project, devices, wish, place.who, are_named=are_named))
 
 
 @router.get("/projects/{project_id}/commands/{batch_id}", response=BatchOut)

@@ -101,7 +101,11 @@ class Intent(models.Model):
 
 
 class Batch(models.Model):
-    """One command asked of several devices at once; each of them has a ``Command`` of its own."""
+    """One command asked of several devices at once; each of them has a ``Command`` of its own.
+
+    ``mark`` is what the asker's page or program calls this one wish: sent again (a double click, a request whose answer was
+    lost), it is the same batch. None where there is none.
+    """
 
     id = models.CharField(primary_key=True, max_length=18, default=new_batch_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
@@ -113,6 +117,10 @@ class Batch(models.Model):
     expires_at = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, blank=True)
     stopped_by_name = models.CharField(max_length=320, blank=True)
+    mark = models.CharField(max_length=64, null=True, blank=True)  # NULL is like no other NULL
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "by_name", "mark"), name="batch_asked_once"),)
 
     def __str__(self) -> str:
         return self.id

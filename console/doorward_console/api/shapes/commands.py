@@ -34,6 +34,12 @@ class CommandsIn(CommandIn):
     filter: DevicesWanted | None = None
 
 
+class Sent(Schema):
+    """A header with which a request can be sent again: with the same key, the same is asked once."""
+
+    idempotency_key: str = Field("", alias="Idempotency-Key", max_length=64)
+
+
 class CommandOut(Schema):
     """One command. Ended are ``done``, ``failed``, ``cancelled``, ``expired`` and ``refused``; a device's later word overrides what the console had counted as expired or cancelled."""
 

@@ -39,6 +39,7 @@ class Wish:
 
     Attributes:
         confirm: the name that was typed, for what cannot be taken back.
+        mark: what the asker calls this wish to several devices: sent again, it is the same one. Empty where there is none.
     """
 
     verb: str
@@ -46,6 +47,7 @@ class Wish:
     reason: str = ""
     expires_s: int = USUAL_EXPIRY_S
     confirm: str = ""
+    mark: str = ""
 
 
 def ask_command(device: Device, wish: Wish, who: Who) -> Command:
@@ -69,30 +71,56 @@ def ask_command(device: Device, wish: Wish, who: Who) -> Command:
     return command
 
 
-def ask_commands(project: Project, devices: Sequence[Device], wish: Wish, who: Who) -> Batch:
+def ask_commands(project: Project, devices: Sequence[Device], wish: Wish, who: Who, *, are_named: bool = True) -> Batch:
     """Ask several devices of a project for the same; each is decided by itself. Confirmed by the project's name.
+
+    A wish whose mark the same person has used before gives the batch that there is, and nothing is asked. ``are_named``: it is the
+    same wish only for the same devices; those that a filter found may be others a moment later.
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``.asked-otherwise`` where the mark was another wish's.
     """
     _check(wish, who, project, project.name)
     now = timezone.now()
     with transaction.atomic():
-        batch: Batch = Batch.objects.create(
-            project=project,
-            verb=wish.verb,
-            arguments=dict(wish.arguments),
-            reason=wish.reason.strip()[:1000],
-            by_name=who.user.email,
-            at=now,
-            expires_at=now + timedelta(seconds=wish.expires_s),
-        )
+        batch, is_new = _batch(project, wish, who, now)
+        if not is_new:
+            _check_same(batch, wish, {one.pk for one in devices} if are_named else None)
+            return batch
         Command.objects.bulk_create([_row(one, wish, who, now, batch) for one in devices], _AT_ONCE)
         said = dict(who.named(), batch=batch.pk, verb=wish.verb, reason=batch.reason, arguments=batch.arguments)
         note(project, "commands.asked", data=said | {"count": len(devices)})
         ring("signer", "web")
     return batch
+
+
+def _batch(project: Project, wish: Wish, who: Who, now: datetime) -> tuple[Batch, bool]:
+    """Give the batch of this wish, and whether it is new; two requests at once make one (the database's constraint)."""
+    values = {
+        "verb": wish.verb,
+        "arguments": dict(wish.arguments),
+        "reason": _reason(wish),
+        "at": now,
+        "expires_at": now + timedelta(seconds=wish.expires_s),
+    }
+    if not wish.mark:
+        return Batch.objects.create(project=project, by_name=who.user.email, **values), True
+    found: tuple[Batch, bool] = Batch.objects.get_or_create(
+        project=project, by_name=who.user.email, mark=wish.mark, defaults=values
+    )
+    return found
+
+
+def _check_same(batch: Batch, wish: Wish, devices: set[str] | None) -> None:
+    """Refuse a wish that only has another's mark."""
+    is_same = (batch.verb, batch.arguments, batch.reason) == (wish.verb, dict(wish.arguments), _reason(wish))
+    if not is_same or devices not in (None, set(batch.commands.values_list("device_id", flat=True))):
+        raise NotAsked("command.asked-otherwise")
+
+
+def _reason(wish: Wish) -> str:
+    return wish.reason.strip()[:1000]
 
 
 def devices_named(project: Project, ids: Sequence[str]) -> list[Device]:
@@ -111,7 +139,7 @@ def _row(device: Device, wish: Wish, who: Who, now: datetime, batch: Batch | Non
         batch=batch,
         verb=wish.verb,
         arguments=dict(wish.arguments),
-        reason=wish.reason.strip()[:1000],
+        reason=_reason(wish),
         confirm=wish.confirm[:100],
         by=who.user,
         by_name=who.user.email,

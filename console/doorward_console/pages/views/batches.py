@@ -1,5 +1,6 @@
 """One command on several devices: looked at before it is asked, followed while it goes, stopped."""
 
+import secrets
 from typing import Any
 
 from django.contrib import messages
@@ -70,6 +71,7 @@ def _choice(request: HttpRequest, place: Place, offer: Offer, devices: list[Devi
         "confirm_name": place.project.name,
         "expiries": EXPIRIES_S,
         "usual_expiry": asking.USUAL_EXPIRY_S,
+        "mark": secrets.token_urlsafe(16),
     }
     return render(request, "pages/commands/choose.html", context)
 

@@ -104,6 +104,7 @@ def wish_of(request: HttpRequest, verb: str) -> asking.Wish:
         reason=request.POST.get("reason", ""),
         expires_s=expires_s,
         confirm=request.POST.get("confirm", "").strip(),
+        mark=request.POST.get("mark", "")[:64],
     )
 
 
