@@ -79,6 +79,7 @@ ATTACKERS: Final = (
     Attacker("worker", "The worker", "drop orders and prevent openings; forge the console's records and receipts from then on; name another tunnel key or relay in the rows of devices and relays, which later certificates and orders then follow", (
         Threat("worker-signs", "sign an order or a grant that anybody obeys"),
         Threat("worker-reads-keys", "read the grant key"),
+        Threat("worker-asks", "have a command carried out in a person's name, or another than was asked for (with PostgreSQL and its roles)"),
     )),
     Attacker("web-process", "The web process", "act in every user's name: ask for openings within the signer's ceilings, put an engineer pair of its own in place, make join tokens and have a device of its own certified, change members and roles, read what people type and are shown. Openings, the keys that they let in, and certificates are in the history, because signer or worker write and chain them; changed rows alone are not", (
         Threat("web-process-ceilings", "have an opening signed that goes past the ceilings"),

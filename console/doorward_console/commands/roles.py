@@ -17,6 +17,8 @@ from django.apps import apps
 _PREFIX: Final = re.compile(r"^[a-z][a-z0-9-]{0,20}$")
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
 _OURS: Final = ("people", "fleet", "maintenance", "history", "keys")
+_HEARD: Final = "state, code, begun_at, ended_at, ended_by_name, status, said, result, lasted_ms"
+"""What devices say of a command; what was asked for is none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ WORKER: Final = Rights(
         "maintenance_session": ("UPDATE",),
         "maintenance_order": ("INSERT", "UPDATE", "DELETE"),
         "maintenance_grant": ("UPDATE",),
-        "maintenance_command": ("INSERT", "UPDATE"),
+        "maintenance_command": ("INSERT", f"UPDATE ({_HEARD})"),
         "maintenance_rehearsal": ("UPDATE (state)",),
         "history_record": ("INSERT",),
         "history_chain": ("INSERT", "UPDATE"),
@@ -77,6 +79,15 @@ SIGNER: Final = Rights(
 )
 WEB_WRITES: Final = ("people", "fleet", "account", "sessions")
 """Apps whose tables are web's own: people, devices, relays, sign-in."""
+DEVICES_WORDS: Final = frozenset({"fleet_settingsread"})
+"""Tables of those apps that web only reads: what devices said, as the worker heard it."""
+COMMANDS: Final = {
+    "web": {"INSERT": "state = 'asked' AND result IS NULL", "UPDATE": "true"},
+    "worker": {"INSERT": "state = 'asked' AND by_id IS NULL", "UPDATE": "true"},
+    "signer": {"UPDATE": "true"},
+}
+"""Which rows of commands each may write: nobody's are decided or answered from the start, and the worker's are nobody's wish, for
+whoever may insert a row chooses all of its columns."""
 HIDDEN_FROM_WEB: Final = "wrapped"
 """The column of ``keys_key`` that web never reads; it could not open it either."""
 
@@ -93,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 def statements(prefix: str) -> Iterator[str]:
     """Give the statements in their order; they can be run again after an update."""
     yield "BEGIN;"
+    yield "SET LOCAL client_min_messages = warning;"
     yield "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;"
     for rights in (WEB, WORKER, SIGNER):
         yield from _role(f'"{prefix}-{rights.process}"', rights)
@@ -108,10 +120,23 @@ def _role(role: str, rights: Rights) -> Iterator[str]:
     for table, columns in _tables(_OURS):
         yield _readable(role, rights.process, table, columns)
     if rights.process == "web":
-        yield from (f"GRANT {_ALL} ON {table} TO {role};" for table, _ in _tables(WEB_WRITES))
+        own = (table for table, _ in _tables(WEB_WRITES) if table not in DEVICES_WORDS)
+        yield from (f"GRANT {_ALL} ON {table} TO {role};" for table in own)
         yield from (f"GRANT SELECT ON {table} TO {role};" for table, _ in _tables(("auth", "contenttypes")))
     for table, granted in rights.by_table.items():
         yield f"GRANT {', '.join(granted)} ON {table} TO {role};"
+    yield from _policies(role, COMMANDS[rights.process])
+
+
+def _policies(role: str, writes: dict[str, str]) -> Iterator[str]:
+    """Say which rows of commands a role may read and write (row security); the tables' owner is bound by none."""
+    yield "ALTER TABLE maintenance_command ENABLE ROW LEVEL SECURITY;"
+    for act, rows in {"SELECT": "true", **writes}.items():
+        name = f'"{role.strip(chr(34))}-{act.lower()}"'
+        yield f"DROP POLICY IF EXISTS {name} ON maintenance_command;"
+        shown = "" if act == "INSERT" else " USING (true)"
+        checked = "" if act == "SELECT" else f" WITH CHECK ({rows})"
+        yield f"CREATE POLICY {name} ON maintenance_command FOR {act} TO {role}{shown}{checked};"
 
 
 def _readable(role: str, process: str, table: str, columns: tuple[str, ...]) -> str:

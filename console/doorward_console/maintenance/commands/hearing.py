@@ -124,9 +124,10 @@ def _apply(name: str, device: str, fact: Fact, now: datetime) -> bool:
         if command is None or after is None:
             return False
         was = command.state
-        for field, value in {"state": after, **_values(command, fact, now)}.items():
+        heard = {"state": after, **_values(command, fact, now)}
+        for field, value in heard.items():
             setattr(command, field, value)
-        command.save()
+        command.save(update_fields=list(heard))  # what was asked for is not the worker's to write
         if isinstance(fact, Ended) and after == State.DONE and command.verb == READ_SETTINGS:
             reading.take(command.device_id, command.result or {}, now)
         if after != State.BEGUN:
