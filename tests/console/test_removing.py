@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 from doorward_console.declined import Declined
 from doorward_console.fleet.changing import new_join_line, set_way
-from doorward_console.fleet.models import Device, JoinToken
+from doorward_console.fleet.models import Device, Forward, JoinToken
 from doorward_console.history.models import Pending
 from doorward_console.maintenance.asking import turn_on, unblock
 from doorward_console.maintenance.commands.promoting import undecided_commands
@@ -136,6 +136,28 @@ def test_history_when_its_device_is_removed_then_every_line_is_there_under_its_n
     lines = call(token_of(house.owner), "GET", f"/projects/{house.project.id}/history", device=house.device.pk).json()
     verbs = {line["verb"] for line in lines["lines"]}
     assert {"command.asked", "command.cancelled", "device.removed"} <= verbs
+
+
+@pytest.mark.feature("R6")
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), None),
+        (("mail",), "Its named forward mail goes too, and so does its relay port."),
+        (("web", "db"), "Its named forwards db, web go too, and so do their relay ports."),
+    ],
+)
+def test_device_when_it_is_about_to_be_removed_then_the_question_names_what_goes_with_it(
+    house: House, names: tuple[str, ...], said: str | None
+) -> None:
+    """Whoever types its name knows that its forwards are gone with it."""
+    for number, name in enumerate(names):
+        target, port = f"tcp:{name}:80", 22_050 + number
+        Forward.objects.create(device=house.device, name=name, target=target, relay=house.relay, port=port)
+    page = " ".join(ask(client_of(house.owner), "GET", address("device", house)).content.decode().split())
+    question = page.partition('id="remove-title"')[2].partition("</p>")[0]
+    assert ("named forward" in question) == (said is not None), question
+    assert said is None or said in question
 
 
 def test_device_when_removed_then_a_join_line_that_was_made_for_it_is_void(house: House) -> None:
