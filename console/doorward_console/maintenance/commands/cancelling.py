@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note_each
+from doorward_console.maintenance.commands.holding import hold
 from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.models import Command
 
@@ -15,16 +16,15 @@ CANCELLED: Final = "command.cancelled"
 
 def end_waiting(commands: "QuerySet[Command]", code: str, by: str) -> int:
     """End those that wait; an order of one that is signed and not sent yet is dropped by the worker, which looks once more."""
-    count: int = commands.filter(state__in=Command.WAITING).update(
-        state=Command.State.CANCELLED, code=code, ended_at=timezone.now(), ended_by_name=by
-    )
+    waiting = commands.filter(state__in=Command.WAITING)
+    list(hold(waiting).values_list("pk"))
+    count: int = waiting.update(state=Command.State.CANCELLED, code=code, ended_at=timezone.now(), ended_by_name=by)
     return count
 
 
 def cancel_all(device: Device, code: str, by: str) -> int:
     """End whatever waits for a device that is blocked or removed."""
-    waiting = Command.objects.filter(device=device, state__in=Command.WAITING)
-    gone = list(waiting.select_for_update(no_key=True, of=("self",)).order_by("at", "pk"))
+    gone = list(hold(Command.objects.filter(device=device, state__in=Command.WAITING)))
     count = end_waiting(Command.objects.filter(pk__in=[one.pk for one in gone]), code, by)
     lines = ((one.project_id, device.pk, {**said_of(one), "by": by, "code": code}) for one in gone)
     note_each("command.cancelled", lines)

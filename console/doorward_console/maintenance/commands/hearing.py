@@ -18,6 +18,7 @@ from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note_each
 from doorward_console.maintenance.commands import rehearsals
 from doorward_console.maintenance.commands.deciding import can, lacking
+from doorward_console.maintenance.commands.holding import hold
 from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.commands.truth import (
     Begun,
@@ -91,8 +92,8 @@ def hear_taken(devices: Iterable[str], now: datetime) -> int:
         return 0
     with transaction.atomic():
         ring("web")
-        begun = Command.objects.filter(pk__in=taken, state=State.ORDERED)
-        count: int = begun.update(state=State.BEGUN, begun_at=now)
+        begun = hold(Command.objects.filter(pk__in=taken, state=State.ORDERED)).values_list("pk", flat=True)
+        count: int = Command.objects.filter(pk__in=list(begun)).update(state=State.BEGUN, begun_at=now)
         return count
 
 

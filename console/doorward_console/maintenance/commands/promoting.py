@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef
 from django.utils import timezone
 from doorward_protocol.asked import Asked
 from doorward_protocol.commands import RunCommand
@@ -27,6 +27,7 @@ from doorward_console.identifiers import new_order_id
 from doorward_console.keys.opening import SignerKeys
 from doorward_console.maintenance.commands import rehearsing
 from doorward_console.maintenance.commands.deciding import CommandFacts, can, expiry_of, refusal_of_command
+from doorward_console.maintenance.commands.holding import hold
 from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.decisions import Ceilings, next_revision
 from doorward_console.maintenance.models import Command, Desired, Order
@@ -51,7 +52,7 @@ def decide_commands(ceilings: Ceilings, ids: Sequence[str]) -> None:
     """Queue or refuse commands, with their askers' roles and their devices as they are now."""
     now = timezone.now()
     devices = _locked(Command.objects.filter(pk__in=ids).values_list("device_id", flat=True))
-    asked = list(_held(Command.objects.filter(pk__in=ids, state=State.ASKED)).select_related("project", "by"))
+    asked = list(hold(Command.objects.filter(pk__in=ids, state=State.ASKED)).select_related("project", "by"))
     waiting = _waiting_of(devices)
     role_in = _Roles()
     codes: dict[str, list[Command]] = {}
@@ -179,7 +180,7 @@ def _next_of(devices: Mapping[str, Device], now: datetime) -> dict[str, Command]
     for command, device, verb in queued.order_by("at", "pk").values_list("pk", "device_id", "verb"):
         if device not in chosen and can(devices[device].verbs, verb):
             chosen[device] = command
-    still = _held(Command.objects.filter(pk__in=chosen.values(), state=State.QUEUED)).select_related("project", "by")
+    still = hold(Command.objects.filter(pk__in=chosen.values(), state=State.QUEUED)).select_related("project", "by")
     return {command.device_id: command for command in still}
 
 
@@ -240,12 +241,6 @@ def _locked(ids: Iterable[str]) -> dict[str, Device]:
     """Hold devices, in one order everywhere."""
     devices = Device.objects.select_for_update(no_key=True, of=("self",)).select_related("project", "relay")
     return {one.pk: one for one in devices.filter(pk__in=list(ids)).order_by("pk")}
-
-
-def _held(commands: "QuerySet[Command]") -> "QuerySet[Command]":
-    """Hold commands: whoever cancels one at this moment comes before or after, never in between."""
-    held: QuerySet[Command] = commands.select_for_update(no_key=True, of=("self",)).order_by("at", "pk")
-    return held
 
 
 def _parts(ids: Iterable[str]) -> list[tuple[str, ...]]:
