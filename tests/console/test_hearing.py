@@ -12,6 +12,7 @@ from django.utils import timezone
 from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Chain
+from doorward_console.keys.making import ensure_worker_keys
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.worker import hearing
 from doorward_console.worker.events import Event, MessageCame
@@ -117,19 +118,41 @@ def test_asks_when_the_device_went_away_after_it_asked_then_away_is_what_is_left
         MessageCame(device.device, "ask", device.ask_bytes()),
         MessageCame(device.device, "presence", json.dumps({"state": "away"}).encode()),
     ]
-    _runtime().hear(batch)
+    _runtime(_Broker()).hear(batch)
     row = Device.objects.get(pk=device.device)
     assert (row.ask_count, row.presence) == (1, "away")
 
 
-class _NoBroker:
+def test_records_when_their_device_asks_in_the_same_breath_then_it_is_told_once_that_they_are_stored(
+    house: House,
+) -> None:
+    """An ask comes after the records that it counts: a device that seemed to lack them here would send all of them again."""
+    (device,) = _devices(house, 1)
+    ensure_worker_keys(house.project)
+    Chain.objects.create(project=house.project, author=f"device:{device.device}", public_key=device.key.public)
+    record = device.record("agent.started")
+    broker = _Broker()
+    batch: list[Event] = [
+        MessageCame(device.device, "record", record),
+        MessageCame(device.device, "ask", device.ask_bytes()),
+        MessageCame(device.device, "presence", json.dumps({"state": "away"}).encode()),
+    ]
+    _runtime(broker).hear(batch)
+    assert broker.published == [(device.device, "receipt")]
+
+
+class _Broker:
+    def __init__(self) -> None:
+        self.published: list[tuple[str, str]] = []
+
     def publish(self, device: str, leaf: str, payload: bytes) -> bool:  # noqa: ARG002  the contract's
-        return False
+        self.published.append((device, leaf))
+        return True
 
 
-def _runtime() -> Runtime:
+def _runtime(broker: _Broker) -> Runtime:
     keys = WorkerKeys(wrapping_key_from_file(settings.CONFIG.worker_key))
-    return Runtime(keys, _NoBroker(), RelayLinks(keys, hearing.relay_head, 10))
+    return Runtime(keys, broker, RelayLinks(keys, hearing.relay_head, 10))
 
 
 @pytest.mark.feature("E9", "B6")

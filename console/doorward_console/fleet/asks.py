@@ -5,11 +5,11 @@ is not heard. A boot id never comes back after another: one that does, and goes 
 the device's identity, and people are told. Called by the worker.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import transaction
 from doorward_protocol.asks import Ask, SettingsReport
 from doorward_protocol.ids import DeviceId
 from doorward_protocol.targets import Offered, is_forward_name
@@ -17,6 +17,7 @@ from doorward_protocol.targets import Offered, is_forward_name
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
+from doorward_console.rows import store_each
 from doorward_console.times import ms_from_time
 
 _SAYS: Final = (
@@ -61,7 +62,7 @@ def take_asks(asks: Mapping[DeviceId, Ask], now: datetime) -> frozenset[DeviceId
         _take_ask(device, ask, now)
         heard.append(device)
     if heard:
-        _store(heard)
+        store_each(heard, _SAYS)
         ring("web")
     return frozenset(DeviceId(device.pk) for device in heard)
 
@@ -84,30 +85,6 @@ def _notice_twin(device: Device, ask: Ask, now: datetime) -> None:
         data = {"code": TWIN, "hostname": dict(ask.facts).get("hostname", "")}
         note(device.project, "console.alarm", device=device.pk, data=data)
     device.twin_at = now
-
-
-def _store(devices: Sequence[Device]) -> None:
-    """Write what these devices said in one statement.
-
-    Saved one by one a row costs a millisecond and a half, most of it Django's; its ``bulk_update`` is no quicker with so many
-    columns. PostgreSQL has to be told the types, for which the first row is enough.
-    """
-    fields = [field for field in Device._meta.concrete_fields if field.name in {"id", *_SAYS}]  # noqa: SLF001  # Django's documented name
-    columns = [str(field.column) for field in fields]
-    plain = "(" + ", ".join("%s" for _ in fields) + ")"
-    casts = ", ".join(f"CAST(%s AS {field.db_type(connection)})" for field in fields)
-    first = f"({casts})" if connection.vendor == "postgresql" else plain
-    table, values = Device._meta.db_table, ", ".join([first] + [plain] * (len(devices) - 1))  # noqa: SLF001  # as above
-    setting = ", ".join(f"{name} = said.{name}" for name in columns if name != "id")
-    with connection.cursor() as cursor:
-        cursor.execute(  # names are the model's own, values are parameters
-            f"WITH said ({', '.join(columns)}) AS (VALUES {values}) UPDATE {table} SET {setting} FROM said WHERE {table}.id = said.id",  # noqa: S608
-            [
-                field.get_db_prep_save(getattr(one, str(field.attname)), connection)
-                for one in devices
-                for field in fields
-            ],
-        )
 
 
 def _take_ask(device: Device, ask: Ask, now: datetime) -> None:

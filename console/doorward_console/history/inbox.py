@@ -5,7 +5,7 @@ not fit (a fork) is kept as evidence, marks the chain as broken and raises an al
 are given out in the chain's order and once, in the transaction that moves the head. Called by the worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,14 +16,15 @@ from doorward_protocol.fields import Malformed
 from doorward_protocol.ids import ProjectId
 from doorward_protocol.orders import UnknownVersion
 from doorward_protocol.receipts import Receipt, payload_from_receipt
-from doorward_protocol.records import Record, record_from_payload
+from doorward_protocol.records import Head, Record, record_from_payload
 from doorward_protocol.signature import BadKey, KeyRing, SignatureRefused, SigningKey
 
 from doorward_console.history.chains import advance
 from doorward_console.history.models import Chain
 from doorward_console.history.models import Record as Row
-from doorward_console.history.own import console_head, head_of
+from doorward_console.history.own import RecordKeys, console_head, head_of
 from doorward_console.history.writing import note
+from doorward_console.rows import store_each
 from doorward_console.times import ms_from_time, time_from_ms_or_none
 
 FURTHEST_AHEAD: Final = 10_000
@@ -63,6 +64,69 @@ def take(author: str, messages: Sequence[bytes], now: datetime) -> Taken:
     _store(chain, arrived, now)
     joined = () if chain.broken else _join(chain)
     return Taken(chain.project_id, joined, dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """What came of one author: what just continues its chain, in order, and what is said to be part of it already."""
+
+    chain: Chain
+    following: tuple[Arrived, ...]
+    known: frozenset[tuple[int, str]]
+
+
+def take_together(
+    messages: Mapping[str, Sequence[bytes]], is_plain: Callable[[Record], bool], now: datetime
+) -> dict[str, tuple[Record, ...]]:
+    """Store what just continues its author's chain and is plain, of many authors with few statements.
+
+    Gives what joined, by author; nothing of an author whose records are all stored already, as when another worker was first. An
+    author of whom anything else came (a gap, forged, forked, not plain) is left out, with all of it: ``take`` is for those. In the
+    caller's transaction.
+    """
+    # In one order everywhere: two workers must not wait for each other.
+    chains = (
+        Chain.objects.select_for_update(no_key=True).filter(author__in=list(messages), broken="").order_by("author")
+    )
+    going = [one for chain in chains if (one := _going(chain, messages[chain.author], is_plain)) is not None]
+    stored = _stored_of(going)
+    found = [one for one in going if _fits(one, stored[one.chain.author])]
+    Row.objects.bulk_create([_row(one.chain.project_id, each, now) for one in found for each in one.following])
+    moved = [one for one in found if one.following]
+    for one in moved:
+        last = one.following[-1].record.head
+        one.chain.n, one.chain.digest = last.n, last.digest
+    store_each([one.chain for one in moved], ("n", "digest"))
+    return {one.chain.author: tuple(each.record for each in one.following) for one in found}
+
+
+def _going(chain: Chain, messages: Sequence[bytes], is_plain: Callable[[Record], bool]) -> _Going | None:
+    """Sort what came of an author; None where there is more to it than continuing the chain as it is."""
+    arrived, dropped = _verified(chain, messages)
+    known = frozenset((one.n, str(one.digest)) for each in arrived if (one := each.record.head).n <= chain.n)
+    ahead = {each.record.head: each for each in arrived if each.record.head.n > chain.n}
+    following = tuple(sorted(ahead.values(), key=lambda each: each.record.head.n))
+    joined = advance(head_of(chain), (each.record for each in following)).joined
+    is_all = not dropped and len(joined) == len(following) and all(map(is_plain, joined))
+    return _Going(chain, following, known) if is_all else None
+
+
+def _stored_of(going: Sequence[_Going]) -> dict[str, set[tuple[int, str]]]:
+    """Give what is stored of these authors under the numbers that came, and under the one behind them."""
+    stored: dict[str, set[tuple[int, str]]] = {one.chain.author: set() for one in going}
+    numbers = {n for one in going for n, _ in one.known}
+    numbers |= {one.chain.n + step for one in going for step in range(1, len(one.following) + 2)}
+    epochs = {one.chain.author: one.chain.epoch for one in going}
+    rows = Row.objects.filter(author__in=list(stored), n__in=numbers)
+    for author, epoch, n, digest in rows.values_list("author", "epoch", "n", "digest"):
+        if epoch == epochs[author]:
+            stored[author].add((n, digest))
+    return stored
+
+
+def _fits(one: _Going, stored: set[tuple[int, str]]) -> bool:
+    """Tell whether what is said to be stored is, as it is, and nothing waits ahead of the chain's head."""
+    return one.known <= stored and all(n <= one.chain.n for n, _ in stored)
 
 
 def _verified(chain: Chain, messages: Sequence[bytes]) -> tuple[list[Arrived], tuple[str, ...]]:
@@ -142,13 +206,21 @@ def _break(chain: Chain, why: str, other: str | None) -> None:
     note(chain.project, "console.alarm", device=device, data=data)
 
 
+def receipts_for(authors: Iterable[str], keys: RecordKeys, now: datetime) -> dict[str, bytes]:
+    """Sign for each author how far its records are stored without a gap; nothing for whom nobody knows."""
+    chains = list(Chain.objects.filter(author__in=list(authors)))
+    projects = {chain.project_id for chain in chains}
+    of = {project: (keys.record_key(project), console_head(project)) for project in projects}
+    return {chain.author: _receipt(chain, *of[chain.project_id], now) for chain in chains}
+
+
 def receipt_for(author: str, key: SigningKey, now: datetime) -> bytes | None:
     """Sign how far the records of ``author`` are stored without a gap; None for an author whom nobody knows."""
     chain = Chain.objects.filter(author=author).first()
-    if chain is None:
-        return None
+    return None if chain is None else _receipt(chain, key, console_head(chain.project_id), now)
+
+
+def _receipt(chain: Chain, key: SigningKey, heads: Mapping[str, Head], now: datetime) -> bytes:
     head = head_of(chain)
-    receipt = Receipt(
-        ProjectId(chain.project_id), author, head.n, head.digest, ms_from_time(now), console_head(chain.project_id)
-    )
+    receipt = Receipt(ProjectId(chain.project_id), chain.author, head.n, head.digest, ms_from_time(now), heads)
     return key.seal("receipt", payload_from_receipt(receipt))

@@ -5,7 +5,7 @@ device's and the relay's chains that it speaks of, so that cutting theirs shows 
 holds the record key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from django.db import transaction
@@ -44,10 +44,12 @@ def chain_pending(keys: RecordKeys) -> int:
 def _chain_project(project: str, key: SigningKey) -> int:
     chain = locked_chain(project, key)
     waiting = _waiting(project)
+    heads_of, rows = _Heads(waiting), list[Record]()
     for fact in waiting:
         if fact.verb == RESTORED:
             chain.epoch = max(chain.epoch, int(fact.data["epoch"]))
-        _append(chain, key, fact)
+        rows.append(_next(chain, key, fact, heads_of(fact)))
+    Record.objects.bulk_create(rows)
     chain.save(update_fields=["epoch", "n", "digest"])
     Pending.objects.filter(id__in=[fact.id for fact in waiting]).delete()
     return len(waiting)
@@ -67,23 +69,19 @@ def locked_chain(project: str, key: SigningKey) -> Chain:
     return chain
 
 
-def _append(chain: Chain, key: SigningKey, fact: Pending) -> None:
-    at = ms_from_time(fact.at)
+def _next(chain: Chain, key: SigningKey, fact: Pending, heads: Mapping[str, Head]) -> Record:
+    """Sign a fact as the chain's next record, and move the chain on to it; stores neither."""
     last = head_of(chain)
-    payload = next_payload(
-        chain.author,
-        last,
-        Moment(at),
-        Fact(fact.verb, fact.session, fact.device, fact.data),
-        _heads(fact),
-    )
+    moment, said = Moment(ms_from_time(fact.at)), Fact(fact.verb, fact.session, fact.device, fact.data)
+    payload = next_payload(chain.author, last, moment, said, heads)
     head = head_after(payload, last)
-    Record.objects.create(
+    chain.n, chain.digest = head.n, head.digest
+    return Record(
         project_id=fact.project_id,
         author=chain.author,
         epoch=head.epoch,
         n=head.n,
-        digest=head.digest,
+        digest=str(head.digest),
         verb=fact.verb,
         at=fact.at,
         received_at=fact.at,  # not now: whoever answered meanwhile would stand before the question
@@ -92,7 +90,6 @@ def _append(chain: Chain, key: SigningKey, fact: Pending) -> None:
         data=fact.data,
         envelope=key.seal("record", payload),
     )
-    chain.n, chain.digest = head.n, head.digest
 
 
 def head_of(chain: Chain) -> Head:
@@ -106,11 +103,20 @@ def console_head(project: str) -> Mapping[str, Head]:
     return {} if chain is None else {chain.author: head_of(chain)}
 
 
-def _heads(fact: Pending) -> dict[str, Head]:
-    """Name the heads of the chains of which a fact speaks, as far as anything of them is stored."""
-    session = None if fact.session is None else Session.objects.filter(id=fact.session).first()
-    device = fact.device or (None if session is None else session.device_id)
-    wanted = [f"device:{device}"] if device else []
-    wanted += [f"relay:{session.relay_id}"] if session else []
-    chains = Chain.objects.filter(project=fact.project_id, author__in=wanted, n__gt=0)
-    return {chain.author: head_of(chain) for chain in chains}
+class _Heads:
+    """Names the heads of the chains of which each of these facts speaks, as far as anything of them is stored: two looks for all."""
+
+    def __init__(self, facts: Sequence[Pending]) -> None:
+        self._sessions = Session.objects.in_bulk({fact.session for fact in facts if fact.session})
+        authors = {author for fact in facts for author in self._authors(fact)}
+        self._stored = {one.author: one for one in Chain.objects.filter(author__in=authors, n__gt=0)}
+
+    def __call__(self, fact: Pending) -> dict[str, Head]:
+        chains = (self._stored[author] for author in self._authors(fact) if author in self._stored)
+        return {chain.author: head_of(chain) for chain in chains if chain.project_id == fact.project_id}
+
+    def _authors(self, fact: Pending) -> list[str]:
+        session = self._sessions.get(fact.session or "")
+        device = fact.device or (None if session is None else session.device_id)
+        authors = [f"device:{device}"] if device else []
+        return authors + ([f"relay:{session.relay_id}"] if session else [])

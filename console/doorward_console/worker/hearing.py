@@ -6,7 +6,7 @@ everything as it was.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -101,6 +101,41 @@ def hear_records(author: str, messages: Sequence[bytes], keys: RecordKeys, send:
     if taken.project is not None and len(taken.dropped) < len(messages):
         send_receipt(author, taken.project, keys, send, now)
     return len(taken.joined)
+
+
+def hear_devices(
+    came: Mapping[str, Sequence[bytes]], keys: RecordKeys, receipt_to: Callable[[str], Send], now: datetime
+) -> None:
+    """Take records by the device on whose topic they came: what only tells of commands all together, everything else device by device.
+
+    Where the database refuses a value each device is taken alone, so that the fault stays its sender's.
+    """
+    of = {f"device:{device}": messages for device, messages in came.items()}
+    taken: Mapping[str, object] = {}
+    try:
+        with transaction.atomic():
+            joined = inbox.take_together(of, commands.is_plain, now)
+            commands.hear_together(joined, now)
+        taken = joined
+    except (DataError, ValueError):
+        LOG.warning("records are taken device by device: the database refuses a value")
+    send_receipts(taken, keys, receipt_to, now)
+    for author, messages in of.items():
+        if author not in taken:
+            _hear_alone(author, messages, keys, receipt_to(author.removeprefix("device:")), now)
+
+
+def _hear_alone(author: str, messages: Sequence[bytes], keys: RecordKeys, send: Send, now: datetime) -> None:
+    try:
+        hear_records(author, messages, keys, send, now)
+    except (DataError, ValueError) as error:
+        LOG.warning("records dropped author=%s why=%s", author, type(error).__name__)
+
+
+def send_receipts(authors: Iterable[str], keys: RecordKeys, receipt_to: Callable[[str], Send], now: datetime) -> None:
+    """Sign and send how far these devices' records are stored."""
+    for author, receipt in inbox.receipts_for(authors, keys, now).items():
+        receipt_to(author.removeprefix("device:"))(receipt)
 
 
 def send_receipt(author: str, project: str, keys: RecordKeys, send: Send, now: datetime) -> None:

@@ -110,7 +110,7 @@ class Runtime:
         self._links.nudge()
 
     def hear(self, batch: list[Event]) -> None:
-        """Take events in their order; asks together, unless its presence follows, and records of one device together."""
+        """Take events in their order; records together and then asks together, unless the presence of one that asked follows."""
         now = timezone.now()
         records: dict[str, list[bytes]] = {}
         asked: dict[str, list[bytes]] = {}
@@ -125,12 +125,10 @@ class Runtime:
                 asked.setdefault(event.device, []).append(event.payload)
             else:
                 if isinstance(event, MessageCame) and event.device in asked:
-                    self._hear_asks(asked, now)
-                    asked = {}
+                    self._hear_said(records, asked, now)
+                    records, asked = {}, {}
                 self._handle(event, now)
-        self._hear_asks(asked, now)
-        for device, payloads in records.items():
-            hearing.hear_records(f"device:{device}", payloads, self._keys, self._receipt_to(device), now)
+        self._hear_said(records, asked, now)
 
     def round(self, *, is_quiet: bool) -> None:
         """Do what is due now, whoever brought it about: first what somebody waits for."""
@@ -186,11 +184,19 @@ class Runtime:
             case Rung() | BrokerJoined() | BrokerLost():
                 pass  # the round looks at everything
 
+    def _hear_said(
+        self, records: Mapping[str, Sequence[bytes]], asked: Mapping[str, Sequence[bytes]], now: datetime
+    ) -> None:
+        """Take records before asks: an ask names the last record that was sent before it, and would else seem to lack it here."""
+        if records:
+            hearing.hear_devices(records, self._keys, self._receipt_to, now)
+        self._hear_asks(asked, now)
+
     def _hear_asks(self, asked: Mapping[str, Sequence[bytes]], now: datetime) -> None:
         if not asked:
             return
-        for device, project in hearing.hear_asks(asked, now):
-            hearing.send_receipt(f"device:{device}", project, self._keys, self._receipt_to(device), now)
+        behind = [f"device:{device}" for device, _ in hearing.hear_asks(asked, now)]
+        hearing.send_receipts(behind, self._keys, self._receipt_to, now)
 
     def _hear_put(self, put: grants.ToPut, code: str | None, now: datetime) -> None:
         self._puts.forget(_name_of(put))

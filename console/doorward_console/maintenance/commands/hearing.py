@@ -4,7 +4,7 @@ A device's ask that holds a command's revision says that it has begun; its signe
 is written into the console's own history, too. Many are looked at with one statement.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from doorward_console.maintenance.commands.truth import (
 )
 from doorward_console.maintenance.documents import reading
 from doorward_console.maintenance.models import Command, Desired, Order
+from doorward_console.rows import store_each
 
 State = Command.State
 Publish = Callable[[str, bytes], bool]
@@ -106,6 +107,65 @@ def hear_records(author: str, records: Sequence[Record], now: datetime) -> int:
     return sum(_apply(name, device, fact, now) for name, fact in facts)
 
 
+def is_plain(record: Record) -> bool:
+    """Tell whether a record speaks of commands alone, and can be heard with those of other devices."""
+    verb, is_commands = record.fact.verb, record.fact.data.get("part") == "command"
+    is_of_command = verb in {"command.begun", "command.done"} or (verb == "order.accepted" and is_commands)
+    return record.fact.session is None and is_of_command
+
+
+def hear_together(joined: Mapping[str, Sequence[Record]], now: datetime) -> int:
+    """Apply what plain records of many devices say of their commands, with few statements; gives how many changed."""
+    said = [
+        (author.removeprefix("device:"), *found)
+        for author, records in joined.items()
+        for record in records
+        if (found := fact_from_record(record)) is not None
+    ]
+    held = _held_of({name for _, name, _ in said}, {device for device, _, _ in said})
+    changed: dict[str, Command] = {}
+    ended: dict[str, list[Command]] = {}
+    for device, name, fact in said:
+        command = held.get(name)
+        if command is None or command.device_id != device:
+            continue
+        was = command.state
+        if not _change(command, fact, now):
+            continue
+        changed[name] = command
+        if command.state != State.BEGUN:
+            ended.setdefault(was if was in _SAID else "", []).append(command)
+    store_each(list(changed.values()), _HEARD)
+    _take_readings(changed.values(), now)
+    for was, commands in ended.items():
+        _write_end(commands, was)
+    if changed:
+        ring("signer", "web")
+    return len(changed)
+
+
+def _held_of(names: Collection[str], devices: Collection[str]) -> dict[str, Command]:
+    """Hold those of these devices' commands: nobody speaks of another's, nor holds it up."""
+    return {one.pk: one for one in hold(Command.objects.filter(pk__in=names, device__in=devices))} if names else {}
+
+
+def _change(command: Command, fact: Fact, now: datetime) -> bool:
+    """Let a fact change a command that is held; tells whether it did. Stores nothing."""
+    after = state_after(command.state, command.code, fact)
+    if after is None:
+        return False
+    for field, value in {"state": after, **_values(command, fact, now)}.items():
+        setattr(command, field, value)
+    return True
+
+
+def _take_readings(commands: Iterable[Command], now: datetime) -> None:
+    """Keep how devices say that they are set, where that was the command and it has gone well."""
+    for command in commands:
+        if command.verb == READ_SETTINGS and command.state == State.DONE:
+            reading.take(command.device_id, command.result or {}, now)
+
+
 def _fact_of(record: Record, device: str) -> tuple[str, Fact] | None:
     refused = refused_order(record)
     if refused is None:
@@ -121,22 +181,19 @@ def _apply(name: str, device: str, fact: Fact, now: datetime) -> bool:
     with transaction.atomic():
         found = Command.objects.select_for_update(no_key=True, of=("self",)).filter(pk=name, device=device)
         command: Command | None = found.first()
-        after = None if command is None else state_after(command.state, command.code, fact)
-        if command is None or after is None:
+        was = "" if command is None else command.state
+        if command is None or not _change(command, fact, now):
             return False
-        was = command.state
-        heard = {"state": after, **_values(command, fact, now)}
-        for field, value in heard.items():
-            setattr(command, field, value)
-        command.save(update_fields=list(heard))  # what was asked for is not the worker's to write
-        if isinstance(fact, Ended) and after == State.DONE and command.verb == READ_SETTINGS:
-            reading.take(command.device_id, command.result or {}, now)
-        if after != State.BEGUN:
+        command.save(update_fields=list(_HEARD))  # what was asked for is not the worker's to write
+        _take_readings([command], now)
+        if command.state != State.BEGUN:
             _write_end([command], was if was in _SAID else "")
         ring("signer", "web")
         return True
 
 
+_HEARD: Final = ("state", "code", "begun_at", "ended_at", "ended_by_name", "status", "said", "result", "lasted_ms")
+"""What a device's word changes of a command."""
 _SAID: Final = frozenset({State.EXPIRED, State.CANCELLED, State.FAILED})
 """Ends that stand in the history already when a later word overrides them."""
 
