@@ -89,7 +89,7 @@ def outcome_from(source: Mapping[str, Any]) -> Outcome:
     result = source.get("result")
     return Outcome(
         code=fields.text_or_none(source, "code", longest=60),
-        status=None if source.get("status") is None else fields.integer(source, "status", least=-255),
+        status=None if source.get("status") is None else fields.integer(source, "status", least=-255, most=255),
         said=fields.text(source, "said", longest=MAX_SAID),
         result=None if result is None else fields.mapping(source, "result"),
         lasted_ms=fields.integer(source, "lasted_ms"),

@@ -159,6 +159,22 @@ def test_records_when_the_database_refuses_one_devices_then_the_others_are_store
         assert Chain.objects.get(author=bad).n == 0
 
 
+@pytest.mark.real("postgres")
+@pytest.mark.usefixtures("on_postgres")
+def test_records_when_a_status_is_beyond_all_statuses_then_the_answer_counts_as_bad_and_is_kept(
+    django_db_blocker: Any,
+) -> None:
+    """A number that no column takes is no status: the command has ended all the same, and its device's chain goes on."""
+    with django_db_blocker.unblock():
+        many = Many(make_house(), 3)
+        many.hear({0: many.said(0, status=2**40), 1: many.said(1)})
+        stranger = [*many.said(2, status=2**40), many.devices[2].record("agent.started")]
+        many.hear({2: stranger})
+        assert many.states() == ["failed", "done", "failed"]
+        assert many.commands[0].code == "hook.bad-answer"
+        assert many.receipts == {one.device: n for one, n in zip(many.devices, (2, 2, 3), strict=True)}
+
+
 def test_records_when_a_device_says_how_it_is_set_then_that_is_kept_whatever_it_calls_the_command(many: Many) -> None:
     """The console knows what it has asked for."""
     Command.objects.filter(pk=many.commands[0].pk).update(verb="settings-read")
