@@ -19,6 +19,7 @@ from doorward_agent.edges.broker import BrokerAddress, BrokerEdge
 from doorward_agent.edges.files import DocumentStore
 from doorward_agent.edges.folders import made_runtime_dir
 from doorward_agent.edges.journal import JournalOnDisk
+from doorward_agent.edges.libcrypto import found
 from doorward_agent.edges.rehearsing import RehearsalEdge
 from doorward_agent.edges.runner import RunnerEdge
 from doorward_agent.edges.system import Machine, SystemClock
@@ -65,7 +66,7 @@ def agent(config: Config, clock: MovedClock, mailbox: Mailbox) -> Runtime:
         journal=JournalOnDisk(state / "journal"),
         store=store,
     )
-    signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes)
+    signing = Signing(identity, config.longest_session_s, config.login_user, (state / "identity_key").read_bytes, found)
     return Runtime(identity, signing, edges, "bench", config.journal_max_bytes)
 
 

@@ -82,6 +82,7 @@ def _rehearse(config: Config) -> int:
 def _run(config: Config) -> int:
     from doorward_agent import events
     from doorward_agent.edges.assembling import edges_of
+    from doorward_agent.edges.libcrypto import found
     from doorward_agent.edges.memory import give_back
     from doorward_agent.edges.supervisor import Supervisor
     from doorward_agent.edges.threads import end_with_the_first
@@ -103,7 +104,7 @@ def _run(config: Config) -> int:
     lock_instance(config.state_dir)  # whoever finds our process id in it may send that signal
     edges = edges_of(config, identity, folder, store, mailbox.post)
     signing = Signing(
-        identity, config.longest_session_s, config.login_user, (config.state_dir / "identity_key").read_bytes
+        identity, config.longest_session_s, config.login_user, (config.state_dir / "identity_key").read_bytes, found
     )
     runtime = Runtime(identity, signing, edges, VERSION, config.journal_max_bytes)
     give_back()

@@ -1,7 +1,7 @@
-"""Everything that needs the signature library, which is loaded at the first use and not before.
+"""Everything that signs or verifies, by the OpenSSL that is loaded for TLS; ``cryptography`` is the way where that cannot be used.
 
-An agent that waits for its first order keeps 10 MB less in memory. So nothing here, and nothing that imports this module,
-may import ``admission``, ``signature`` or ``cryptography`` at its top; a test looks at a real idle process.
+The package would cost an agent 8 MiB once it has obeyed an order, so nothing of the agent that runs may import it at its top, and what is
+needed from the first order on is imported then; tests look at real processes. The runner judges anew, by ``cryptography``.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +17,26 @@ from doorward_agent.identity import Identity
 
 if TYPE_CHECKING:
     from doorward_protocol.admission import Refused, Verified
-    from doorward_protocol.signature import KeyRing, SigningKey
+    from doorward_protocol.signature import Ed25519, KeyRing, SigningKey
 
 
 class Signing:
     """Judges orders, reads receipts, seals records; holds the device's key once it is needed."""
 
-    def __init__(self, identity: Identity, longest_s: int, login_user: str, seed: Callable[[], bytes]) -> None:
-        """Keep what will be needed; ``seed`` reads the identity key's 32 secret bytes."""
+    def __init__(
+        self,
+        identity: Identity,
+        longest_s: int,
+        login_user: str,
+        seed: Callable[[], bytes],
+        loaded: "Callable[[], Ed25519 | None]" = lambda: None,
+    ) -> None:
+        """Keep what will be needed; ``seed`` reads the identity key's 32 secret bytes, ``loaded`` finds who computes instead of the package."""
         self._identity = identity
         self._longest_s = longest_s
         self._login_user = login_user
         self._seed = seed
+        self._loaded = loaded
         self._own: SigningKey | None = None
         self._grant_keys: KeyRing | None = None
         self._record_keys: KeyRing | None = None
@@ -51,7 +59,7 @@ class Signing:
         from doorward_protocol.signature import KeyRing
 
         if self._grant_keys is None:
-            self._grant_keys = KeyRing(self._identity.grant_keys)
+            self._grant_keys = KeyRing(self._identity.grant_keys, self._loaded())
         standing = admission.Standing(
             device=self._identity.device,
             project=self._identity.project,
@@ -68,7 +76,7 @@ class Signing:
         from doorward_protocol.signature import SigningKey
 
         if self._own is None:
-            self._own = SigningKey.from_raw(self._seed())
+            self._own = SigningKey.from_raw(self._seed(), self._loaded())
         return self._own.seal("record", payload)
 
     def claimed_receipt(self, raw: bytes) -> Receipt | None:
@@ -87,7 +95,7 @@ class Signing:
         from doorward_protocol.signature import KeyRing, SignatureRefused
 
         if self._record_keys is None:
-            self._record_keys = KeyRing(self._identity.record_keys)
+            self._record_keys = KeyRing(self._identity.record_keys, self._loaded())
         try:
             receipt = receipt_from_payload(self._record_keys.verify(envelope))
         except (SignatureRefused, UnknownVersion, Malformed):

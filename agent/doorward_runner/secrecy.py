@@ -40,7 +40,7 @@ def _public(memory: Memory) -> Any:
         files.write(memory.settings_key, base64.b64encode(private).decode() + "\n", mode=0o600, durable=True)
     public = X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
     payload = {"type": "key", "v": 1, "device": pins.device, "key": base64.b64encode(public).decode()}
-    return json.loads(SigningKey(host).seal("key", json.dumps(payload).encode()))
+    return json.loads(SigningKey.from_raw(host.private_bytes_raw()).seal("key", json.dumps(payload).encode()))
 
 
 def _private(memory: Memory) -> bytes | None:

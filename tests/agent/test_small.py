@@ -38,6 +38,20 @@ def test_agent_when_it_waits_for_its_first_order_then_it_is_small(running: Scene
     assert own_kib(running.agent.pid) < MOST_KIB
 
 
+@pytest.mark.real("mosquitto", "sshd")
+def test_agent_when_it_has_obeyed_orders_then_it_holds_no_second_openssl(running: Scene) -> None:
+    """Verifying orders and receipts and signing records is done by the one that TLS has loaded."""
+    running.open()
+    wait_until(lambda: len(running.console.raw_records) > 1)
+    upto = max(running.console.raw_records)
+    running.console.receipt(upto)
+    wait_until(lambda: running.status()["journal"]["receipted"] == upto)
+    assert running.agent is not None
+    mapped = Path(f"/proc/{running.agent.pid}/maps").read_text()
+    assert "libcrypto" in mapped
+    assert "cryptography" not in mapped
+
+
 def test_agent_when_an_init_starts_it_then_neither_parser_nor_package_data_is_loaded() -> None:
     """They would stay for as long as the agent runs."""
     ran = run([sys.executable, "-c", LOADED])

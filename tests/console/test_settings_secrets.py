@@ -53,7 +53,7 @@ class Sealing:
             "device": device or one.pk,
             "key": base64.b64encode(KEY.public_key().public_bytes_raw()).decode(),
         }
-        envelope = json.loads(SigningKey(by).seal("key", json.dumps(payload).encode()))
+        envelope = json.loads(SigningKey.from_raw(by.private_bytes_raw()).seal("key", json.dumps(payload).encode()))
         line = HOST.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         ca = certified_by or new_signer().keys.host_ca(self.house.project.pk)
         Device.objects.filter(pk=one.pk).update(
