@@ -98,6 +98,7 @@ class DoorMachine:
         """Take over what the newer order says; tell the runner, unless an attempt is going to."""
         lacking = policy.needs_order(self._at_hand)
         if event.is_repeat and not lacking:
+            self._keep_spare(event.envelope)
             return
         self._take(self._at_hand, event)
         if self.state is DoorState.OPENING and lacking:
@@ -105,11 +106,20 @@ class DoorMachine:
         elif not event.is_repeat and (self.state is DoorState.OPENING or self._at_hand.door_port is not None):
             self._call_runner()
 
+    def _keep_spare(self, envelope: bytes) -> None:
+        """Keep an order that was signed again before the earlier one was judged: the console sends no third for half a minute."""
+        session = self._at_hand
+        if session.envelope is not None:
+            self.session = replace(session, envelope=envelope)
+        elif session.door_port is None:
+            self.session = replace(session, spare=envelope)
+
     def _take(self, session: Session, event: Ordered) -> None:
         self.session = replace(
             session,
             order=event.order,
             envelope=event.envelope,
+            spare=None,
             port=session.door_port or event.port,
             deadline_ms=event.deadline_ms,
         )
@@ -149,14 +159,17 @@ class DoorMachine:
         self._do(do.ForwardTunnel(self._at_hand.attempt, event.port))
 
     def _note_door(self, event: DoorOpened) -> None:
-        self.session = replace(self._at_hand, door_port=event.port, port=event.port, facts=event.facts)
+        self.session = replace(self._at_hand, door_port=event.port, port=event.port, facts=event.facts, spare=None)
 
     def _close_stray(self, event: DoorOpened) -> None:
         self._do(do.CloseDoor(event.session))
 
     def _fail_door(self, event: DoorFailed) -> None:
-        self.session = replace(self._at_hand, envelope=None, door_port=None)
+        spare = self._at_hand.spare if event.code == "order.stale-nonce" else None
+        self.session = replace(self._at_hand, envelope=spare, spare=None, door_port=None)
         self._fail(event.code, {})
+        if spare is not None:
+            self._do(do.StartTimer(do.DOOR_RETRY, self._now_ms))
 
     def _note_failure(self, event: DoorFailed) -> None:
         """The newer order was not taken by the runner: the session goes on as it was."""

@@ -48,6 +48,7 @@ class Session:
         order: what was ordered; None when the agent was restarted and has not been told again.
         envelope: an order that the runner has not judged yet, or None.
         calls: how many orders the runner is working on; each is answered.
+        spare: the same order signed again while the runner works on it, should it find the earlier one's nonce used up.
         port: the loopback port to propose for the door.
         deadline_ms: its end by the boot-time clock; None when that is not known.
         door_port: where the door answers; None while there is none.
@@ -65,6 +66,7 @@ class Session:
     order: OpenDoor | None = None
     envelope: bytes | None = None
     calls: int = 0
+    spare: bytes | None = None
     port: int = 0
     deadline_ms: int | None = None
     door_port: int | None = None

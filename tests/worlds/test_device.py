@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from doorward_agent import effects as do
+from doorward_agent import events
 from doorward_protocol.orders import ShutDoor
 from doorward_protocol.records import Head, check_link, record_from_payload
 
@@ -247,6 +248,19 @@ def test_runner_when_busy_then_the_order_is_asked_for_again_and_obeyed(world: Wo
     world.move(2_000)
     assert world.state == "OPEN"
     assert world.runner.calls == ["order", "order"]
+
+
+def test_order_when_it_was_signed_again_before_the_runner_refused_the_first_then_that_one_is_used(world: World) -> None:
+    """A command had used up its nonce, the console knew already, and told no third for half a minute."""
+    world.runner.refusals = ["order.stale-nonce"]
+    first = world.order(world.body(1))
+    again = world.order(world.body(1), revision=world.revision)
+    world.came.extend(events.MessageArrived("order", raw) for raw in (first, again))
+    world.settle()
+    world.move(1_000)
+    assert (world.state, world.runner.calls) == ("OPEN", ["order", "order"])
+    world.move(MINUTE_MS)
+    assert world.runner.calls == ["order", "order"], "what was kept was used once"
 
 
 def test_runner_when_order_comes_late_then_the_attempt_goes_on_with_it(world: World) -> None:
