@@ -26,6 +26,23 @@ _AROUND_ONE_HOUSE: Final = ("bad_days", "closers", "device_key", "half_open", "t
 """Files of tests/flows that share a house, which takes 15 s to build."""
 
 
+_LONGEST: Final = (
+    "flows/test_way_through", "lab/test_faults", "flows/test_operations", "runner/test_closing", "flows/test_forwards", "flows/test_demo",
+    "flows/test_clients", "relay/test_ending", "browser/test_first_minutes", "browser/test_flows", "flows/test_commands",
+    "browser/test_whole_way", "browser/test_gallery", "runner/test_settings", "browser/test_commands", "relay/test_full_disk",
+    "flows/test_separate_users", "console/test_init", "console/test_worker", "relay/test_reaper", "flows/test_smoke",
+    "flows/test_plain_relay", "relay/test_embedded", "relay/test_vanishing", "door/test_bad_days",
+)  # fmt: skip
+"""Files that take a minute and more, the longest first: begun last, one of them would keep a process busy while the others rest."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the others stay as they are, and so does each file's own order."""
+    ranks = {f"tests/{name}.py": rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
 class Together(LoadScopeScheduling):  # type: ignore[misc]
     """Keeps a file's tests in one process where several run, and all that share a house or the lab in one.
 

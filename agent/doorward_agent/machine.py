@@ -103,6 +103,8 @@ class DoorMachine:
         self._take(self._at_hand, event)
         if self.state is DoorState.OPENING and lacking:
             self._attempt()
+        elif lacking and self._at_hand.code == policy.STALE:
+            self._do(do.StartTimer(do.DOOR_RETRY, self._now_ms))  # nothing has failed: no reason to wait
         elif not event.is_repeat and (self.state is DoorState.OPENING or self._at_hand.door_port is not None):
             self._call_runner()
 
@@ -165,7 +167,7 @@ class DoorMachine:
         self._do(do.CloseDoor(event.session))
 
     def _fail_door(self, event: DoorFailed) -> None:
-        spare = self._at_hand.spare if event.code == "order.stale-nonce" else None
+        spare = self._at_hand.spare if event.code == policy.STALE else None
         self.session = replace(self._at_hand, envelope=spare, spare=None, door_port=None)
         self._fail(event.code, {})
         if spare is not None:

@@ -40,6 +40,10 @@ DOOR: Final = "door"
 TUNNEL: Final = "tunnel"
 
 
+STALE: Final = "order.stale-nonce"
+"""The runner's word that another order was quicker; no fault of anybody's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The session at hand.
@@ -100,7 +104,7 @@ def is_final(event: DoorFailed) -> bool:
 
     A stale nonce is not: the runner renews its nonce, and the same order signed again is welcome.
     """
-    return event.code.startswith("order.") and event.code != "order.stale-nonce"
+    return event.code.startswith("order.") and event.code != STALE
 
 
 def is_stale(event: TunnelOpened | TunnelFailed | TunnelEnded | ForwardTold, session: Session | None) -> bool:

@@ -37,7 +37,7 @@ def ordered(session: SessionId = MINE, *, is_repeat: bool = False) -> events.Ord
 
 
 NAMED = Forward("database", "tcp:10.0.0.5:5432", "*", 22002)
-SESSION = Session(MINE, order(), None, 40_000, NOW_MS + 3_600_000, 40_000, attempt=1)
+SESSION = Session(MINE, order(), port=40_000, deadline_ms=NOW_MS + 3_600_000, door_port=40_000, attempt=1)
 
 EVENTS: dict[str, DoorEvent] = {
     "ordered": ordered(),

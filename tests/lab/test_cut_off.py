@@ -172,8 +172,7 @@ def test_settings_when_the_device_is_reached_with_them_then_they_are_confirmed_a
         "settings.asked", "settings.begun", "settings.trying", "settings.confirmed", "settings.applied",
     ]  # fmt: skip
     assert has_way_out(settable, OTHER, GATEWAY)
-    rehearsed = next(line for line in lab.console.lines("command.done", settable.id))
-    assert rehearsed["data"]["verb"] == "rehearse"
+    assert "rehearse" in {line["data"]["verb"] for line in lab.console.lines("command.done", settable.id)}
     restart(lab, settable)
     assert has_way_out(settable, OTHER, GATEWAY)
     lab.console.open_door(settable.id)

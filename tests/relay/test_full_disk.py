@@ -145,7 +145,7 @@ def test_restart_when_the_disk_is_full_then_it_serves_and_closes(
     console.wait_for_verb("grant.ended", session)
     assert console.verbs().count("relay.started") == 2
     _assert_chain_holds(console)
-    assert relay.command("status")[0] == 0
+    wait_until(lambda: relay.command("status")[0] == 0, 20, "the status to be well again")
 
 
 @pytest.mark.feature("B17")

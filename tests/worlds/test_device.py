@@ -263,6 +263,15 @@ def test_order_when_it_was_signed_again_before_the_runner_refused_the_first_then
     assert world.runner.calls == ["order", "order"], "what was kept was used once"
 
 
+def test_order_when_another_had_used_up_its_nonce_then_the_next_one_opens_without_waiting(world: World) -> None:
+    """Nothing has failed, so there is nothing to wait for: a command beside it cost an opening some seconds."""
+    world.runner.refusals = ["order.stale-nonce"]
+    world.deliver(world.order(world.body(1)))
+    assert world.asks[-1].door.needs_order
+    world.deliver(world.order(world.body(1), revision=world.revision))
+    assert world.state == "OPEN"
+
+
 def test_runner_when_order_comes_late_then_the_attempt_goes_on_with_it(world: World) -> None:
     """The attempt waits for the order that it needs, and obeys it when it comes."""
     body = world.body()
