@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -380,7 +381,8 @@ def tunnel_children(pid: int) -> list[int]:
 
 def children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from (int(word) for word in (task / "children").read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread may have ended meanwhile
+            yield from [int(word) for word in (task / "children").read_text().split()]
 
 
 def _words(pid: int) -> list[str]:

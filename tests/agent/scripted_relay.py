@@ -20,6 +20,7 @@ class ScriptedRelay(paramiko.ServerInterface):
         key = Ed25519PrivateKey.generate()
         self.host_key = ssh_line(key)
         self.granted = threading.Event()
+        self._granted_port = 0
         self._key = paramiko.Ed25519Key.from_private_key(io.StringIO(private_pem(key).decode()))
         self._is_hasty = is_hasty
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -40,7 +41,7 @@ class ScriptedRelay(paramiko.ServerInterface):
     def flood(self, size: int) -> None:
         """Send as much to the door as if its window had no end, until nobody takes it."""
         assert self.transport is not None
-        channel = self.transport.open_forwarded_tcpip_channel(("127.0.0.1", 1), ("127.0.0.1", 2))
+        channel = self.transport.open_forwarded_tcpip_channel(("127.0.0.1", 1), ("127.0.0.1", self._granted_port))
         channel.out_window_size = 1 << 40  # what the device said is forgotten
         with suppress(OSError, EOFError, paramiko.SSHException):
             for _ in range(size // 32_768):
@@ -57,6 +58,7 @@ class ScriptedRelay(paramiko.ServerInterface):
     def check_port_forward_request(self, address: str, port: int) -> int:  # noqa: ARG002  as paramiko calls it
         if self._is_hasty:
             self._open_a_channel(port)
+        self._granted_port = port
         self.granted.set()
         return port
 

@@ -126,7 +126,7 @@ def test_agent_when_it_dials_with_paramiko_then_it_imports_nothing_of_it(scene: 
     scene.start_agent("-X", "importtime")
     scene.console.next_ask()
     assert "doorward_agent.edges.tunnel" in scene.log()
-    assert re.findall(r"paramiko|nacl|bcrypt", scene.log()) == []
+    assert re.findall(r"paramiko|nacl|\bbcrypt", scene.log()) == []
     scene.open()
     assert re.findall(r"(?:\w+\.)*\w*(?:paramiko|nacl)\w*", scene.log()) == ["doorward_agent.edges.paramiko_dialer"]
 
@@ -150,4 +150,4 @@ def test_relay_when_it_sends_more_than_the_window_then_the_tunnel_ends_and_not_t
     with closing(ScriptedRelay()) as relay:
         dial_scripted(bench, relay)
         threading.Thread(target=relay.flood, args=(2 * MEMORY_BYTES,), daemon=True).start()
-        assert bench.next(50) == events.TunnelFailed(1, "tunnel.lost")
+        assert bench.next(40) == events.TunnelFailed(1, "tunnel.lost")

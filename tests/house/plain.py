@@ -70,7 +70,8 @@ class PlainRelay:
 
 def plain_relay_in(house: House) -> PlainRelay:
     """Set up the machine, with its user and its host key; its sshd is not started yet."""
-    folder = house.folder / "customer"
+    count = len(list(house.folder.glob("customer-*")))  # several files may set one up in one house
+    folder = house.folder / f"customer-{count}"
     machine = Machine("customer", folder, house.programs, house.network.outside if house.network else 0)
     machine.prepare()
     machine.power_on()
