@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.flows.conftest import new_house
 from tests.flows.test_commands import ask, wait_for
 from tests.house.house import AGENT_TOML, Device, House
 from tests.house.machine import PROGRAMS
@@ -75,6 +76,13 @@ class Plant:
 
     def listens(self, name: str) -> bool:
         return self.house.listens(self.ports[name])
+
+
+@pytest.fixture(scope="module")
+def built_house() -> Iterator[House]:
+    """A house of this file's own: its relay and its device's forwards are nobody else's."""
+    with new_house() as house:
+        yield house
 
 
 @pytest.fixture(scope="module")
