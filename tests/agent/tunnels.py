@@ -97,8 +97,8 @@ class Bench:
         chosen = route or self.relay.route(self.certificate())
         self.edge.open(Dial(attempt, self.session, chosen, (Forward("ssh", "ssh", bind, self.port),)))
 
-    def next(self, limit_s: float = 20) -> Event:
-        return self.events.get(timeout=limit_s)
+    def next(self) -> Event:
+        return self.events.get(timeout=20)
 
     def open(self, attempt: int = 1) -> None:
         self.dial(attempt)

@@ -3,7 +3,6 @@
 Says what the device's own ask said last; decides nothing. Read by a device's page.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,16 +10,9 @@ from typing import Final
 from doorward_protocol.reasons import Reason, reason_of
 
 from doorward_console.fleet.models import Device
+from doorward_console.maintenance.documents.standing import STATES
 
-_WORDS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "applying": ("Being applied", "opening", ""),
-    "trying": ("On trial", "opening", "The device puts the old ones back by itself, unless it reaches console and relay with them. Then they are confirmed."),
-    "confirmed": ("Confirmed", "done", ""),
-    "reverting": ("Being put back", "closing", ""),
-    "reverted": ("Put back", "failed", ""),
-    "failed": ("Not put back", "failed", ""),
-}  # fmt: skip
-"""Each state that a device reports: word, tone, and what it means where the word does not say it."""
+_WORDS: Final = {**STATES, "confirmed": ("Confirmed", "done", "")}
 
 
 @dataclass(frozen=True, slots=True)

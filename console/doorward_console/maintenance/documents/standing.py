@@ -14,13 +14,14 @@ from doorward_console.maintenance.documents.reading import read_from
 from doorward_console.maintenance.documents.wanted import Wanted, wanted_of
 from doorward_console.maintenance.models import Intent
 
-_STATES: Final[Mapping[str, tuple[str, str, str]]] = {
+STATES: Final[Mapping[str, tuple[str, str, str]]] = {
     "applying": ("Being applied", "opening", "The device puts them in force, on trial."),
-    "trying": ("On trial", "opening", "In force on the device, until it has rehearsed and they are confirmed; else it puts the old ones back."),
+    "trying": ("On trial", "opening", "In force on the device, until it has rehearsed and they are confirmed; else it puts the old ones back by itself."),
     "reverting": ("Being put back", "closing", "The device puts its old settings back."),
     "reverted": ("Put back", "failed", "The device has its old settings. It does not try these again by itself: ask anew."),
     "failed": ("Not put back", "failed", "The device could not put its old settings back."),
 }  # fmt: skip
+"""What a device says of settings that are not in force for good: word, tone, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _state(device: Device, wanted: Wanted) -> tuple[str, str, str]:
             else "The device is away, and takes them when it is back."
         )
         return "Waiting", "opening", when
-    return _STATES.get(device.settings_state, ("In force", "open", "The device has these settings, and keeps them."))
+    return STATES.get(device.settings_state, ("In force", "open", "The device has these settings, and keeps them."))
 
 
 def _places(wanted: Wanted, read: SettingsRead | None) -> tuple[Place, ...]:
