@@ -60,9 +60,12 @@ class Newcomer:
         return [pid for pid, said in found.items() if uid in said and b"\nState:\tZ" not in said]
 
     def left(self) -> list[str]:
-        """Name what is left of any demo: folders, and whatever this user runs."""
+        """Name what is left of any demo: folders, and whatever this user runs.
+
+        A process without words has given its memory back: the kernel has not finished with it yet, and is not asked to be quick.
+        """
         words = {pid: read_or_empty(Path(f"/proc/{pid}/cmdline")) for pid in self.processes()}
-        return [*map(str, self.temporary.iterdir()), *(f"{pid}: {said!r}" for pid, said in words.items())]
+        return [*map(str, self.temporary.iterdir()), *(f"{pid}: {said!r}" for pid, said in words.items() if said)]
 
 
 @contextmanager
