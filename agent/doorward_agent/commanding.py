@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from doorward_protocol.commands import AGENT_VERBS, Outcome, RunCommand
 from doorward_protocol.fields import Malformed
+from doorward_protocol.ids import CommandId
 from doorward_protocol.orders import Order
 from doorward_protocol.rehearsal import Rehearsed, rehearsal_from_arguments, result_from_rehearsed
 from doorward_protocol.targets import TEST, forward_test_from
@@ -18,6 +19,7 @@ from doorward_protocol.targets import TEST, forward_test_from
 from doorward_agent import effects as do
 from doorward_agent.effects import Effect
 from doorward_agent.events import CommandTold, RehearsalTold
+from doorward_agent.policy import STALE
 
 COMES_BACK: Final = "reboot"
 LOOK_AGAIN_MS: Final = 2_000
@@ -63,6 +65,7 @@ class Commands:
         self._taken = None if known is None else Taken(**known)
         self._save, self._boot = save, boot
         self._silent = 0
+        self._spare: bytes | None = None
 
     def needs_order(self, held: str | None) -> bool:
         """Tell whether the accepted order of digest ``held`` has to be signed again.
@@ -83,13 +86,14 @@ class Commands:
         return self._end(taken, Outcome("command.interrupted")) if taken.is_ours else (do.LookAtCommand(),)
 
     def take(self, body: RunCommand, order: Order, raw: bytes) -> tuple[Effect, ...]:
-        """Begin an accepted command; one that has begun already is only handed on where the runner still lacks it."""
+        """Begin an accepted command; one that has begun already is handed on again where the runner lacks it, or will say so."""
         if self._taken is not None and self._taken.digest == order.digest:
             if self._taken.state != "lacking":
+                self._spare = raw
                 return ()
             self._keep("begun")
             return (do.RunCommand(body.command, raw),)
-        self._silent = 0
+        self._silent, self._spare = 0, None
         self._taken = taken = Taken(body.command, body.verb, self._boot, "begun", order.digest)
         self._keep("begun")
         data = {"command": body.command, "verb": body.verb, "order": order.id}
@@ -135,8 +139,11 @@ class Commands:
         return self._end(taken, event.outcome)
 
     def _not_told(self, taken: Taken, code: str, now_ms: int) -> tuple[Effect, ...]:
-        """Have the order signed again, wait for a runner that is silent, or take its no."""
-        if code in {"order.stale-nonce", "runner.busy"}:  # refused before anything was begun
+        """Have the order signed again unless that was done meanwhile, wait for a runner that is silent, or take its no."""
+        if code == STALE and self._spare is not None:  # the console sends no third for half a minute
+            spare, self._spare = self._spare, None
+            return (do.RunCommand(CommandId(taken.command), spare),)
+        if code in {STALE, "runner.busy"}:  # refused before anything was begun
             self._keep("lacking")
             return ()
         if code == "runner.unavailable" and self._silent < MOST_SILENT:

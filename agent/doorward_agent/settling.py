@@ -16,6 +16,7 @@ from doorward_agent import effects as do
 from doorward_agent.commanding import Save
 from doorward_agent.effects import Effect
 from doorward_agent.events import SettingsTold
+from doorward_agent.policy import STALE
 
 LOOK_AGAIN_MS: Final = 2_000
 FAILED_AGAIN_MS: Final = 60_000
@@ -59,6 +60,7 @@ class Settling:
         """Take up what an earlier agent wrote down (``known``)."""
         self.standing = Standing() if known is None else Standing(**known)
         self._save = save
+        self._spare: bytes | None = None
 
     def reported(self, held: Held, *, has_hook: bool | None) -> Standing:
         """Say how the accepted order ``held`` stands.
@@ -89,7 +91,9 @@ class Settling:
             return () if has_hook is None else self.hold(mark)
         is_known = self.standing.mark == mark and self.standing.state != "none"
         if is_known and self.standing.lacks != "settings":
+            self._spare = raw
             return ()
+        self._spare = None
         self._keep(Standing(*order.revision, order.digest, "applying"))
         begun = () if is_known else (do.WriteRecord("settings.begun", None, self._facts()),)
         return (*begun, do.HandSettings("settings", raw))
@@ -117,8 +121,11 @@ class Settling:
         return (*records, *self._look_later(now_ms))
 
     def _refused(self, event: SettingsTold, now_ms: int) -> tuple[Effect, ...]:
-        """Have the order signed again, wait for a runner that is silent, or take its no."""
-        if event.refusal in {"order.stale-nonce", "runner.busy"}:
+        """Have the order signed again unless that was done meanwhile, wait for a runner that is silent, or take its no."""
+        if event.refusal == STALE and event.asked == "settings" and self._spare is not None:
+            spare, self._spare = self._spare, None  # the console sends no third for half a minute
+            return (do.HandSettings("settings", spare),)
+        if event.refusal in {STALE, "runner.busy"}:
             self._keep(replace(self.standing, lacks=event.asked))
             return self._look_later(now_ms)
         if event.asked != "settings" or event.refusal == "runner.unavailable":

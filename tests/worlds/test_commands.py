@@ -1,6 +1,7 @@
 """Commands in a world: at most once, told once, and never left without an end."""
 
 import pytest
+from doorward_agent.events import MessageArrived
 from doorward_protocol.commands import Outcome
 
 from tests.worlds.device import MINUTE_MS, World
@@ -48,6 +49,33 @@ def test_command_when_the_runner_refuses_the_nonce_then_it_is_signed_again_and_r
     assert world.runner.ran == [world.command().command]
     assert [one.command.needs_order for one in world.asks][-1] is False
     assert len(world.facts("command.begun")) == len(world.facts("command.done")) == 1
+
+
+def test_command_when_it_was_signed_again_before_the_runner_refused_the_first_then_that_one_runs(world: World) -> None:
+    """An opening had used up its nonce, the console knew already, and told no third for half a minute."""
+    world.runner.refusals = ["order.stale-nonce"]
+    first = world.order(world.command())
+    again = world.order(world.command(), revision=world.revision)
+    world.came.extend(MessageArrived("order", raw) for raw in (first, again))
+    world.settle()
+    assert world.runner.ran == [world.command().command]
+    assert not world.asks[-1].command.needs_order
+    assert len(world.facts("command.begun")) == len(world.facts("command.done")) == 1
+
+
+def test_command_when_also_the_one_that_was_signed_again_is_refused_then_the_console_is_asked(world: World) -> None:
+    """What was kept is used once, and never for another command."""
+    world.runner.refusals = ["order.stale-nonce", "order.stale-nonce"]
+    first = world.order(world.command())
+    again = world.order(world.command(), revision=world.revision)
+    world.came.extend(MessageArrived("order", raw) for raw in (first, again))
+    world.settle()
+    assert world.runner.calls.count("command") == 2
+    assert world.asks[-1].command.needs_order
+    world.runner.refusals = ["order.stale-nonce"]
+    world.deliver(world.order(world.command(number=2)))
+    assert world.runner.calls.count("command") == 3
+    assert world.asks[-1].command.needs_order
 
 
 @pytest.mark.parametrize("is_rebooted", [False, True], ids=["agent-killed", "power-cut"])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from doorward_agent.events import MessageArrived
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import ApplySettings, ConfirmSettings
 from doorward_protocol.orders import order_from_payload as read
@@ -75,6 +76,20 @@ def test_settings_when_the_runner_refuses_the_nonce_then_each_order_is_signed_ag
     world.deliver(world.order(confirm, revision=world.revision))
     assert world.asks[-1].settings.state == "confirmed"
     assert told(world) == ["settings.begun", "settings.trying", "settings.applied"]
+
+
+def test_settings_when_they_were_signed_again_before_the_runner_refused_the_first_then_those_are_tried(
+    world: World,
+) -> None:
+    """As with the door: the console tells no third for half a minute."""
+    world.runner.refusals = ["order.stale-nonce"]
+    first = world.order(NEW)
+    again = world.order(NEW, revision=world.revision)
+    world.came.extend(MessageArrived("order", raw) for raw in (first, again))
+    world.settle()
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("trying", "")
+    assert told(world) == ["settings.begun", "settings.trying"]
+    assert world.runner.calls.count("settings") == 2
 
 
 def test_settings_when_they_cannot_be_put_back_then_it_is_told_and_asked_about_again(world: World) -> None:
