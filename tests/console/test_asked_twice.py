@@ -9,7 +9,7 @@ from django.db import connections
 from django.urls import reverse
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands.asking import Wish, ask_commands
 from doorward_console.maintenance.models import Batch, Command
 from doorward_console.people.members import Who

@@ -10,17 +10,12 @@ from django.db import connections
 from django.utils import timezone
 from doorward_console.history.models import Pending
 from doorward_console.identifiers import new_session_id
-from doorward_console.maintenance.asking import (
-    NotAsked,
-    NotEntitled,
-    ask_settings,
-    block,
-    extend,
-    turn_off,
-    turn_on,
-    unblock,
-)
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
+from doorward_console.maintenance.asking import extend, turn_off, turn_on
+from doorward_console.maintenance.blocking import block, unblock
+from doorward_console.maintenance.documents import asking as documents
 from doorward_console.maintenance.models import Desired, Intent, Order, Session
+from doorward_console.people.members import Who
 from doorward_console.people.models import Member, User
 
 from tests.console.conftest import House, make_house
@@ -79,7 +74,7 @@ def test_asking_when_not_entitled_then_refused_and_nothing_happens(house: House,
         lambda: turn_on(house.device, other, HERE),
         lambda: turn_off(house.device, other, HERE),
         lambda: extend(house.device, other, HERE),
-        lambda: ask_settings(house.device, other, HERE, {}),
+        lambda: documents.ask(house.device, documents.Change({}), Who(other, HERE)),
         lambda: block(house.device, other, HERE),
         lambda: unblock(house.device, other, HERE),
     ]
@@ -248,7 +243,7 @@ def test_block_when_open_then_closing_and_on_is_void(house: House) -> None:
 def test_ask_settings_when_too_large_then_refused(house: House) -> None:
     """Settings beyond 32 KiB never reach the signer; smaller ones do, and the record names places, not values."""
     with pytest.raises(NotAsked) as refused:
-        ask_settings(house.device, house.owner, HERE, {"a": "x" * 33_000})
+        documents.ask(house.device, documents.Change({"a": "x" * 33_000}), Who(house.owner, HERE))
     assert refused.value.code == "ask.settings-too-large"
-    ask_settings(house.device, house.owner, HERE, {"wifi_password": "secret"})
+    documents.ask(house.device, documents.Change({"wifi_password": "secret"}), Who(house.owner, HERE))
     assert records("settings.asked")[0]["paths"] == ["/wifi_password"]

@@ -10,7 +10,8 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending
-from doorward_console.maintenance.asking import NotAsked, NotEntitled, block
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
+from doorward_console.maintenance.blocking import block
 from doorward_console.maintenance.commands.asking import ask_commands, cancel, stop
 from doorward_console.maintenance.commands.hearing import send_commands
 from doorward_console.maintenance.commands.promoting import free_devices

@@ -8,8 +8,8 @@ import pytest
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending
-from doorward_console.maintenance import asking as doors
-from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.maintenance import blocking
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
 from doorward_console.maintenance.commands.asking import Wish, ask_commands, cancel, stop
 from doorward_console.maintenance.commands.hearing import apply_time, send_commands
 from doorward_console.maintenance.models import Command, Desired, Order
@@ -429,12 +429,12 @@ def test_device_when_blocked_then_whatever_waited_for_it_is_gone(house: House) -
     can_all(house)
     told, queued = asked(house), asked(house)
     signer_at_work(house)
-    doors.block(house.device, house.owner, "")
+    blocking.block(house.device, house.owner, "")
     assert {(fresh(one).state, one.code) for one in (told, queued)} == {("cancelled", "signer.blocked")}
     assert send(house) == []
     with pytest.raises(NotAsked):
         asked(house)
-    doors.unblock(house.device, house.owner, "")
+    blocking.unblock(house.device, house.owner, "")
     signer_at_work(house)
     assert ask_where_due(timezone.now()) == 0
 

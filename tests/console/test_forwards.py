@@ -15,7 +15,8 @@ from doorward_console.fleet.queries import free_port_of, row_of
 from doorward_console.history.models import Pending
 from doorward_console.keys.relay_file import new_since, usual_ports
 from doorward_console.maintenance import asking
-from doorward_console.maintenance.asking import NotAsked, Opening, ask_on
+from doorward_console.maintenance.asker import NotAsked
+from doorward_console.maintenance.asking import Opening, ask_on
 from doorward_console.maintenance.commands.asking import Wish, ask_command
 from doorward_console.maintenance.forwards import Shown, hear_records, shown_of
 from doorward_console.maintenance.models import Command, Desired, Grant, Intent, Session

@@ -24,7 +24,7 @@ from doorward_console.fleet.models import Device, JoinToken
 from doorward_console.history.models import Chain, Pending
 from doorward_console.keys.making import ensure_worker_keys
 from doorward_console.keys.opening import public_part
-from doorward_console.maintenance.asking import block
+from doorward_console.maintenance.blocking import block
 from doorward_console.people.models import Member, User
 from doorward_console.signer import look
 from doorward_protocol.joining import join_from_text, token_digest

@@ -22,7 +22,8 @@ from doorward_console.fleet.models import Device
 from doorward_console.fleet.models import Licence as Row
 from doorward_console.history.models import Pending
 from doorward_console.keys.making import ensure_signer_keys
-from doorward_console.maintenance.asking import NotAsked, extend, turn_on
+from doorward_console.maintenance.asker import NotAsked
+from doorward_console.maintenance.asking import extend, turn_on
 from doorward_console.maintenance.decisions import Ceilings
 from doorward_console.maintenance.models import Intent, Session
 from doorward_console.maintenance.signing import Signer, decide

@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from django.utils import timezone as now_of
 from doorward_console.fleet.models import Device, Relay, RelayLine
 from doorward_console.maintenance import grants
-from doorward_console.maintenance.asking import NotAsked, NotEntitled, turn_on
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
+from doorward_console.maintenance.asking import turn_on
 from doorward_console.maintenance.commands.asking import Wish, ask_command
 from doorward_console.maintenance.commands.hearing import hear_put, send_commands
 from doorward_console.maintenance.commands.rehearsals import Told, has_rehearsed_well, last_of, result_of, told_of

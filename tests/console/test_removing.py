@@ -8,7 +8,8 @@ from doorward_console.declined import Declined
 from doorward_console.fleet.changing import new_join_line, set_way
 from doorward_console.fleet.models import Device, Forward, JoinToken
 from doorward_console.history.models import Pending
-from doorward_console.maintenance.asking import turn_on, unblock
+from doorward_console.maintenance.asking import turn_on
+from doorward_console.maintenance.blocking import unblock
 from doorward_console.maintenance.commands.promoting import undecided_commands
 from doorward_console.maintenance.models import Command, Intent, Order, Session
 from doorward_console.maintenance.removing import remove_device

@@ -15,7 +15,8 @@ from doorward_console.history.writing import note
 from doorward_console.keys.making import ensure_root, ensure_signer_keys, ensure_worker_keys
 from doorward_console.keys.models import Key
 from doorward_console.keys.opening import SignerKeys, has_key, public_part
-from doorward_console.maintenance.asking import block, extend, turn_off, turn_on, unblock
+from doorward_console.maintenance.asking import extend, turn_off, turn_on
+from doorward_console.maintenance.blocking import block, unblock
 from doorward_console.maintenance.decisions import Ceilings
 from doorward_console.maintenance.models import Intent, Order, Session
 from doorward_console.maintenance.signing import Signer

@@ -15,7 +15,7 @@ from django.utils import timezone
 from doorward_console.fleet.models import Device, SettingsRead
 from doorward_console.keys.making import ensure_signer_keys
 from doorward_console.keys.ssh import SshAuthority
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.documents.asking import Change, ask
 from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.models import Desired

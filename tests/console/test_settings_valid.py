@@ -11,7 +11,7 @@ from doorward_console.edges.schema_check import NotJudged, judged
 from doorward_console.fleet.models import SettingsRead
 from doorward_console.history.models import Pending
 from doorward_console.history.sentences import details_of
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.documents.asking import Change, ask
 from doorward_console.maintenance.documents.judging import MOST_FAULTS, Unusable, check, faults_of
 from doorward_console.maintenance.documents.paths import Difference, differences, leaves

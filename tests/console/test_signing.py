@@ -17,10 +17,12 @@ from doorward_console.history.models import Pending
 from doorward_console.keys.making import ensure_root, ensure_signer_keys
 from doorward_console.keys.models import EngineerPair
 from doorward_console.keys.opening import SignerKeys, public_part
-from doorward_console.maintenance.asking import ask_settings, extend, turn_off, turn_on
+from doorward_console.maintenance.asking import extend, turn_off, turn_on
 from doorward_console.maintenance.decisions import Ceilings
+from doorward_console.maintenance.documents import asking as documents
 from doorward_console.maintenance.models import Desired, Grant, Intent, Order, Session
 from doorward_console.maintenance.signing import Signer, decide, sign_again
+from doorward_console.people.members import Who
 from doorward_console.people.models import Member
 from doorward_console.signer import look
 from doorward_protocol.envelope import decode
@@ -289,7 +291,7 @@ def test_settings_when_asked_then_revision_of_their_own_and_order_for_the_runner
     house: House, signer: Signer
 ) -> None:
     """Settings have a revision of their own, and the runner tries them: its nonce is answered like the agent's."""
-    decided(signer, ask_settings(house.device, house.owner, HERE, {"level": "debug"}))
+    decided(signer, documents.ask(house.device, documents.Change({"level": "debug"}), Who(house.owner, HERE)))
     order = message_of(Order.objects.get())
     assert (order.part, order.revision, order.runner_nonce) == ("settings", (0, 1), house.device.runner_nonce)
     assert json.loads(order.body_text) == {"values": {"level": "debug"}}
@@ -298,7 +300,7 @@ def test_settings_when_asked_then_revision_of_their_own_and_order_for_the_runner
 @pytest.mark.parametrize(("spoil", "code"), [(no_role, "signer.not-entitled"), (blocked, "signer.blocked")])
 def test_settings_when_something_is_wrong_then_refused(house: House, signer: Signer, spoil: Any, code: str) -> None:
     """Settings, too, are signed only for who may ask for them now, and not for a blocked device."""
-    intent = ask_settings(house.device, house.owner, HERE, {"level": "debug"})
+    intent = documents.ask(house.device, documents.Change({"level": "debug"}), Who(house.owner, HERE))
     spoil(house)
     assert decided(signer, intent).code == code
     assert not Desired.objects.exists()

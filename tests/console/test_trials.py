@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending
-from doorward_console.maintenance import asking
+from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.models import Command, Desired, Order
 from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.people.members import Who
 from doorward_console.signer import look
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import ConfirmSettings, order_from_payload
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.feature("B7", "I15"), pytest.mark.django_db]
 @pytest.fixture
 def trial(house: House) -> House:
     """A house whose device tries the settings that were asked for."""
-    asking.ask_settings(house.device, house.owner, "203.0.113.7", {"address": "new"})
+    asking.ask(house.device, asking.Change({"address": "new"}), Who(house.owner, "203.0.113.7"))
     signer_at_work(house)
     wanted = Desired.objects.get(device=house.device, part="settings")
     says(

@@ -11,7 +11,7 @@ from django.utils import timezone
 from doorward_console.history.export import lines_of
 from doorward_console.history.restoring import open_epoch
 from doorward_console.history.verify import verify
-from doorward_console.maintenance.asking import block
+from doorward_console.maintenance.blocking import block
 from doorward_console.maintenance.models import Desired, Order, Session
 from doorward_console.maintenance.removing import remove_device
 from doorward_console.people.members import Who

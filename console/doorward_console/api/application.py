@@ -14,7 +14,7 @@ from doorward_console import __doc__ as _room
 from doorward_console.api import commands, devices, doors, forwards, history, licences, projects, relays, settings
 from doorward_console.api.auth import Bearer, Browser
 from doorward_console.declined import Declined
-from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
 from doorward_console.maintenance.documents.asking import NotValid
 from doorward_console.people.first_password import FirstPasswordOnly
 

@@ -20,7 +20,7 @@ from doorward_console.fleet import changing
 from doorward_console.fleet.asks import has_twin
 from doorward_console.fleet.models import Device
 from doorward_console.fleet.queries import Filter, Row, live_join_token, relays_of, row_of, rows_of
-from doorward_console.maintenance import asking, removing
+from doorward_console.maintenance import blocking, removing
 from doorward_console.people.rights import Right
 
 router = Router(tags=["devices"])
@@ -94,14 +94,14 @@ def make_join(request: HttpRequest, device_id: str) -> dict[str, Any]:
 def block_device(request: HttpRequest, device_id: str, asked: ReasonIn) -> dict[str, Any]:
     """Block the device: its session ends at once, and nothing is ordered for it."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
-    return _now(asking.block(device, place.user, place.who.from_address, asked.reason))
+    return _now(blocking.block(device, place.user, place.who.from_address, asked.reason))
 
 
 @router.post("/devices/{device_id}/unblock", response=DeviceOut)
 def unblock_device(request: HttpRequest, device_id: str, asked: ReasonIn) -> dict[str, Any]:
     """Take the block away."""
     place, device = device_place(request, device_id, Right.MANAGE_DEVICES)
-    return _now(asking.unblock(device, place.user, place.who.from_address, asked.reason))
+    return _now(blocking.unblock(device, place.user, place.who.from_address, asked.reason))
 
 
 def _now(device: Device) -> dict[str, Any]:

@@ -1,24 +1,20 @@
-"""What people ask for: turning on and off, extending, settings, blocking. Called by pages and API.
+"""What people ask for: turning on and off, and extending. Called by pages and API.
 
 Each call checks the right, writes down who asked, from where, when and why, and leaves the deciding to the signer; only
 shutting does not wait for it. All of it happens in one transaction that holds the device's row, so two people who ask at
 once are heard one after the other.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final
-
-from django.utils import timezone
-from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_from_body
-from doorward_protocol.reasons import reason_of
+from datetime import timedelta
+from typing import Final
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.identifiers import new_session_id
+from doorward_console.maintenance.asker import Asker, NotAsked, entitled, intent_of
 from doorward_console.maintenance.closing import (
     held,
     live_session,
@@ -28,51 +24,16 @@ from doorward_console.maintenance.closing import (
     undecided,
     void,
 )
-from doorward_console.maintenance.commands.cancelling import cancel_all
-from doorward_console.maintenance.documents.paths import pointer
-from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.forwards import chosen
 from doorward_console.maintenance.models import Desired, Intent, Session
-from doorward_console.people.membership import is_entitled
 from doorward_console.people.models import User
 from doorward_console.people.rights import Right
 
 SHUT_WINS_S: Final = 1.0
 """Two people who ask for opposite things within this time asked at once, as far as either could see."""
 
-MOST_PATHS: Final = 50
-"""Of a document with more changes the history names the first and says how many there are."""
 LONGEST_ASKED_S: Final = 31 * 86_400
 """Above any ceiling that makes sense; the signer's own file sets the real one."""
-
-
-class NotAsked(Exception):
-    """Nothing was asked for; ``code`` says why and what to do."""
-
-    def __init__(self, code: str) -> None:
-        reason = reason_of(code)
-        super().__init__(f"{reason.meaning} {reason.next}")
-        self.code = code
-
-
-class NotEntitled(NotAsked):
-    """The person has no right to this in the device's project."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asker:
-    """Who asks and from where, as it goes into every record."""
-
-    user: User
-    from_address: str
-    at: datetime
-
-    @property
-    def name(self) -> str:
-        return self.user.email
-
-    def facts(self, **more: Any) -> dict[str, Any]:
-        return {"by": self.name, "from": self.from_address, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +70,7 @@ def ask_on(device: Device, user: User, from_address: str, wanted: Opening) -> In
         NotAsked: ``ask.no-reason``, ``ask.bad-duration``, ``forward.unknown`` or ``forward.agent-too-old``, or what the project's
             licence policy misses, ``licence.…``.
     """
-    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    asker = entitled(device, user, from_address, Right.TOGGLE)
     duration_s = device.project.default_duration_s if wanted.duration_s is None else wanted.duration_s
     _check_duration(duration_s)
     if device.project.needs_reason and not wanted.reason.strip():
@@ -122,7 +83,7 @@ def ask_on(device: Device, user: User, from_address: str, wanted: Opening) -> In
         return _on(device, asker, replace(wanted, duration_s=duration_s, reason=wanted.reason.strip()[:1000]))
 
 
-def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
+def _on(device: Device, asker: Asker, wanted: Opening) -> Intent | Session:
     named = {} if wanted.forwards is None else {"forwards": list(wanted.forwards)}
     facts = asker.facts(duration_s=wanted.duration_s, reason=wanted.reason, **named)
     live = live_session(device)
@@ -137,7 +98,7 @@ def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
     session = new_session_id()
     note(device.project, "session.on", session=session, device=device.id, data=facts)
     values = {"session": session, **named}
-    intent = _intent(device, asker, Intent.Kind.ON, duration_s=wanted.duration_s, reason=wanted.reason, values=values)
+    intent = intent_of(device, asker, Intent.Kind.ON, duration_s=wanted.duration_s, reason=wanted.reason, values=values)
     if _is_just_shut_by_another(device, asker):
         refuse(intent, "session.turned-off")
     else:
@@ -145,7 +106,7 @@ def _on(device: Device, asker: _Asker, wanted: Opening) -> Intent | Session:
     return intent
 
 
-def _is_just_shut_by_another(device: Device, asker: _Asker) -> bool:
+def _is_just_shut_by_another(device: Device, asker: Asker) -> bool:
     since = asker.at - timedelta(seconds=SHUT_WINS_S)
     off = Intent.objects.filter(device=device, kind=Intent.Kind.OFF, at__gte=since)
     return bool(off.exclude(by=asker.user).exists())
@@ -162,7 +123,7 @@ def turn_off(device: Device, user: User, from_address: str, reason: str = "") ->
     Raises:
         NotEntitled: ``signer.not-entitled``.
     """
-    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    asker = entitled(device, user, from_address, Right.TOGGLE)
     with held(device):
         session = live_session(device)
         already = session is None or session.state == Session.State.CLOSING
@@ -170,7 +131,7 @@ def turn_off(device: Device, user: User, from_address: str, reason: str = "") ->
         named = session.id if session else next(iter(voided), None)
         facts = asker.facts(reason=reason.strip()[:1000]) | ({"already": "shut"} if already and not voided else {})
         note(device.project, "session.off", session=named, device=device.id, data=facts)
-        intent = _intent(device, asker, Intent.Kind.OFF, reason=reason.strip()[:1000], session=session)
+        intent = intent_of(device, asker, Intent.Kind.OFF, reason=reason.strip()[:1000], session=session)
         start_closing(device, "session.turned-off", asker.name, asker.at)
         if session is None and not _wants_open(device):
             _done(intent)
@@ -185,7 +146,7 @@ def extend(device: Device, user: User, from_address: str, duration_s: int | None
         NotEntitled: ``signer.not-entitled``.
         NotAsked: ``ask.not-open`` or ``ask.bad-duration``.
     """
-    asker = _entitled(device, user, from_address, Right.TOGGLE)
+    asker = entitled(device, user, from_address, Right.TOGGLE)
     wanted_s = device.project.default_duration_s if duration_s is None else duration_s
     _check_duration(wanted_s)
     with held(device):
@@ -193,110 +154,16 @@ def extend(device: Device, user: User, from_address: str, duration_s: int | None
         if session is None or session.state == Session.State.CLOSING:
             raise NotAsked("ask.not-open")
         why = reason.strip()[:1000]
-        intent = _intent(device, asker, Intent.Kind.EXTEND, duration_s=wanted_s, reason=why, session=session)
+        intent = intent_of(device, asker, Intent.Kind.EXTEND, duration_s=wanted_s, reason=why, session=session)
         facts = asker.facts(duration_s=wanted_s, reason=why)
         note(device.project, "session.extended", session=session.id, device=device.id, data=facts)
         ring("signer", "web")
         return intent
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What is known of a change of settings: where it changes them, and the mark of what it began with (None: whatever)."""
-
-    paths: Sequence[str]
-    based_on: str | None = None
-
-
-def check_settings(device: Device, user: User, values: Mapping[str, Any]) -> None:
-    """Say beforehand what ``ask_settings`` says without a look at anything else; raises as it does."""
-    _entitled(device, user, "", Right.MANAGE_DEVICES)
-    if len(text_from_body(ApplySettings(values)).encode()) > MAX_SETTINGS_BYTES:
-        raise NotAsked("ask.settings-too-large")
-
-
-def ask_settings(
-    device: Device, user: User, from_address: str, values: Mapping[str, Any], named: Named | None = None
-) -> Intent:
-    """Ask for the device's settings document to become ``values``, which were judged before (``documents.asking``).
-
-    The history names the places that change, at most 50, and never what stands there.
-
-    Raises:
-        NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``ask.settings-too-large``, or ``settings.changed-meanwhile`` where something else is wanted by now.
-    """
-    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    check_settings(device, user, values)
-    known = named or Named([pointer((name,)) for name in sorted(values)])
-    with held(device):
-        if known.based_on not in (None, wanted_of(device).mark):
-            raise NotAsked("settings.changed-meanwhile")
-        intent = _intent(device, asker, Intent.Kind.SETTINGS, values=dict(values))
-        facts = asker.facts(paths=list(known.paths[:MOST_PATHS]), count=len(known.paths))
-        note(device.project, "settings.asked", device=device.id, data=facts)
-        ring("signer", "web")
-        return intent
-
-
-def block(device: Device, user: User, from_address: str, reason: str = "") -> Device:
-    """Block the device at once: its session starts closing and nothing is ordered for it until it is unblocked.
-
-    Raises:
-        NotEntitled: ``signer.not-entitled``.
-    """
-    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    with held(device):
-        session = live_session(device)
-        _set_state(device, Device.State.BLOCKED)
-        facts = asker.facts(reason=reason.strip()[:1000])
-        note(device.project, "device.blocked", session=session.id if session else None, device=device.id, data=facts)
-        void(device, "signer.blocked")
-        cancel_all(device, "signer.blocked", asker.name)
-        start_closing(device, "session.device-blocked", asker.name, asker.at)
-        ring("signer", "worker", "web")
-        return device
-
-
-def unblock(device: Device, user: User, from_address: str, reason: str = "") -> Device:
-    """Take the block away; the device is what it was before. One that was removed stays blocked.
-
-    Raises:
-        NotEntitled: ``signer.not-entitled``.
-    """
-    asker = _entitled(device, user, from_address, Right.MANAGE_DEVICES)
-    with held(device):
-        if device.state == Device.State.BLOCKED and device.removed_at is None:
-            _set_state(device, Device.State.JOINED if device.joined_at else Device.State.ADDED)
-            facts = asker.facts(reason=reason.strip()[:1000])
-            note(device.project, "device.unblocked", device=device.id, data=facts)
-            ring("signer", "worker", "web")
-        return device
-
-
-def _entitled(device: Device, user: User, from_address: str, right: Right) -> _Asker:
-    if not is_entitled(user, device.project, right):
-        raise NotEntitled("signer.not-entitled")
-    return _Asker(user, from_address, timezone.now())
-
-
 def _check_duration(wanted_s: int) -> None:
     if not 0 < wanted_s <= LONGEST_ASKED_S:
         raise NotAsked("ask.bad-duration")
-
-
-def _intent(device: Device, asker: _Asker, kind: str, **more: Any) -> Intent:
-    made: Intent = Intent.objects.create(
-        project=device.project,
-        device=device,
-        kind=kind,
-        by=asker.user,
-        by_name=asker.name,
-        from_address=asker.from_address,
-        at=asker.at,
-        **more,
-    )
-    return made
 
 
 def _wants_open(device: Device) -> bool:
@@ -307,8 +174,3 @@ def _wants_open(device: Device) -> bool:
 def _done(intent: Intent) -> None:
     intent.state = Intent.State.DONE
     intent.save(update_fields=["state"])
-
-
-def _set_state(device: Device, state: str) -> None:
-    device.state = state
-    device.save(update_fields=["state"])

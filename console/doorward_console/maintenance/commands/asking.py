@@ -17,7 +17,7 @@ from doorward_protocol.targets import TEST
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
-from doorward_console.maintenance.asking import NotAsked, NotEntitled
+from doorward_console.maintenance.asker import NotAsked, NotEntitled
 from doorward_console.maintenance.commands.cancelling import CANCELLED, end_waiting
 from doorward_console.maintenance.commands.deciding import can, fault_of, lacking
 from doorward_console.maintenance.models import Batch, Command

@@ -1,18 +1,21 @@
 """Asking for settings: judged by the device's own schema first, and never over what somebody else asked for meanwhile.
 
-Called by pages and API alike; what is left to do once the document is good is ``maintenance.asking``'s.
+Called by pages and API alike. The history names the places that change, and never what stands there.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from doorward_protocol.orders import MAX_SETTINGS_BYTES, ApplySettings, text_from_body
 from doorward_protocol.reasons import reason_of
 
+from doorward_console.edges.doorbell import ring
 from doorward_console.edges.schema_check import NotJudged, judged
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance import asking
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.history.writing import note
+from doorward_console.maintenance.asker import NotAsked, entitled, intent_of
+from doorward_console.maintenance.closing import held
 from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
 from doorward_console.maintenance.documents.reading import read_from
@@ -20,6 +23,10 @@ from doorward_console.maintenance.documents.secrecy import with_sealed
 from doorward_console.maintenance.documents.wanted import starting_values, wanted_of
 from doorward_console.maintenance.models import Intent
 from doorward_console.people.members import Who
+from doorward_console.people.rights import Right
+
+MOST_PATHS: Final = 50
+"""Of a document with more changes the history names the first and says how many there are."""
 
 
 class NotValid(NotAsked):
@@ -57,14 +64,22 @@ def ask(device: Device, change: Change, who: Who) -> Intent:
         NotValid: ``settings.not-valid``, with every fault.
         NotAsked: ``settings.not-judged``, ``settings.no-key``, ``settings.changed-meanwhile`` or ``ask.settings-too-large``.
     """
-    asking.check_settings(device, who.user, change.values)
+    asker = entitled(device, who.user, who.from_address, Right.MANAGE_DEVICES)
+    if len(text_from_body(ApplySettings(change.values)).encode()) > MAX_SETTINGS_BYTES:
+        raise NotAsked("ask.settings-too-large")
     if faults := faults_in(device, change.values):
         raise NotValid(faults)
     values = with_sealed(device, change.values)
     before = starting_values(device, wanted_of(device))
     paths = [one.path for one in differences(before, values)]
-    named = asking.Named(paths, change.based_on)
-    return asking.ask_settings(device, who.user, who.from_address, values, named)
+    with held(device):
+        if change.based_on not in (None, wanted_of(device).mark):
+            raise NotAsked("settings.changed-meanwhile")
+        intent = intent_of(device, asker, Intent.Kind.SETTINGS, values=values)
+        facts = asker.facts(paths=paths[:MOST_PATHS], count=len(paths))
+        note(device.project, "settings.asked", device=device.id, data=facts)
+        ring("signer", "web")
+        return intent
 
 
 def faults_in(device: Device, values: Mapping[str, Any]) -> tuple[Fault, ...]:

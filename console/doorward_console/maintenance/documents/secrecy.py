@@ -27,7 +27,7 @@ from doorward_protocol.signature import KeyRing, SignatureRefused
 from doorward_console.fleet.models import Device, SettingsRead
 from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import public_of
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.documents.paths import pointer
 from doorward_console.maintenance.documents.reading import read_from
 from doorward_console.maintenance.documents.wanted import wanted_of

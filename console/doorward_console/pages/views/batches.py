@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands import asking
 from doorward_console.maintenance.commands.shown import Offer, offers_for, progress_of
 from doorward_console.maintenance.models import Batch

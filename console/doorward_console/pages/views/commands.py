@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 from doorward_protocol.reasons import reason_of
 
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands import asking
 from doorward_console.maintenance.commands.rehearsals import told_of
 from doorward_console.maintenance.commands.shown import commands_of, offers_for, shown

@@ -17,7 +17,7 @@ from doorward_protocol import fields
 from doorward_protocol.commands import READ_SETTINGS
 
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands import asking as commands
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.documents import asking

@@ -21,7 +21,7 @@ from doorward_console.fleet.queries import Filter, free_port_of, live_join_token
 from doorward_console.history.queries import Filter as HistoryFilter
 from doorward_console.history.queries import lines
 from doorward_console.history.sentences import entry_of
-from doorward_console.maintenance import asking, removing
+from doorward_console.maintenance import blocking, removing
 from doorward_console.maintenance.commands.shown import flat, last_known, offers_for
 from doorward_console.maintenance.door import WORDS
 from doorward_console.pages.access import Place, device_at, place_of
@@ -201,7 +201,7 @@ def block(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse
     """Block the device; an open door is shut at once."""
 
     def act(place: Place, one: Device) -> None:
-        asking.block(one, place.user, place.who.from_address, request.POST.get("reason", ""))
+        blocking.block(one, place.user, place.who.from_address, request.POST.get("reason", ""))
 
     return _changed(request, project_id, device_id, act, "The device is blocked.")
 
@@ -212,7 +212,7 @@ def unblock(request: HttpRequest, project_id: str, device_id: str) -> HttpRespon
     """Take the block away."""
 
     def act(place: Place, one: Device) -> None:
-        asking.unblock(one, place.user, place.who.from_address)
+        blocking.unblock(one, place.user, place.who.from_address)
 
     return _changed(request, project_id, device_id, act, "The device is no longer blocked.")
 

@@ -19,6 +19,7 @@ from doorward_console.history.sentences import SHARES_USER
 from doorward_console.keys.models import Key
 from doorward_console.keys.pairs import live_pair, public_of
 from doorward_console.maintenance import asking
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.witnesses import DISAGREEMENT
 from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.people.rights import Right
@@ -84,7 +85,7 @@ def on(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
     wanted = asking.Opening(_duration(request), request.POST.get("reason", ""), names)
     try:
         asking.ask_on(device, place.user, place.who.from_address, wanted)
-    except asking.NotAsked as refused:
+    except NotAsked as refused:
         return _card(request, place, device, _problem(refused))
     return _card(request, place, device)
 
@@ -107,7 +108,7 @@ def extend(request: HttpRequest, project_id: str, device_id: str) -> HttpRespons
     device = device_at(place, device_id)
     try:
         asking.extend(device, place.user, place.who.from_address, _duration(request))
-    except asking.NotAsked as refused:
+    except NotAsked as refused:
         return _card(request, place, device, _problem(refused))
     return _card(request, place, device)
 
@@ -120,6 +121,6 @@ def _duration(request: HttpRequest) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _problem(refused: asking.NotAsked) -> str:
+def _problem(refused: NotAsked) -> str:
     reason = reason_of(refused.code)
     return f"{reason.meaning} {reason.next}"
