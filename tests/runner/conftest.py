@@ -1,19 +1,25 @@
 """Runners of the tests: real users, real sudo, real sshd; removed afterwards."""
 
+import os
+import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import missing
-from tests.parts.processes import run
-from tests.runner.programs import RUNNER
+from tests.parts.processes import Programs, run
+from tests.runner.programs import RUNNER, UNITS
 from tests.runner.site import Site
+
+ACTIVATE: Final = Path("/usr/bin/systemd-socket-activate")
+"""Listens and starts a program for each connection; works also where systemd is not the init system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +124,27 @@ def closing_site(users: Users, closer: str, door: str) -> Iterator[Site]:
 def lasting_site(users: Users, request: pytest.FixtureRequest) -> Iterator[Site]:
     """A joined runner for a whole module of tests that leave nothing open; once with each door."""
     yield from _site(users, "auto", request.param)
+
+
+@pytest.fixture
+def runner_socket(site: Site, programs: Programs) -> Iterator[Path]:
+    """The shipped unit's socket, with the rights that the unit gives it."""
+    if not ACTIVATE.exists():
+        pytest.skip(f"needs {ACTIVATE.name}: apt install systemd")
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (UNITS / "doorward-runner.socket").read_text(), re.MULTILINE))
+    assert (unit["Accept"], unit["SocketUser"]) == ("yes", "doorward-agent")
+    path = site.run_dir / "socket"
+    listening = programs.start(
+        ACTIVATE, "--accept", "--inetd", "--listen", path, RUNNER, "--config", site.config, name="socket"
+    )
+    listening.wait_for(path.exists, 10, "the socket")
+    os.chown(path, uid_of(site.agent_user), 0)
+    path.chmod(int(unit["SocketMode"], 8))
+    try:
+        yield path
+    finally:
+        print(listening.log_text())  # pytest shows it for a test that failed
+
+
+def uid_of(user: str) -> int:
+    return int(run(["/usr/bin/id", "-u", user]).stdout)

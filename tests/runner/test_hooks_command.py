@@ -19,9 +19,7 @@ from tests.runner.conftest import Users
 from tests.runner.programs import ROOT, RUNNER
 from tests.runner.site import Site
 from tests.runner.test_hooks import UNSAFE
-from tests.runner.test_socket import runner_socket
 
-__all__ = ["runner_socket"]
 pytestmark = pytest.mark.real("root")
 
 

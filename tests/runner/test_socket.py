@@ -2,26 +2,21 @@
 
 import json
 import os
-import re
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.parts.ports import free_port, is_listening
-from tests.parts.processes import Programs, run
+from tests.parts.processes import run
 from tests.parts.waiting import wait_until
-from tests.runner.conftest import Users
-from tests.runner.programs import RUNNER, UNITS
+from tests.runner.conftest import Users, uid_of
+from tests.runner.programs import RUNNER
 from tests.runner.site import BANNER, Site
-
-ACTIVATE: Final = Path("/usr/bin/systemd-socket-activate")
-"""Listens and starts a program for each connection; works also where systemd is not the init system."""
 
 AS_AGENT: Final = """
 import dataclasses, json, os, pwd, queue, sys
@@ -43,30 +38,6 @@ said = heard.get(timeout=40)
 print(json.dumps([type(said).__name__, dataclasses.asdict(said)]))
 """
 """Becomes another user for good after loading: the tests' interpreter may stand where that user cannot start it."""
-
-
-@pytest.fixture
-def runner_socket(site: Site, programs: Programs) -> Iterator[Path]:
-    """The shipped unit's socket, with the rights that the unit gives it."""
-    if not ACTIVATE.exists():
-        pytest.skip(f"needs {ACTIVATE.name}: apt install systemd")
-    unit = dict(re.findall(r"^(\w+)=(.*)$", (UNITS / "doorward-runner.socket").read_text(), re.MULTILINE))
-    assert (unit["Accept"], unit["SocketUser"]) == ("yes", "doorward-agent")
-    path = site.run_dir / "socket"
-    listening = programs.start(
-        ACTIVATE, "--accept", "--inetd", "--listen", path, RUNNER, "--config", site.config, name="socket"
-    )
-    listening.wait_for(path.exists, 10, "the socket")
-    os.chown(path, uid_of(site.agent_user), 0)
-    path.chmod(int(unit["SocketMode"], 8))
-    try:
-        yield path
-    finally:
-        print(listening.log_text())  # pytest shows it for a test that failed
-
-
-def uid_of(user: str) -> int:
-    return int(run(["/usr/bin/id", "-u", user]).stdout)
 
 
 def ask_as(user: str, path: Path, verb: str, session: str = "", *, port: int = 0, order: bytes = b"") -> Any:
