@@ -1,6 +1,7 @@
 """What pages say of commands and of settings on trial: one line each, and news of every step."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.test import Client
@@ -36,19 +37,37 @@ def test_history_when_a_command_went_well_then_the_devices_page_tells_it_in_one_
     assert "asked for by owner-of-plant@example.com, done" in every
 
 
-def test_history_when_it_was_asked_of_several_then_the_devices_page_tells_its_end_and_leads_to_all(
+def test_history_when_it_was_asked_of_several_then_each_devices_page_says_who_asked_and_how_it_ended(
     house: House,
 ) -> None:
-    """The line of the asking names no device, so each device's page tells how it ended there."""
+    """A device's own history tells it as if it had been asked alone, and leads to the others; the project's tells it once."""
     can_all(house)
-    batch = ask_commands(house.project, [house.device], HELLO, who_of(house))
+    batch = ask_commands(house.project, [house.device], replace(HELLO, reason="ticket 4711"), who_of(house))
     signer_at_work(house)
     done(house, batch.commands.get())
     client = client_of(house.owner)
-    page = _text(client, address("device", house))
-    assert "“Show a message” has ended" in page
-    assert page.count(f"/commands/{batch.pk}/") == 2  # from the card and from the history
-    assert "“Show a message” was asked for on several devices" in _text(client, address_of("history", house.project))
+    page = _text(client, address("device", house)).partition("<h2>History</h2>")[2]
+    for said in ("“Show a message” was asked for", "by</span> owner-of-plant@example.com", "“ticket 4711”", "Done"):
+        assert page.count(said) == 1
+    assert "has ended" not in page
+    assert page.count(f"/commands/{batch.pk}/") == 1
+    everybody = _text(client, address_of("history", house.project))
+    assert "“Show a message” was asked for on several devices" in everybody
+    assert "“Show a message” was asked for<" not in everybody
+
+
+def test_history_when_one_of_several_is_looked_for_then_its_line_is_found_by_device_and_by_person(house: House) -> None:
+    """Whoever narrows the history to a device is told what was asked of it, whichever way it was asked; so is the API."""
+    can_all(house)
+    ask_commands(house.project, [house.device], HELLO, who_of(house))
+    client, where = client_of(house.owner), address_of("history", house.project)
+    for query in (f"device={house.device.pk}", "action=command.asked", "action=all&person=owner-of"):
+        assert "“Show a message” was asked for<" in _text(client, f"{where}?{query}")
+    assert "“Show a message” was asked for<" not in _text(client, f"{where}?action=commands")
+    told = client.get(f"/api/v1/projects/{house.project.pk}/history?device={house.device.pk}", secure=True).json()
+    assert [(one["verb"], one["by"], one["ending"]) for one in told["lines"]] == [
+        ("command.asked", house.owner.email, "asked")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ DEEDS: Final = tuple(
 ) + TOGGLES + COMMANDS  # fmt: skip
 """What people did; the rest is what came of it."""
 
-_TOLD_BY_ITS_ASKING: Final = Q(verb__in=("command.ordered", "command.begun", "command.done")) | (
-    Q(verb="command.ended") & ~Q(data__has_key="batch")
-)
-"""What the line that asked for a command says, too, with how it ended; one of several devices has no such line of its own."""
+_TOLD_BY_ITS_ASKING: Final = Q(verb__in=("command.ordered", "command.begun", "command.done", "command.ended"))
+"""What the line that asked for a command says, too, with how it ended."""
 GROUPS: Final = {"": DEEDS, "maintenance": TOGGLES, "commands": COMMANDS, "all": None}
+_OF_SEVERAL: Final = Q(verb__in=("command.asked", "command.cancelled"), data__has_key="batch")
+"""One device's part of what was asked of several, or stopped: among all devices' deeds one line says it for all of them."""
 
 
 def sharing_user(sessions: Iterable[Session]) -> frozenset[str]:
@@ -49,7 +49,7 @@ class Filter:
     """Which lines are wanted. ``action`` is "" (what people did), "maintenance", "commands", "all", or one verb.
 
     Attributes:
-        is_short: each command of one device is a single line.
+        is_short: each command of a device is a single line.
     """
 
     person: str = ""
@@ -97,6 +97,8 @@ def _matching(rows: "QuerySet[Any]", wanted: Filter, time: str) -> "QuerySet[Any
     verbs = GROUPS.get(wanted.action, (wanted.action,))
     if verbs is not None:
         rows = rows.filter(verb__in=verbs)
+    if not wanted.device and wanted.action in ("", "commands"):
+        rows = rows.exclude(_OF_SEVERAL)
     if wanted.is_short:
         rows = rows.exclude(_TOLD_BY_ITS_ASKING)
     if wanted.person:

@@ -16,10 +16,11 @@ from doorward_protocol.targets import TEST
 
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
-from doorward_console.history.writing import note
+from doorward_console.history.writing import note, note_each
 from doorward_console.maintenance.asker import NotAsked, NotEntitled
-from doorward_console.maintenance.commands.cancelling import CANCELLED, end_waiting
+from doorward_console.maintenance.commands.cancelling import CANCELLED, cancel_each, end_waiting
 from doorward_console.maintenance.commands.deciding import can, fault_of, lacking
+from doorward_console.maintenance.commands.lines import said_of
 from doorward_console.maintenance.models import Batch, Command
 from doorward_console.people.members import Who
 from doorward_console.people.membership import is_entitled
@@ -63,10 +64,7 @@ def ask_command(device: Device, wish: Wish, who: Who) -> Command:
     with transaction.atomic():
         command = _row(device, wish, who, timezone.now(), None)
         command.save(force_insert=True)
-        said = dict(
-            who.named(), command=command.pk, verb=wish.verb, reason=command.reason, arguments=dict(wish.arguments)
-        )
-        note(device.project, "command.asked", device=device.pk, data=said)
+        _write_down([command], who)
         ring("signer", "web")
     return command
 
@@ -88,11 +86,23 @@ def ask_commands(project: Project, devices: Sequence[Device], wish: Wish, who: W
         if not is_new:
             _check_same(batch, wish, {one.pk for one in devices} if are_named else None)
             return batch
-        Command.objects.bulk_create([_row(one, wish, who, now, batch) for one in devices], _AT_ONCE)
+        commands = [_row(one, wish, who, now, batch) for one in devices]
+        Command.objects.bulk_create(commands, _AT_ONCE)
         said = dict(who.named(), batch=batch.pk, verb=wish.verb, reason=batch.reason, arguments=batch.arguments)
         note(project, "commands.asked", data=said | {"count": len(devices)})
+        _write_down(commands, who)
         ring("signer", "web")
     return batch
+
+
+def _write_down(commands: Sequence[Command], who: Who) -> None:
+    """Let each device's own history say who asked it for what, and why; also where several were asked at once."""
+    note_each("command.asked", (
+        (one.project_id, one.device_id, {
+            **said_of(one), **who.named(), "reason": one.reason, "arguments": one.arguments,
+        })
+        for one in commands
+    ))  # fmt: skip
 
 
 def _batch(project: Project, wish: Wish, who: Who, now: datetime) -> tuple[Batch, bool]:
@@ -195,7 +205,7 @@ def stop(batch: Batch, who: Who) -> int:
     if not is_entitled(who.user, batch.project, COMMANDS[batch.verb]):
         raise NotEntitled("signer.not-entitled")
     with transaction.atomic():
-        count = end_waiting(Command.objects.filter(batch=batch), CANCELLED, who.user.email)
+        count = cancel_each(Command.objects.filter(batch=batch), CANCELLED, who.user.email, who.named())
         if batch.stopped_at is None:
             batch.stopped_at, batch.stopped_by_name = timezone.now(), who.user.email
             batch.save(update_fields=["stopped_at", "stopped_by_name"])

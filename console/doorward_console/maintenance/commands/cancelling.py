@@ -1,5 +1,6 @@
 """How commands that wait are ended before their devices have begun; within the caller's transaction."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from django.db.models import QuerySet
@@ -24,8 +25,13 @@ def end_waiting(commands: "QuerySet[Command]", code: str, by: str) -> int:
 
 def cancel_all(device: Device, code: str, by: str) -> int:
     """End whatever waits for a device that is blocked or removed."""
-    gone = list(hold(Command.objects.filter(device=device, state__in=Command.WAITING)))
+    return cancel_each(Command.objects.filter(device=device), code, by, {"by": by})
+
+
+def cancel_each(commands: "QuerySet[Command]", code: str, by: str, named: Mapping[str, str]) -> int:
+    """End those that wait, and write it down for the device of each; ``named`` is what the history says of whoever did it."""
+    gone = list(hold(commands.filter(state__in=Command.WAITING)))
     count = end_waiting(Command.objects.filter(pk__in=[one.pk for one in gone]), code, by)
-    lines = ((one.project_id, device.pk, {**said_of(one), "by": by, "code": code}) for one in gone)
+    lines = ((one.project_id, one.device_id, {**said_of(one), **named, "code": code}) for one in gone)
     note_each("command.cancelled", lines)
     return count
