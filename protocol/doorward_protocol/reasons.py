@@ -72,7 +72,7 @@ _ROWS: Final = (
     Reason("command.not-confirmed", "owner", "This cannot be taken back, so a name has to be typed with it.", "Type exactly what is asked for: the device's name, or the project's where it is for several devices."),
     Reason("command.too-many", "owner", "Too many commands wait for this device.", "Cancel some, or wait until the device has been there."),
     Reason("command.too-large", "owner", "The command's arguments are larger than 4 KiB.", "Leave something out."),
-    Reason("command.asked-otherwise", "owner", "Something else was asked for with this key before, so nothing is asked now.", "Use a new key for each new request; on a page, open it anew."),
+    Reason("command.asked-otherwise", "owner", "Something else was asked for with this key before, so nothing is asked now.", "Look whether what was asked then is already under way. Then use a new key for the new request; on a page, press again."),
     Reason("command.not-waiting", "nobody", "The command is not waiting any more.", "Look at its result in the device's history."),
     # Settings were not kept
     Reason("settings.unconfirmed", "owner", "The device was not heard from in time with its new settings, so it put the old ones back.", "Look at what was changed: with it the device did not reach the console or a relay."),

@@ -11,7 +11,7 @@ from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.models import Batch, Command
 from doorward_protocol.commands import VERBS
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser import carrying, scenes
 from tests.browser.conftest import Console
@@ -91,6 +91,76 @@ def test_owner_asks_for_a_restart_then_two_browsers_follow_it_to_its_end_without
         expect(newest(page)).to_contain_text("took 41.3 s")
         assert is_the_same(page)
     assert faults == []
+
+
+def _double_click(button: Locator) -> None:
+    button.dblclick()
+
+
+def _enter_twice(button: Locator) -> None:
+    field = button.page.get_by_role("dialog").get_by_label("Reason")
+    field.press("Enter")
+    field.page.keyboard.press("Enter")
+
+
+def _at_one_moment(button: Locator) -> None:
+    button.evaluate("button => { button.click(); button.click(); }")
+
+
+@pytest.mark.feature("I11")
+@pytest.mark.parametrize("press", [_double_click, _enter_twice, _at_one_moment])
+def test_owner_presses_twice_then_it_is_asked_once_and_the_next_wish_is_another(
+    plant: Console, visitor: Visitor, faults: list[str], press: Callable[[Locator], None]
+) -> None:
+    """A double click and a second Enter are the same wish; the same dialog opened again is a new one."""
+    page = device_page(visitor(plant.house.owner.email), plant)
+    for asked in (1, 2):
+        page.get_by_role("button", name="Check its health", exact=True).click()
+        press(page.get_by_role("dialog").get_by_role("button", name="Check its health"))
+        expect(page.locator("#commands .entry")).to_have_count(asked)
+        page.evaluate("fetch(location.href).then((answer) => answer.text())")  # what was sent before it is answered
+        assert Command.objects.count() == asked
+        page.keyboard.press("Escape")  # a second click may have opened something that lay beneath the dialog
+    assert is_the_same(page)
+    assert faults == []
+
+
+@pytest.mark.feature("I11")
+@pytest.mark.parametrize("fate", ["lost", "late"])
+def test_owner_presses_again_since_no_answer_came_then_it_was_asked_once(
+    plant: Console, visitor: Visitor, fate: str
+) -> None:
+    """The console had taken the first press, and its answer was lost or hangs in a slow network: the second gives what there is."""
+    page = device_page(visitor(plant.house.owner.email), plant)
+    held, taken = list[Route](), list[int]()
+
+    def first_alone(route: Route) -> None:
+        if held:
+            route.continue_()
+            return
+        held.append(route)
+        taken.append(route.fetch().status)
+        if fate == "lost":
+            route.abort()
+
+    def press() -> None:
+        page.get_by_role("button", name="Restart", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+    page.route("**/commands/ask/**", first_alone)
+    first = page.locator("#mark-reboot").input_value()
+    press()
+    while not taken:  # the test's own limit ends it
+        page.wait_for_timeout(20)
+    press()
+    expect(page.locator("#mark-reboot")).not_to_have_value(first)  # the second press was answered
+    expect(page.locator("#commands .entry")).to_have_count(1)
+    expect(page.locator("#commands").get_by_role("alert")).to_have_count(0)
+    assert (taken, Command.objects.count()) == ([200], 1)
+    press()
+    expect(page.locator("#commands .entry")).to_have_count(2)
+    assert Command.objects.count() == 2
 
 
 @pytest.mark.feature("I14")

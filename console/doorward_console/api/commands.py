@@ -1,6 +1,5 @@
 """Commands over the API: asked of one device or of many, watched, and taken back."""
 
-from dataclasses import replace
 from typing import Any
 
 from django.http import Http404, HttpRequest
@@ -41,10 +40,13 @@ def list_commands(request: HttpRequest, device_id: str, wanted: Query[CommandsWa
 
 
 @router.post("/devices/{device_id}/commands", response={202: CommandOut})
-def ask_command(request: HttpRequest, device_id: str, asked: CommandIn) -> dict[str, Any]:
-    """Ask the device for something. It is told once it is there, one command after the other, and does it at most once."""
+def ask_command(request: HttpRequest, device_id: str, asked: CommandIn, sent: Header[Sent]) -> dict[str, Any]:
+    """Ask the device for something. It is told once it is there, one command after the other, and does it at most once.
+
+    A request whose answer was lost can be sent again: with the same `Idempotency-Key` the answer is the command that there is.
+    """
     place, device = device_place(request, device_id, COMMANDS.get(asked.verb, Right.VIEW))
-    return _document(asking.ask_command(device, _wish(asked), place.who))
+    return _document(asking.ask_command(device, _wish(asked, sent), place.who))
 
 
 @router.get("/devices/{device_id}/rehearsal", response=RehearsalOut)
@@ -101,9 +103,8 @@ def ask_commands(
     A request whose answer was lost can be sent again: with the same `Idempotency-Key` the answer is the batch that there is.
     """
     place = project_place(request, project_id, COMMANDS.get(asked.verb, Right.VIEW))
-    wish = replace(_wish(asked), mark=sent.idempotency_key)
     devices, are_named = _chosen(place, asked), asked.filter is None
-    return _batch(asking.ask_commands(place.project, devices, wish, place.who, are_named=are_named))
+    return _batch(asking.ask_commands(place.project, devices, _wish(asked, sent), place.who, are_named=are_named))
 
 
 @router.get("/projects/{project_id}/commands/{batch_id}", response=BatchOut)
@@ -122,8 +123,9 @@ def stop_batch(request: HttpRequest, project_id: str, batch_id: str) -> dict[str
     return _batch(batch)
 
 
-def _wish(asked: CommandIn) -> asking.Wish:
-    return asking.Wish(asked.verb, asked.arguments, asked.reason, asked.expires_s, asked.confirm)
+def _wish(asked: CommandIn, sent: Sent) -> asking.Wish:
+    key = sent.idempotency_key
+    return asking.Wish(asked.verb, asked.arguments, asked.reason, asked.expires_s, asked.confirm, mark=key)
 
 
 def _command(request: HttpRequest, device_id: str, command_id: str) -> tuple[Place, Command]:

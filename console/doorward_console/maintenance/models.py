@@ -171,12 +171,14 @@ class Command(models.Model):
     said = models.TextField(blank=True)
     result = models.JSONField(null=True, blank=True)
     lasted_ms = models.PositiveBigIntegerField(null=True, blank=True)
+    mark = models.CharField(max_length=64, null=True, blank=True)  # as a batch's; of one of several it is the batch's
 
     class Meta:
         indexes = (
             models.Index(fields=("state", "expires_at")),
             models.Index(fields=("device", "at")),
         )
+        constraints = (models.UniqueConstraint(fields=("device", "by_name", "mark"), name="command_asked_once"),)
 
     def __str__(self) -> str:
         return f"{self.verb} {self.id}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from doorward_protocol.targets import TEST
 
@@ -40,7 +40,7 @@ class Wish:
 
     Attributes:
         confirm: the name that was typed, for what cannot be taken back.
-        mark: what the asker calls this wish to several devices: sent again, it is the same one. Empty where there is none.
+        mark: what the asker calls this wish: sent again, it is the same one. Empty where there is none.
     """
 
     verb: str
@@ -54,18 +54,38 @@ class Wish:
 def ask_command(device: Device, wish: Wish, who: Who) -> Command:
     """Ask one device for one command; it waits for the device as long as the wish says.
 
+    A wish whose mark the same person has used for this device before gives the command that there is, and nothing is asked.
+
     Raises:
         NotEntitled: ``signer.not-entitled``.
-        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing`` or ``command.agent-too-old``; ``forward.unknown``.
+        NotAsked: ``command.unknown``, ``.too-large``, ``.not-confirmed``; ``signer.blocked``, ``.not-joined``; ``hook.missing`` or ``command.agent-too-old``; ``forward.unknown``; ``command.asked-otherwise`` where the mark was another wish's.
     """
     _check(wish, who, device.project, device.name)
+    if (before := _asked_before(device, wish, who)) is not None:
+        return before
     if (code := _missing(device, wish)) is not None:
         raise NotAsked(code)
-    with transaction.atomic():
-        command = _row(device, wish, who, timezone.now(), None)
-        command.save(force_insert=True)
-        _write_down([command], who)
-        ring("signer", "web")
+    command = _row(device, wish, who, timezone.now(), None)
+    try:
+        with transaction.atomic():
+            command.save(force_insert=True)
+            _write_down([command], who)
+            ring("signer", "web")
+    except IntegrityError:  # the same wish at the same moment: the database has decided which of them is the first
+        if (before := _asked_before(device, wish, who)) is None:
+            raise
+        return before
+    return command
+
+
+def _asked_before(device: Device, wish: Wish, who: Who) -> Command | None:
+    """Find the command that a wish with this mark has become; refuses a wish that only has another's mark."""
+    if not wish.mark:
+        return None
+    same = Command.objects.filter(device=device, by_name=who.user.email, mark=wish.mark)
+    command: Command | None = same.first()
+    if command is not None and not _is_same(command, wish):
+        raise NotAsked("command.asked-otherwise")
     return command
 
 
@@ -124,9 +144,12 @@ def _batch(project: Project, wish: Wish, who: Who, now: datetime) -> tuple[Batch
 
 def _check_same(batch: Batch, wish: Wish, devices: set[str] | None) -> None:
     """Refuse a wish that only has another's mark."""
-    is_same = (batch.verb, batch.arguments, batch.reason) == (wish.verb, dict(wish.arguments), _reason(wish))
-    if not is_same or devices not in (None, set(batch.commands.values_list("device_id", flat=True))):
+    if not _is_same(batch, wish) or devices not in (None, set(batch.commands.values_list("device_id", flat=True))):
         raise NotAsked("command.asked-otherwise")
+
+
+def _is_same(asked: Batch | Command, wish: Wish) -> bool:
+    return (asked.verb, asked.arguments, asked.reason) == (wish.verb, dict(wish.arguments), _reason(wish))
 
 
 def _reason(wish: Wish) -> str:
@@ -155,6 +178,7 @@ def _row(device: Device, wish: Wish, who: Who, now: datetime, batch: Batch | Non
         by_name=who.user.email,
         at=now,
         expires_at=now + timedelta(seconds=wish.expires_s),
+        mark=(wish.mark or None) if batch is None else None,  # one of several goes by its batch's
     )
 
 

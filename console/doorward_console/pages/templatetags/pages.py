@@ -4,6 +4,7 @@ Times are written in the viewer's zone where the browser has named it (cookie ``
 the same for a first visit.
 """
 
+import secrets
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,6 +31,12 @@ def zone_of(request: HttpRequest | None) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):
         return ZoneInfo("UTC")
+
+
+@register.simple_tag
+def new_mark() -> str:
+    """Give a name for one wish that is about to be asked: a form that is sent twice is the same wish."""
+    return secrets.token_urlsafe(16)
 
 
 @register.filter

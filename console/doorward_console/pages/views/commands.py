@@ -57,10 +57,15 @@ def card(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
     return _card(request, place, device_at(place, device_id))
 
 
-def _card(request: HttpRequest, place: Place, device: Device, problem: str = "") -> HttpResponse:
+def _card(request: HttpRequest, place: Place, device: Device, problem: str = "", *, answered: str = "") -> HttpResponse:
+    """Render the card; ``answered`` names the command whose wish was answered, so that its form gets a new mark."""
     if not request.headers.get("HX-Request"):
         return redirect("device", place.project.id, device.id)
-    return render(request, "pages/commands/card.html", commands_context(place, device, problem))
+    context = commands_context(place, device, problem)
+    if not answered:
+        return render(request, "pages/commands/card.html", context)
+    mark = {"verb": answered, "of": request.POST.get("name", "")}
+    return render(request, "pages/commands/asked.html", context | mark)
 
 
 @login_required
@@ -69,11 +74,12 @@ def ask(request: HttpRequest, project_id: str, device_id: str, verb: str) -> Htt
     """Ask the device for something."""
     place = place_of(request, project_id, COMMANDS.get(verb, Right.VIEW))
     device = device_at(place, device_id)
+    problem = ""
     try:
         asking.ask_command(device, wish_of(request, verb), place.who)
     except NotAsked as refused:
-        return _card(request, place, device, problem_of(refused))
-    return _card(request, place, device)
+        problem = problem_of(refused)
+    return _card(request, place, device, problem, answered=verb)
 
 
 @login_required

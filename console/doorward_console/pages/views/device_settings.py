@@ -18,7 +18,7 @@ from doorward_protocol.commands import READ_SETTINGS
 
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.asker import NotAsked
-from doorward_console.maintenance.commands import asking as commands
+from doorward_console.maintenance.commands.asking import ask_command
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.documents.forms import document_from, fields_of
@@ -29,7 +29,7 @@ from doorward_console.maintenance.documents.standing import Standing, standing_o
 from doorward_console.maintenance.documents.wanted import starting_values
 from doorward_console.pages.access import Place, device_at, place_of
 from doorward_console.pages.news import device_look
-from doorward_console.pages.views.commands import problem_of
+from doorward_console.pages.views.commands import problem_of, wish_of
 from doorward_console.people.rights import Right
 
 LONGEST_TYPED: Final = 100_000
@@ -152,7 +152,7 @@ def read(request: HttpRequest, project_id: str, device_id: str) -> HttpResponse:
     place = place_of(request, project_id, Right.REFRESH)
     device = device_at(place, device_id)
     try:
-        commands.ask_command(device, commands.Wish(READ_SETTINGS), place.who)
+        ask_command(device, wish_of(request, READ_SETTINGS), place.who)
         messages.success(request, "The device was asked. What it says is shown here as soon as it has answered.")
     except NotAsked as refused:
         messages.error(request, problem_of(refused))
