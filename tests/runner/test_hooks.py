@@ -188,7 +188,11 @@ def test_hook_when_its_name_is_swapped_all_the_time_then_only_the_safe_one_ever_
     swapper = threading.Thread(target=swap)
     swapper.start()
     try:
-        answers = bench.report("reboot", times=150)["answers"]
+        answers = []
+        for _ in range(20):  # on a busy machine the two may keep step for a while
+            answers += bench.report("reboot", times=150)["answers"]
+            if {ran["code"] for ran in answers} > {"hook.unsafe"}:
+                break
     finally:
         over.set()
         swapper.join()
