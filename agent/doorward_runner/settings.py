@@ -76,6 +76,12 @@ def begun(memory: Memory, order: Order, values: Mapping[str, Any], now: Moment, 
     return keep(memory, trial._replace(good=last.good, confirmed=last.confirmed, overtakes=overtakes))
 
 
+def base(memory: Memory, last: Settings) -> str:
+    """Name what was confirmed last, for hooks: what they keep under it is what they go back to, and nothing older."""
+    pins = memory.pins()
+    return f"{pins.device if pins else ''}.{last.confirmed.epoch}-{last.confirmed.number}"
+
+
 def confirmed(memory: Memory, body: ConfirmSettings) -> Settings:
     """Take the console's word that it has heard from the device as it is now; raises Refused where nothing waits for it."""
     last = last_settings(memory)

@@ -20,8 +20,9 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
 
     A device that cannot say how it is set could not be put back, and is not changed.
     """
+    base = settings.base(memory, trial)
     if trial.overtakes:
-        ran = _run(config, memory, "settings-revert", {"values": trial.good or {}, "failed": {}})
+        ran = _run(config, memory, "settings-revert", {"values": trial.good or {}, "failed": {}, "base": base})
         if ran.code is not None:
             return put_back(config, memory, settings.reverting(memory, trial._replace(said=ran.said), ran.code))
     if trial.good is None:
@@ -30,7 +31,7 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
             unread = trial._replace(state="reverted", code="settings.not-read", said=ran.said)
             return settings.keep(memory, unread)
         trial = settings.keep(memory, trial._replace(good=secrecy.said(memory, ran.result)["values"]))
-    ran = _run(config, memory, "settings-apply", {"values": trial.values, "previous": trial.good})
+    ran = _run(config, memory, "settings-apply", {"values": trial.values, "previous": trial.good, "base": base})
     if ran.code in NOTHING_CHANGED:
         return settings.keep(memory, trial._replace(state="reverted", code=ran.code, said=ran.said))
     if ran.code is not None:
@@ -39,12 +40,15 @@ def applied(config: RunnerConfig, memory: Memory, trial: Settings) -> Settings:
 
 
 def put_back(config: RunnerConfig, memory: Memory, going: Settings) -> Settings:
-    """Put back what was good: by the hook that reverts, else by applying that anew; says so where both fail."""
-    good = going.good or {}
-    ran = _run(config, memory, "settings-revert", {"values": good, "failed": going.values})
+    """Put back what was good: by the hook that reverts, else by applying that anew; says so where both fail.
+
+    The hook is told what to go back to, never to go one step back: whoever was killed cannot say whether an apply had begun.
+    """
+    good, base = going.good or {}, settings.base(memory, going)
+    ran = _run(config, memory, "settings-revert", {"values": good, "failed": going.values, "base": base})
     if ran.code is not None:
         log.event("not-reverted", code=ran.code, next="the last good settings are applied anew")
-        ran = _run(config, memory, "settings-apply", {"values": good, "previous": going.values})
+        ran = _run(config, memory, "settings-apply", {"values": good, "previous": going.values, "base": base})
     if ran.code is None:
         return settings.keep(memory, going._replace(state="reverted"))
     now = clock.now()
@@ -54,6 +58,9 @@ def put_back(config: RunnerConfig, memory: Memory, going: Settings) -> Settings:
 
 def _run(config: RunnerConfig, memory: Memory, verb: str, arguments: Mapping[str, Any]) -> Ran:
     # For the hook alone. Where the key is gone by now, putting back has to go on without what it opens.
-    opened = {name: secrecy.opened(memory, values, is_lenient=True) for name, values in arguments.items()}
+    opened = {
+        name: secrecy.opened(memory, one, is_lenient=True) if isinstance(one, Mapping) else one
+        for name, one in arguments.items()
+    }
     document = {"verb": verb, "command": None, "arguments": opened}
     return hooks.run(config.hooks, verb, document, memory.hooks, config.hook_limit_s, os.geteuid())

@@ -28,6 +28,9 @@ case "${0##*/} $*" in
 "networkctl --no-legend list "*) [ ! -e /run/systemd/netif ] || echo "2 $4 ether routable configured" ;;
 esac
 """
+BASE: Final = "d-abcdefghijklmnop.0-3"
+NEXT: Final = "d-abcdefghijklmnop.0-4"
+"""What was confirmed last, as the runner names it, before and after it has been confirmed once more."""
 OWN_WORLD: Final = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs tmpfs /sys
@@ -58,7 +61,8 @@ class Machine:
         self, verb: str, arguments: Mapping[str, Any] | None = None, *, has: str = "", then: str = "true"
     ) -> Mapping[str, Any]:
         """Run a hook where ``has`` names what runs there (folders of /run), and ``then`` a command in the same world."""
-        return self._bench(has, then).run(verb, {"verb": verb, "arguments": arguments or {}})
+        told = {"base": BASE, **(arguments or {})} if verb in ("settings-apply", "settings-revert") else arguments or {}
+        return self._bench(has, then).run(verb, {"verb": verb, "arguments": told})
 
     def _bench(self, has: str, then: str) -> Bench:
         world = f"TOP='{self.top}' RUNS='{has}'\n{OWN_WORLD}\n\"$@\"\n{{ {then}; }} >'{self.top}/seen' 2>&1 || true"
@@ -281,7 +285,7 @@ def test_settings_when_an_apply_was_cut_off_then_revert_brings_back_what_was_bef
     machine.file("network/interfaces", INTERFACES)
     machine.file("hostname", "before\n")
     # Debian's ifdown is the same program by another name.
-    killer = '#!/bin/sh\n[ "${0##*/}" != ifup ] || [ ! -e "$DOORWARD_STATE/settings/begun" ] || kill -9 $PPID\n'
+    killer = '#!/bin/sh\n[ "${0##*/}" != ifup ] || [ ! -e "$DOORWARD_STATE/settings/before" ] || kill -9 $PPID\n'
     write_whole(machine.top / "stand-ins" / "ifup", killer, 0o755)
     for _ in range(2):
         ran = machine.run("settings-apply", {"values": {"hostname": "half", "network": STATIC}})
@@ -295,20 +299,34 @@ def test_settings_when_an_apply_was_cut_off_then_revert_brings_back_what_was_bef
 
 
 @pytest.mark.feature("I15", "B7")
-@pytest.mark.parametrize("failed", [{"hostname": "-not valid-"}, {"network": {**STATIC, "interface": "none0"}}])
-def test_settings_when_an_apply_changed_nothing_then_revert_leaves_those_that_were_confirmed_before(
-    machine: Machine, failed: dict[str, Any]
+@pytest.mark.parametrize("failed", [None, {"hostname": "-not valid-"}, {"network": {**STATIC, "interface": "none0"}}])
+def test_settings_when_an_apply_never_began_or_changed_nothing_then_revert_leaves_those_that_were_confirmed_before(
+    machine: Machine, failed: dict[str, Any] | None
 ) -> None:
-    """What was confirmed stays, though the hook still has what was before it: a refused or never begun apply is not undone by one more."""
+    """What was confirmed stays, though the hook still has what was before it; and it is what later ones go back to, once and again."""
     machine.file("hostname", "before\n")
     assert machine.run("settings-apply", {"values": {"hostname": "confirmed"}})["code"] is None
-    assert machine.run("settings-apply", {"values": failed})["code"] == "hook.bad-arguments"
-    reverted = {"values": {"hostname": "confirmed"}, "failed": failed}
+    if failed is not None:
+        assert machine.run("settings-apply", {"values": failed, "base": NEXT})["code"] == "hook.bad-arguments"
+    reverted = {"values": {"hostname": "confirmed"}, "failed": failed or {"hostname": "other"}, "base": NEXT}
     assert machine.run("settings-revert", reverted, then="hostname")["code"] is None
     assert machine.seen() == "confirmed\n"
-    assert machine.run("settings-apply", {"values": {"hostname": "other"}})["code"] is None
+    assert machine.run("settings-apply", {"values": {"hostname": "other"}, "base": NEXT})["code"] is None
+    for _ in range(2):
+        assert machine.run("settings-revert", reverted, then="hostname")["code"] is None
+        assert machine.seen() == "confirmed\n"
+
+
+def test_settings_when_they_were_put_back_and_changed_by_hand_then_the_next_revert_keeps_that(machine: Machine) -> None:
+    """What was put back is done with: an engineer mends the device, and later settings that fail do not undo it."""
+    assert machine.run("settings-apply", {"values": {"hostname": "failed"}})["code"] is None
+    assert machine.run("settings-revert")["code"] is None
+    machine.file("hostname", "mended\n")
     assert machine.run("settings-revert", then="hostname")["code"] is None
-    assert machine.seen() == "confirmed\n"
+    assert machine.seen() == "mended\n"
+    assert machine.run("settings-apply", {"values": {"hostname": "failed-too"}})["code"] is None
+    assert machine.run("settings-revert", then="hostname")["code"] is None
+    assert machine.seen() == "mended\n"
 
 
 @pytest.mark.real("ifup")
