@@ -32,6 +32,7 @@ class Site:
         terminals: how ``/dev/pts`` is mounted for a runner without root, as options of its own; "" leaves the machine's.
         key: the engineer's private key.
         revision: of the last order that was made.
+        log: what the runner wrote to its log for each request; some of it goes to the system's where there is one.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Site:
     signer: SigningKey = GRANT_KEY
     revision: int = 0
     sessions: list[SessionId] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -130,6 +132,7 @@ class Site:
             ran = self.as_root(stdin=line)
         else:
             ran = run([require("sudo"), "-n", RUNNER, "--config", self.config], stdin=line, user=self.agent_user)
+        self.log.append(ran.stderr.decode(errors="replace"))
         assert ran.returncode == 0, ran.stderr.decode()
         answer: dict[str, Any] = json.loads(ran.stdout)
         return answer

@@ -2,6 +2,9 @@
 
 import base64
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from doorward_protocol.envelope import decode
 from doorward_protocol.sealed import SET, seal
 from doorward_protocol.signature import KeyRing
 
+from tests.parts.exposed import held_in_memory, watched
 from tests.parts.files import write_whole
+from tests.parts.waiting import wait_until
 from tests.protocol.cast import DEVICE, command_body
 from tests.runner.site import Site
-from tests.runner.test_settings import Settable
+from tests.runner.test_settings import Settable, end_timers
 
 pytestmark = [pytest.mark.feature("I15"), pytest.mark.timeout(120)]
 
@@ -25,6 +30,14 @@ TALKS = """#!/bin/sh
 cat > /dev/null
 printf '{"values": %s, "schema": %s}' "$(cat "LIVE")" 'SCHEMA'
 """
+LEAKS = """#!/bin/sh
+secret=$(python3 -c 'import json,sys; print(json.load(sys.stdin)["arguments"]["values"]["wifi"]["password"])')
+wait='while [ -e "{marks}.settings-apply-waits" ]; do sleep 0.05; done'
+echo settings-apply >> "{marks}"
+{handed}
+"""
+APPLIED, OVERTAKEN = ["settings-apply"], ["settings-revert", "settings-apply"]
+NOT_REVERTED = ["settings-revert", "settings-revert", "settings-apply"]
 
 
 class Secretive(Settable):
@@ -64,6 +77,20 @@ class Secretive(Settable):
 @pytest.fixture
 def secretive(site: Site) -> Secretive:
     return Secretive(site)
+
+
+@contextmanager
+def held(secretive: Secretive, verb: str, body: str) -> Iterator[None]:
+    """Order settings, and have the hook of ``verb`` that runs for them wait meanwhile."""
+    waits, before = secretive.let(verb, "waits"), len(secretive.runs)
+    ordering = threading.Thread(target=lambda: secretive.order(body))
+    ordering.start()
+    try:
+        wait_until(lambda: secretive.runs[before:][-1:] == [verb], 30, f"{verb} to run")
+        yield
+    finally:
+        waits.unlink()
+        ordering.join(30)
 
 
 def kept(site: Site) -> list[Path]:
@@ -130,3 +157,53 @@ def test_key_when_told_again_then_it_is_the_same_and_its_file_is_roots_alone(sec
     file = secretive.site.state_dir / "settings_key"
     before = file.read_text()
     assert (secretive.key(), file.read_text(), file.stat().st_mode & 0o777) == (first, before, 0o600)
+
+
+@pytest.fixture
+def patient(secretive: Secretive) -> Iterator[Secretive]:
+    """A device whose trials are not over while somebody looks at it."""
+    secretive.site.configure(hooks=[str(secretive.site.folder / "hooks")], trial_s=600)
+    yield secretive
+    end_timers(secretive.site)
+
+
+@pytest.mark.threat("secret-kept")
+def test_secret_when_hooks_run_then_it_stands_on_their_standard_input_and_in_no_process_list_file_or_log(
+    patient: Secretive,
+) -> None:
+    """Applied; put back as what was good; applied anew where that fails. Looked at all the time, and more closely while a hook waits."""
+    body = patient.with_secret()
+
+    def check(verb: str) -> None:
+        holders = held_in_memory(PLAIN)
+        assert holders
+        assert [one for one in holders.values() if f"DOORWARD_VERB={verb}" not in one.split("\0")] == []
+        assert [path for path in kept(patient.site) if PLAIN in path.read_text(errors="replace")] == []
+
+    with watched(PLAIN) as seen:
+        with held(patient, "settings-apply", body):
+            check("settings-apply")
+        patient.confirm(body, patient.site.revision)
+        patient.order(patient.body({"wifi": {"ssid": "never confirmed"}}))
+        with held(patient, "settings-revert", patient.body({"wifi": {"ssid": "overtakes"}})):
+            check("settings-revert")
+        patient.let("settings-revert", "fails")
+        with held(patient, "settings-apply", patient.body({"wifi": {"ssid": "overtakes"}})):
+            check("settings-apply")
+    assert patient.runs == [*APPLIED, *APPLIED, *OVERTAKEN, *NOT_REVERTED]
+    assert patient.values == {"wifi": {"ssid": "new", "password": PLAIN}}
+    assert (seen, [line for line in patient.site.log if PLAIN in line]) == (set(), [])
+    assert held_in_memory(PLAIN) == {}
+
+
+@pytest.mark.parametrize("how", ["cmdline", "environ"])
+def test_secret_when_a_hook_shows_it_to_others_then_who_looks_at_the_process_list_finds_it(
+    patient: Secretive, how: str
+) -> None:
+    """So the test above can fail: a hook that hands its secret to a program as an argument, or in its environment."""
+    handed = {"cmdline": 'sh -c "$wait" sh "$secret"', "environ": 'SECRET="$secret" sh -c "$wait"'}[how]
+    script = LEAKS.format(marks=patient.marks, handed=handed)
+    write_whole(patient.site.folder / "hooks" / "settings-apply", script).chmod(0o755)
+    with watched(PLAIN) as seen, held(patient, "settings-apply", patient.with_secret()):
+        wait_until(lambda: seen, 20, "the leak to be seen")
+    assert {one.partition(" of ")[0] for one in seen} == {how}

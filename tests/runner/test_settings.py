@@ -138,7 +138,7 @@ def test_settings_when_power_fails_in_the_middle_then_the_boot_puts_the_old_ones
     """At each state: root's own command at boot leaves nothing half applied."""
     settable.order(settable.body())
     kept = settable.site.state_dir / "settings.json"
-    _end_timers(settable.site)
+    end_timers(settable.site)
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"state": state, "boot": "0" * 32, "ends_s": 10**9}))
     settable.site.as_root("clear")
     assert (settable.tell()["state"], settable.values) == ("reverted", OLD)
@@ -147,7 +147,7 @@ def test_settings_when_power_fails_in_the_middle_then_the_boot_puts_the_old_ones
 def test_settings_when_the_timer_was_killed_then_the_next_question_puts_the_old_ones_back(settable: Settable) -> None:
     """SIGKILL of everything: the agent asks every five minutes at the latest."""
     settable.order(settable.body())
-    _end_timers(settable.site)
+    end_timers(settable.site)
     kept = settable.site.state_dir / "settings.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"ends_s": 0}))
     settable.site.ask({"verb": "status"})
@@ -261,6 +261,6 @@ def _timers(site: Site) -> list[int]:
     return _pids("revert", site)
 
 
-def _end_timers(site: Site) -> None:
+def end_timers(site: Site) -> None:
     for pid in _timers(site):
         os.kill(pid, signal.SIGKILL)
