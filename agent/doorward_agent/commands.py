@@ -12,6 +12,7 @@ from doorward_protocol.fields import Malformed
 from doorward_agent import VERSION
 from doorward_agent.choices import Chosen
 from doorward_agent.config import Config, config_from_file
+from doorward_agent.edges import started
 from doorward_agent.edges.files import DocumentStore, is_locked, lock_instance
 from doorward_agent.edges.folders import made_runtime_dir, runtime_dir
 from doorward_agent.errors import ConfigError, JoinFailed, NotJoined
@@ -32,7 +33,10 @@ def run_command(chosen: Chosen) -> int:
     if chosen.command == "forwards":
         from doorward_agent.edges.forwards_command import list_forwards, try_forward
 
-        return try_forward(config, chosen.forward) if chosen.forward else list_forwards(config)
+        answer = try_forward(config, chosen.forward) if chosen.forward else list_forwards(config)
+        if started.has_changed(DocumentStore(config.state_dir, runtime_dir(config)), config):
+            sys.stdout.write(f"{started.RESTART}\n")
+        return answer
     if chosen.command == "hooks":
         from doorward_agent.edges.hooks_command import list_hooks
 
@@ -102,6 +106,7 @@ def _run(config: Config) -> int:
         signal.signal(number, lambda _number, _frame: mailbox.post(events.StopRequested()))
     signal.signal(signal.SIGUSR1, lambda _number, _frame: mailbox.post(events.RehearsalWished()))
     lock_instance(config.state_dir)  # whoever finds our process id in it may send that signal
+    started.note(store, config)
     edges = edges_of(config, identity, folder, store, mailbox.post)
     signing = Signing(
         identity, config.longest_session_s, config.login_user, (config.state_dir / "identity_key").read_bytes, found
@@ -123,6 +128,7 @@ def _status(config: Config, *, as_json: bool) -> int:
         "name": identity.name,
         "running": is_running,
         "version": VERSION,
+        "config_changed": started.has_changed(store, config),
         **(store.load("status") or {}),
     }
     sys.stdout.write(json.dumps(status) + "\n" if as_json else _sentences(status))
@@ -143,4 +149,4 @@ def _sentences(status: dict[str, Any]) -> str:
         if status.get(name):
             reason = reason_of(status[name])
             lines.append(f"{status[name]}: {reason.meaning} {reason.next}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *([started.RESTART] if status["config_changed"] else [])]) + "\n"
