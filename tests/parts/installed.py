@@ -43,7 +43,12 @@ PARTS: Final[Mapping[str, Part]] = {
     "puttygen": Part("puttygen", "putty-tools"),
     "ifup": Part("ifup", "ifupdown"),
     "unshare": Part("unshare", "util-linux"),
+    "nsenter": Part("nsenter", "util-linux"),
     "systemd-analyze": Part("systemd-analyze", "systemd"),
+    "systemd": Part("/lib/systemd/systemd", "systemd"),
+    "systemd-networkd": Part("/lib/systemd/systemd-networkd", "systemd"),
+    "dbus-daemon": Part("dbus-daemon", "dbus"),
+    "NetworkManager": Part("NetworkManager", "network-manager"),
 }
 
 

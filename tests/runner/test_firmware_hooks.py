@@ -1,7 +1,7 @@
 """The hooks that come along, run as the runner runs them, in a file system, a network and a host name of their own.
 
 What would touch the machine itself (its restart, its service manager) is a stand-in there that notes how it was called;
-ifupdown, iproute2 and the host name are the real ones.
+ifupdown, iproute2 and the host name are the real ones. NetworkManager and systemd-networkd are in ``test_network_managers``.
 """
 
 import shutil
@@ -19,14 +19,10 @@ from tests.runner.hook_bench import FIRMWARE, Bench
 
 pytestmark = pytest.mark.real("root", "unshare", "ip")
 
-STAND_INS: Final = ("systemctl", "shutdown", "reboot", "poweroff", "wall", "nmcli", "networkctl")
+STAND_INS: Final = ("systemctl", "shutdown", "reboot", "poweroff", "wall")
 NOTE: Final = """#!/bin/sh
 # Notes how it was called, and what it was told on its standard input where that is part of its work.
 { echo "${0##*/} $*"; [ "${0##*/}" != wall ] || sed 's/^/| /'; } >>"$DOORWARD_STATE/called"
-case "${0##*/} $*" in
-"nmcli -t -f RUNNING general") [ ! -e /run/NetworkManager ] || echo running ;;
-"networkctl --no-legend list "*) [ ! -e /run/systemd/netif ] || echo "2 $4 ether routable configured" ;;
-esac
 """
 BASE: Final = "d-abcdefghijklmnop.0-3"
 NEXT: Final = "d-abcdefghijklmnop.0-4"
@@ -346,36 +342,6 @@ def test_settings_when_a_revert_was_cut_off_then_the_next_brings_the_good_ones_b
     assert machine.run("settings-revert", then="hostname")["code"] is None
     assert machine.seen() == "before\n"
     assert (machine.etc / "network/interfaces").read_text() == INTERFACES
-
-
-@pytest.mark.parametrize(
-    ("has", "file", "holds", "calls"),
-    [
-        (
-            "NetworkManager",
-            "NetworkManager/system-connections/doorward.nmconnection",
-            "interface-name=wired0\nautoconnect-priority=100\n\n[ipv4]\nmethod=manual\naddress1=10.9.8.7/24,10.9.8.1\ndns=10.9.8.1;\n",
-            (["nmcli --wait 45 connection up id doorward"], ["nmcli connection reload", "nmcli --wait 45 device connect wired0"]),
-        ),
-        (
-            "systemd/netif",
-            "systemd/network/05-doorward.network",
-            "[Match]\nName=wired0\n\n[Network]\nAddress=10.9.8.7/24\nGateway=10.9.8.1\nDNS=10.9.8.1\n",
-            (["networkctl reload", "networkctl reconfigure wired0"], ["networkctl reload", "networkctl reconfigure wired0"]),
-        ),
-    ],
-)  # fmt: skip
-def test_settings_when_a_manager_has_the_interface_then_it_is_given_a_file_and_told(
-    machine: Machine, has: str, file: str, holds: str, calls: tuple[list[str], list[str]]
-) -> None:
-    """One file of ours for each, which goes again when there was none."""
-    ran = machine.run("settings-apply", {"values": {"network": {**STATIC, "dns": ["10.9.8.1"]}}}, has=has)
-    assert (ran["code"], ran["said"]) == (None, "")
-    assert (machine.etc / file).read_text().endswith(holds)
-    assert machine.called()[-len(calls[0]) :] == calls[0]
-    assert machine.run("settings-revert", has=has, then=f"cat /etc/{file}")["code"] is None
-    assert "No such file" in machine.seen()
-    assert machine.called()[-len(calls[1]) :] == calls[1]
 
 
 @pytest.mark.parametrize(
