@@ -76,7 +76,7 @@ class Device(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection | None = None
         self._transport: asyncio.Transport | None = None
         self._peer: tuple[str, int] = ("", 0)
-        self._hellos = 0
+        self._hellos = self._openings = 0
         self._is_slow = self._is_over = False
         self._last = Count(0, 0)
         self._tunnel: Tunnel | None = None
@@ -207,7 +207,7 @@ class Device(asyncssh.SSHServer):
 
     def came(self, visit: Visit) -> bool:
         """Take note of a visitor; False: there are too many, or the device is gone."""
-        if self._is_over or len(self.visits) >= MOST_VISITORS:
+        if self._is_over or max(len(self.visits), self._openings) >= MOST_VISITORS:
             return False
         self.visits[visit.visitor.number] = visit
         self._table.came(visit)
@@ -220,14 +220,22 @@ class Device(asyncssh.SSHServer):
         if self.visits.pop(visit.visitor.number, None) is not None:
             self._table.visited(visit)
 
-    async def opened(self, forward: "Forward", session: Callable[[], Any], visitor: Visitor) -> Any:
-        """Open a channel for a visitor; raises asyncssh.Error."""
+    async def opened(self, forward: "Forward", session: Callable[[], Any], visitor: Visitor) -> bool:
+        """Open a channel for a visitor; False where the device refuses, or is gone."""
         if self._connection is None:
-            raise asyncssh.ConnectionLost("the device is gone")
-        channel, _ = await self._connection.create_connection(
-            session, forward.asked_host, forward.port, visitor.address, visitor.from_port, window=WINDOW
+            return False
+        self._openings += (
+            1  # counted apart from visits: a visitor does not wait for ever, and the device may yet answer
         )
-        return channel
+        try:
+            await self._connection.create_connection(
+                session, forward.asked_host, forward.port, visitor.address, visitor.from_port, window=WINDOW
+            )
+        except (asyncssh.Error, OSError):
+            return False
+        finally:
+            self._openings -= 1
+        return True
 
     def _grant(self) -> Grant | None:
         return self._table.admitted.grant_of(self.session)
@@ -285,8 +293,8 @@ class Forward(asyncssh.SSHListener):
         """Take note that a visitor left."""
         self._device.left(visit)
 
-    async def opened(self, session: Callable[[], Any], visitor: Visitor) -> Any:
-        """Open a channel to the device; raises asyncssh.Error."""
+    async def opened(self, session: Callable[[], Any], visitor: Visitor) -> bool:
+        """Open a channel to the device; False where it refuses, or is gone."""
         return await self._device.opened(self, session, visitor)
 
     def _visit(self) -> Visit:

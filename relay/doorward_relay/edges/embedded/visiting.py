@@ -38,8 +38,8 @@ class Way(Protocol):
     def left(self, visit: "Visit") -> None:
         """Take note that it is over."""
 
-    async def opened(self, session: Callable[[], Any], visitor: Visitor) -> asyncssh.SSHTCPChannel[bytes]:
-        """Open a channel to the device; raises asyncssh.Error."""
+    async def opened(self, session: Callable[[], Any], visitor: Visitor) -> bool:
+        """Open a channel to the device, which is given to the session; False where it was refused or is gone."""
 
 
 class Visit(asyncio.Protocol):
@@ -129,7 +129,7 @@ class Visit(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """Let the device know, and the table."""
-        if self._opening is not None:
+        if self._opening is not None and not self._opening.done():  # an error in it would be hushed up
             self._opening.cancel()
         if self._channel is not None:
             self._channel.abort()
@@ -139,6 +139,13 @@ class Visit(asyncio.Protocol):
         self._transport = self._channel = None
 
     # From the device
+
+    def opened(self, channel: asyncssh.SSHTCPChannel[bytes]) -> None:
+        """Take the channel in the moment in which it is there, or close it: the visitor may be gone."""
+        if self._transport is None:
+            channel.abort()
+        else:
+            self._channel = channel
 
     def said(self, data: bytes) -> None:
         """Pass on what the device says."""
@@ -167,13 +174,21 @@ class Visit(asyncio.Protocol):
             self.closed()
 
     async def _open(self) -> None:
+        """Wait for the device's answer, within a limit.
+
+        The opening itself goes on without us: the device was asked, and only what it opens then can be closed again. asyncssh
+        keeps a channel that nobody waits for until the tunnel ends, with all that came through it.
+        """
+        opening = asyncio.get_running_loop().create_task(self._way.opened(lambda: _Channel(self), self.visitor))
+        is_open = False
         try:
-            opening = self._way.opened(lambda: _Channel(self), self.visitor)
-            self._channel = await asyncio.wait_for(opening, OPEN_S)
-        except (asyncssh.Error, OSError, asyncio.TimeoutError):
-            self.abort()
-        else:
-            self.release("opening")
+            done, _ = await asyncio.wait({opening}, timeout=OPEN_S)
+            is_open = bool(done) and opening.result()
+        finally:
+            if is_open:
+                self.release("opening")
+            else:
+                self.abort()
 
 
 class _Channel(asyncssh.SSHTCPSession[bytes]):
@@ -181,6 +196,9 @@ class _Channel(asyncssh.SSHTCPSession[bytes]):
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
+
+    def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
+        self._visit.opened(chan)
 
     def data_received(self, data: bytes, _: int | None) -> None:
         self._visit.said(data)
