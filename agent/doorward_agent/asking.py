@@ -77,5 +77,6 @@ class Asking:
             verbs=report.verbs,
             wish=report.wish,
             forwards=self._system.forwards,
+            knows_hooks=report.knows_hooks,
         )
         broker.publish("ask", bytes_from_ask(ask))

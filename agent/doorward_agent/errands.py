@@ -42,6 +42,11 @@ class Errands:
         return (*(self._verbs or ()), *AGENT_VERBS)
 
     @property
+    def knows_hooks(self) -> bool:
+        """Tell whether the runner has said which hooks there are."""
+        return self._verbs is not None
+
+    @property
     def _has_hook(self) -> bool | None:
         """Tell whether settings are tried here; None until the runner has said which hooks there are."""
         return None if self._verbs is None else "settings-apply" in self._verbs

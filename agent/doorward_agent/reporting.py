@@ -27,6 +27,7 @@ class Report:
     runner_nonce: str | None
     command: CommandReport
     verbs: tuple[str, ...]
+    knows_hooks: bool
     wish: str | None
 
 
@@ -38,6 +39,7 @@ def report_of(door: DoorMachine, kept: Holdings, errands: Errands, runner_nonce:
         runner_nonce,
         errands.report(kept),
         errands.offered,
+        errands.knows_hooks,
         errands.wish,
     )
 

@@ -293,7 +293,8 @@ class Runtime:
         self.timers[do.ASK] = self._now_ms + ASK_EVERY_MS
         self._history.sweep(self._orders.moment, self._now_ms)
         age_s = self._edges.runner.nonce_age_s()
-        if self._door.session is not None or age_s is None or age_s > RUNNER_NONCE_RENEWED_S:
+        is_known = self._door.session is None and self._errands.knows_hooks
+        if not is_known or age_s is None or age_s > RUNNER_NONCE_RENEWED_S:
             self._edges.runner.report()
         self._ask()
 

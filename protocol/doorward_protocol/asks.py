@@ -77,6 +77,7 @@ class Ask:
     Attributes:
         command: nothing from an agent that knows no commands.
         verbs: the commands that this device can do; None from an agent that does not say.
+        knows_hooks: the runner has said which hooks there are; until then ``verbs`` are the agent's own alone.
         wish: a command that somebody at the device would like the console to ask for.
         forwards: the named forwards that its configuration allows; None from an agent that knows none.
     """
@@ -98,6 +99,7 @@ class Ask:
     verbs: tuple[str, ...] | None = None
     wish: str | None = None
     forwards: tuple[Offered, ...] | None = None
+    knows_hooks: bool = True
 
 
 def bytes_from_ask(ask: Ask) -> bytes:
@@ -148,7 +150,8 @@ def _said_of_commands(ask: Ask) -> dict[str, Any]:
         "needs_order": ask.command.needs_order,
     }
     wish = {} if ask.wish is None else {"wish": ask.wish}
-    return {"command": held, "verbs": list(ask.verbs), **wish}
+    lack = {} if ask.knows_hooks else {"knows_hooks": False}
+    return {"command": held, "verbs": list(ask.verbs), **lack, **wish}
 
 
 def _said_of_a_trial(settings: SettingsReport) -> dict[str, Any]:
@@ -186,6 +189,7 @@ def ask_from_bytes(raw: bytes) -> Ask:
         verbs=_verbs(source),
         wish=None if source.get("wish") is None else fields.text(source, "wish", longest=40),
         forwards=None if source.get("forwards") is None else offered_from(fields.mappings(source, "forwards")),
+        knows_hooks=source.get("knows_hooks") is None or fields.boolean(source, "knows_hooks"),
     )
 
 

@@ -25,7 +25,7 @@ from doorward_protocol.records import Head, Moment, Record
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=timezone.utc)
 WELL = CommandFacts(
     role="owner", verb="reboot", arguments={}, expires_at=NOW + timedelta(days=1), confirm="", name="press 1",
-    is_blocked=False, has_joined=True, has_been_heard=True, verbs=VERBS, waiting=0,
+    is_blocked=False, has_joined=True, has_said_verbs=True, verbs=VERBS, waiting=0,
     is_by_nobody=False, has_way=True,
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ WELL = CommandFacts(
         ({"verbs": ("message",)}, "hook.missing"),
         ({"verbs": ()}, "hook.missing"),
         ({"verbs": None}, "hook.missing"),
-        ({"verbs": None, "has_been_heard": False}, None),
+        ({"verbs": None, "has_said_verbs": False}, None),
         ({"expires_at": NOW}, "command.expired"),
         ({"role": None, "is_by_nobody": True}, "signer.not-entitled"),
         ({"role": None, "is_by_nobody": True, "verb": "rehearse"}, None),

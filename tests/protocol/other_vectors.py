@@ -169,6 +169,8 @@ def ask_vectors() -> list[dict[str, Any]]:
         {"name": "before the first order", "raw": _json(first).decode(), "reads": True},
         {"name": "with an open door and no runner", "raw": _json(first | {"door": opened, "runner_nonce": None}).decode(), "reads": True},
         {"name": "with a command taken, and the commands that it has hooks for", "raw": _json(first | taken).decode(), "reads": True},
+        {"name": "from an agent that has not been told yet which hooks there are", "raw": _json(first | taken | {"verbs": ["rehearse"], "knows_hooks": False}).decode(), "reads": True},
+        {"name": "hooks that are perhaps known", "raw": _json(first | taken | {"knows_hooks": "perhaps"}).decode(), "reads": False},
         {"name": "with a wish", "raw": _json(first | taken | {"wish": "rehearse"}).decode(), "reads": True},
         {"name": "with the forwards that it allows", "raw": _json(first | taken | {"forwards": [{"name": "db", "target": "tcp:10.0.0.5:5432"}]}).decode(), "reads": True},
         {"name": "a forward without a target", "raw": _json(first | taken | {"forwards": [{"name": "db"}]}).decode(), "reads": False},

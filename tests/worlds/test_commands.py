@@ -2,7 +2,7 @@
 
 import pytest
 from doorward_agent.events import MessageArrived
-from doorward_protocol.commands import Outcome
+from doorward_protocol.commands import AGENT_VERBS, Outcome
 
 from tests.worlds.device import MINUTE_MS, World
 
@@ -182,3 +182,26 @@ def test_command_when_the_agent_was_ended_between_accepting_and_beginning_then_i
     world.deliver(world.order(world.command(), revision=world.revision))
     assert world.runner.ran[-1] == world.command().command
     assert world.facts("command.done")[-1]["command"] == world.command().command
+
+
+def test_ask_when_the_runner_has_not_answered_then_it_says_that_the_hooks_are_not_known_until_it_does(
+    world: World,
+) -> None:
+    """A device that cannot ask its runner is not one without hooks; it asks again, and tells the console at once."""
+    assert world.asks[-1].knows_hooks
+    world.crash()
+    world.runner.is_there = False
+    world.start()
+    world.move(MINUTE_MS)
+    assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == (AGENT_VERBS, False)
+    world.runner.is_there = True
+    world.move(6 * MINUTE_MS)
+    assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == ((*world.runner.verbs, *AGENT_VERBS), True)
+
+
+def test_ask_when_the_runner_has_no_hook_then_that_is_known(world: World) -> None:
+    """None is an answer, too."""
+    world.crash()
+    world.runner.verbs = ()
+    world.start()
+    assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == (AGENT_VERBS, True)

@@ -126,6 +126,7 @@ def _document(row: Row) -> dict[str, Any]:
         "bind": device.bind,
         "door": row.door.word,
         "verbs": device.verbs,
+        "knows_hooks": device.knows_hooks,
         "shares_user": row.shares_user,
         "has_twin": has_twin(device, timezone.now()),
     }

@@ -25,7 +25,7 @@ _SAYS: Final = (
     "presence_at", "door_state", "door_session", "door_code", "door_epoch", "door_revision", "door_digest",
     "door_needs_order", "settings_epoch", "settings_revision", "settings_digest", "settings_reported", "settings_state",
     "settings_code", "settings_lacks", "settings_at", "command_epoch",
-    "command_revision", "command_digest", "command_needs_order", "verbs", "offered",
+    "command_revision", "command_digest", "command_needs_order", "verbs", "knows_hooks", "offered",
 )  # fmt: skip
 """What an ask tells of a device."""
 TWIN: Final = "device.two-machines"
@@ -103,8 +103,15 @@ def _take_ask(device: Device, ask: Ask, now: datetime) -> None:
     _take_settings(device, ask.settings, now)
     device.command_epoch, device.command_revision = command.revision
     device.command_digest, device.command_needs_order = command.digest, command.needs_order
-    device.verbs = None if ask.verbs is None else list(ask.verbs)
+    _take_verbs(device, ask)
     device.offered = None if ask.forwards is None else _offered(ask.forwards)
+
+
+def _take_verbs(device: Device, ask: Ask) -> None:
+    """Take what the device can do; while its agent has just started and does not know its hooks yet, they are what they were."""
+    is_known = device.knows_hooks and device.verbs is not None
+    if ask.knows_hooks or not is_known:
+        device.verbs, device.knows_hooks = None if ask.verbs is None else list(ask.verbs), ask.knows_hooks
 
 
 def _offered(forwards: Iterable[Offered]) -> dict[str, str]:

@@ -111,7 +111,8 @@ class Device(models.Model):
     command_revision = models.PositiveBigIntegerField(default=0)
     command_digest = models.CharField(max_length=71, null=True, blank=True)
     command_needs_order = models.BooleanField(default=False)
-    verbs = models.JSONField(null=True, blank=True)  # what it has hooks for; null from an agent that knows no commands
+    verbs = models.JSONField(null=True, blank=True)  # what it can do; null from an agent that knows no commands
+    knows_hooks = models.BooleanField(default=True)  # false while its agent has never been told which hooks it has
     offered = models.JSONField(
         null=True, blank=True
     )  # {name: target}, allowed by its configuration; null: it knows none
@@ -128,6 +129,11 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def has_said_verbs(self) -> bool:
+        """Tell whether what is not among its verbs is beyond it: until then it may only not be known yet."""
+        return self.seen_at is not None and self.knows_hooks
 
 
 class Forward(models.Model):

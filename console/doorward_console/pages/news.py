@@ -16,7 +16,7 @@ from doorward_console.people.models import Project
 
 _SESSION = ("id", "state", "code", "steps", "ends_at", "lost_at", "opened_at", "closing_at", "closed_at", "forwards")
 _DEVICE = ("name", "state", "presence", "presence_at", "seen_at", "relay_id", "relay_port", "bind", "agent_version",
-           "facts", "clock_skew_ms", "twin_at", "verbs", "settings_state", "settings_code",
+           "facts", "clock_skew_ms", "twin_at", "verbs", "knows_hooks", "settings_state", "settings_code",
            "settings_digest", "settings_read__read_at", "offered")  # fmt: skip
 _FORWARD = ("name", "target", "port", "bind", "is_usual")
 _COMMANDS = 10

@@ -35,7 +35,10 @@ class DeviceOut(Schema):
     bind: str
     door: str
     verbs: list[str] | None = Field(
-        description="The commands that it has hooks for, by its own word; null where its agent knows no commands."
+        description="The commands that it can do, by its own word; null where its agent knows no commands."
+    )
+    knows_hooks: bool = Field(
+        description="Whether ``verbs`` is all. False while its agent has just started and was never told which hooks there are: what is asked until then waits."
     )
     shares_user: bool = Field(
         description="As the device said of its door that is open now: a log-in shares the agent's user."

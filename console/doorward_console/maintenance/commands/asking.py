@@ -195,7 +195,7 @@ def _missing(device: Device, wish: Wish) -> str | None:
         return "signer.blocked"
     if device.state != Device.State.JOINED:
         return "signer.not-joined"
-    if device.seen_at is not None and not can(device.verbs, wish.verb):
+    if device.has_said_verbs and not can(device.verbs, wish.verb):
         return lacking(wish.verb)
     is_strange = wish.verb == TEST and str(wish.arguments.get("name")) not in (device.offered or {})
     return "forward.unknown" if is_strange else None

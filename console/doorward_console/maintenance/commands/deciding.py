@@ -27,8 +27,8 @@ class CommandFacts:
         role: the asker's role in the device's project as it is now; None when they are no member any more.
         is_by_nobody: no person asked.
         name: what has to be typed where it has to be confirmed: the device's name, or the project's for several devices.
-        has_been_heard: the device has said at least once what it can do.
-        verbs: what it has hooks for; None from an agent that knows no commands.
+        has_said_verbs: the device has said at least once what it can do; until then it is told nothing else, and refused nothing.
+        verbs: what it can do; None from an agent that knows no commands.
         has_way: it has a relay that it can be admitted to.
         waiting: commands that already wait for this device.
     """
@@ -42,7 +42,7 @@ class CommandFacts:
     name: str
     is_blocked: bool
     has_joined: bool
-    has_been_heard: bool
+    has_said_verbs: bool
     verbs: tuple[str, ...] | None
     has_way: bool
     waiting: int
@@ -56,7 +56,7 @@ def refusal_of_command(facts: CommandFacts, ceilings: Ceilings, now: datetime) -
         ("signer.not-entitled", not _is_entitled(facts)),
         ("signer.blocked", facts.is_blocked),
         ("signer.not-joined", not facts.has_joined),
-        (lacking(facts.verb), facts.has_been_heard and not can(facts.verbs, facts.verb)),
+        (lacking(facts.verb), facts.has_said_verbs and not can(facts.verbs, facts.verb)),
         ("signer.no-relay", facts.verb == REHEARSE and not facts.has_way),
         ("command.expired", facts.expires_at <= now),
         ("command.too-many", facts.waiting >= ceilings.most_waiting_commands),

@@ -231,9 +231,13 @@ def apply_time(now: datetime) -> int:
 
 
 def _why_expired(command: Command) -> str:
-    """Tell the device that was not there from the one that cannot do it."""
+    """Tell the device that was not there from the one that cannot do it, and from the one whose runner never said what it can."""
     device = command.device
-    return "command.expired" if device.seen_at is None or can(device.verbs, command.verb) else lacking(command.verb)
+    if can(device.verbs, command.verb) or device.seen_at is None:
+        return "command.expired"
+    if device.knows_hooks:
+        return lacking(command.verb)
+    return "runner.unavailable" if device.presence == "connected" else "command.expired"
 
 
 def end(command: Command, state: str, code: str, now: datetime) -> bool:

@@ -102,7 +102,7 @@ def _facts(command: Command, device: Device, role: str | None, waiting: int) -> 
         name=command.project.name if command.batch_id else device.name,
         is_blocked=device.state == Device.State.BLOCKED,
         has_joined=device.joined_at is not None,
-        has_been_heard=device.seen_at is not None,
+        has_said_verbs=device.has_said_verbs,
         verbs=device.verbs,
         has_way=command.verb != REHEARSE or rehearsing.has_way(device),
         waiting=waiting,

@@ -59,13 +59,14 @@ def _choice(request: HttpRequest, place: Place, offer: Offer, devices: list[Devi
     if not devices:
         messages.error(request, "No device was chosen. Mark at least one.")
         return redirect("devices", place.project.id)
-    lacking = [one for one in devices if one.seen_at is not None and offer.verb not in (one.verbs or ())]
+    lacking = [one for one in devices if one.has_said_verbs and offer.verb not in (one.verbs or ())]
     context = {
         "place": place,
         "section": "devices",
         "offer": offer,
         "devices": devices,
         "lacking": lacking,
+        "unknown": [one for one in devices if not one.knows_hooks and offer.verb not in (one.verbs or ())],
         "away": [one for one in devices if one.presence != "connected"],
         "problem": problem,
         "confirm_name": place.project.name,
