@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 from django.utils import timezone
-from doorward_console.maintenance.asking import NotAsked
+from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands.asking import ask_commands
 from doorward_console.maintenance.commands.hearing import apply_time
 from doorward_console.maintenance.models import Order

@@ -1,6 +1,9 @@
 """Settings that are not valid: every fault at once by its place, whatever the device maker's schema is like; and two who ask at once (I15)."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -133,6 +136,15 @@ def test_schema_when_it_would_take_for_ever_then_it_is_ended_and_said(schema: di
     with pytest.raises(NotJudged, match="takes too long"):
         judged(schema, {"hostname": "a" * 60 + "!"})
     assert time.monotonic() - started < schema_check.PATIENCE_S + 20
+
+
+def test_schema_when_nobody_waits_for_its_process_any_more_then_that_ends_by_itself() -> None:
+    """A web process that is ended in the middle leaves nothing behind that takes a whole processor for ever: the kernel ends it."""
+    asked = json.dumps({"schema": ENDLESS, "values": {"hostname": "a" * 60 + "!"}})
+    command = [sys.executable, "-I", "-m", schema_check.__name__]
+    done = subprocess.run(command, input=asked.encode(), capture_output=True, timeout=90, check=False)
+    assert -done.returncode in {signal.SIGXCPU, signal.SIGKILL}
+    assert done.stdout == b""
 
 
 def test_document_when_judged_in_its_own_process_then_the_faults_are_the_same() -> None:
