@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from doorward_protocol.asked import Asked
@@ -11,7 +12,7 @@ from doorward_protocol.grants import Grant, GrantedForward
 from doorward_protocol.ids import DeviceId, ProjectId, RelayId, SessionId
 from doorward_protocol.records import Fact
 from doorward_protocol.revisions import Revision
-from doorward_relay.doors import APART_S, Doors
+from doorward_relay.doors import _OWN_KEPT_S, APART_S, Doors
 
 from tests.parts.ports import free_port
 from tests.relay.relaying import new_id
@@ -109,3 +110,108 @@ def test_doors_when_a_probe_was_ours_then_it_is_told_from_a_visitor() -> None:
         return doors.is_own(*came[0]), doors.is_own("127.0.0.1", port)
 
     assert asyncio.run(known()) == (True, False)
+
+
+class _Port:
+    """A port that takes everybody and says what it is told to say; nothing, at first."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.said = b""
+        self.held: asyncio.Event | None = None
+        self.looks = 0
+
+    async def listen(self) -> "asyncio.Server":
+        return await asyncio.start_server(self._answer, "127.0.0.1", self.port)
+
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.looks += 1
+        if self.held is not None:
+            await self.held.wait()
+        writer.write(self.said)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def until_looked(self, times: int) -> None:
+        wanted = self.looks + times
+        while self.looks < wanted:  # noqa: ASYNC110  the server's side is somebody else's loop as far as the calendar knows
+            await asyncio.sleep(0.005)
+
+
+async def _answers(doors: Doors, port: _Port, grant: Grant) -> None:
+    port.said = b"SSH-2.0-OpenSSH_9.2 doorward-token\r\n"
+    await doors.ask(grant)
+    assert grant.session in doors._watched
+
+
+async def _is_somebody_else(doors: Doors, port: _Port, grant: Grant) -> None:
+    port.said = b"SSH-2.0-another\r\n"
+    await doors.ask(grant)
+
+
+async def _is_over(doors: Doors, _: _Port, grant: Grant) -> None:
+    doors.forget(grant.session)
+
+
+async def _is_over_while_it_is_asked(doors: Doors, port: _Port, grant: Grant) -> None:
+    port.held = asyncio.Event()
+    console = asyncio.create_task(doors.ask(grant))  # the console asks beside the calendar
+    await port.until_looked(1)
+    doors.doubt(grant.session)
+    doors.forget(grant.session)
+    port.held.set()
+    assert (await console).code == "probe.silent"
+
+
+async def _is_lost(doors: Doors, _: _Port, grant: Grant) -> None:
+    doors.lost(grant)
+
+
+async def _comes_anew(doors: Doors, _: _Port, grant: Grant) -> None:
+    doors.watch(grant)
+
+
+@pytest.mark.parametrize(
+    "ends", [_answers, _is_somebody_else, _is_over, _is_over_while_it_is_asked, _is_lost, _comes_anew]
+)
+def test_doors_when_a_silence_has_ended_then_it_is_not_counted_any_more(
+    ends: Callable[[Doors, _Port, Grant], Awaitable[None]],
+) -> None:
+    """What is counted of a session goes with the silence, with the tunnel, and with the session; nothing is left of any."""
+
+    async def left() -> tuple[int, dict[SessionId, int]]:
+        port = _Port()
+        server, grant = await port.listen(), _grant(port.port)
+        doors = Doors("127.0.0.1", lambda _: None, steady_s=60)
+        doors.watch(grant)
+        for _ in range(3):
+            await doors.ask(grant)
+        counted = doors.unanswered[grant.session]
+        await ends(doors, port, grant)
+        unanswered = dict(doors.unanswered)
+        doors.forget(grant.session)
+        server.close()
+        loop: Any = asyncio.get_running_loop()
+        assert not doors._watched
+        assert not [one for one in loop._scheduled if not one.cancelled() and one._callback == doors._look]
+        return counted, unanswered
+
+    counted, unanswered = asyncio.run(left())
+    assert counted >= 3
+    assert unanswered == {}
+
+
+def test_doors_when_probes_of_ours_are_long_past_then_their_addresses_are_not_kept() -> None:
+    """Each look leaves one: a relay makes millions."""
+
+    async def kept() -> set[tuple[str, int]]:
+        port = _Port()
+        server = await port.listen()
+        doors = Doors("127.0.0.1", lambda _: None)
+        doors._own.update({("127.0.0.1", n): time.monotonic() - _OWN_KEPT_S - 1 for n in range(1, 1_000)})
+        await doors.ask(_grant(port.port))
+        server.close()
+        return set(doors._own)
+
+    assert len(asyncio.run(kept())) == 1
