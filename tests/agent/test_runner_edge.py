@@ -8,7 +8,8 @@ import pytest
 from doorward_agent.config import Config
 from doorward_agent.edges.listeners import has_listener
 from doorward_agent.edges.runner import RunnerEdge
-from doorward_agent.events import Event
+from doorward_agent.events import DoorClosed, Event, RunnerReported
+from doorward_protocol.ids import SessionId
 
 from tests.parts.waiting import wait_until
 
@@ -34,6 +35,37 @@ def test_runner_when_it_answered_and_ended_then_it_is_seen_off_before_the_next_o
     try:
         wait_until(lambda: not children_named("a-runner"), 10, "the runner to be seen off")
     finally:
+        edge.stop()
+
+
+SLOW = """#!/bin/sh
+read request
+while [ ! -e {go} ]; do sleep 0.02; done
+echo '{{"ok": true, "state": "shut"}}'
+"""
+
+
+@pytest.mark.feature("E9")
+def test_runner_when_it_does_not_answer_then_looks_at_it_do_not_pile_up(tmp_path: Path) -> None:
+    """A door that died is asked after every ten seconds, and a runner may take thirty for each: one look waits for another."""
+    program, go = tmp_path / "a-runner", tmp_path / "go"
+    program.write_text(SLOW.format(go=go))
+    program.chmod(0o755)
+    heard: queue.Queue[Event] = queue.Queue()
+    edge = RunnerEdge(Config(runner="command", runner_command=(str(program),)), heard.put)
+    try:
+        edge.report()
+        wait_until(lambda: children_named("a-runner"), 10, "the runner at work")
+        for _ in range(100):
+            edge.report()
+        edge.close_door(SessionId("s-" + "a" * 16))
+        go.touch()
+        told = [heard.get(timeout=20) for _ in range(3)]
+        assert [type(one) for one in told] == [RunnerReported, RunnerReported, DoorClosed]
+        edge.report()
+        assert isinstance(heard.get(timeout=20), RunnerReported)
+    finally:
+        go.touch()
         edge.stop()
 
 

@@ -54,6 +54,7 @@ class RunnerEdge:
         self._config = config
         self._doors = Calls("runner", post)
         self._commands = Calls("commands", post)
+        self._is_to_report = False
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:
         self._doors.put(lambda: self._open(session, envelope, port))
@@ -62,7 +63,10 @@ class RunnerEdge:
         self._doors.put(lambda: self._close(session))
 
     def report(self) -> None:
-        self._doors.put(self._report)
+        """Let the runner say what it holds; a question that waits already stands for this one, too."""
+        if not self._is_to_report:
+            self._is_to_report = True
+            self._doors.put(self._report)
 
     def run_command(self, command: CommandId, envelope: bytes) -> None:
         self._commands.put(
@@ -118,6 +122,7 @@ class RunnerEdge:
         return DoorClosed(session)
 
     def _report(self) -> Event:
+        self._is_to_report = False
         try:
             answer = self._ask(self._doors, {"verb": "status"})
         except (Unavailable, RunnerRefused) as error:
