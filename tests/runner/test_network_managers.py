@@ -1,167 +1,28 @@
-"""The settings hooks with the real NetworkManager and the real systemd-networkd, on a machine that the real systemd runs.
+"""The settings hooks with the real NetworkManager and the real systemd-networkd, on a machine that the real systemd runs."""
 
-The runner starts the hooks there as on a device: each as a unit, by the real systemd-run.
-"""
-
-import json
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
-from tests.parts.booted import PARTS, Booted
-from tests.parts.files import scratch_folder, write_whole
+from tests.parts.booted import PARTS
 from tests.parts.installed import missing
-from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-from tests.runner.hook_bench import FIRMWARE, Bench
+from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("I15", "B7"), pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
 
-OLD: Final = {
-    "interface": "wired0",
-    "method": "static",
-    "address": "10.1.1.5/24",
-    "gateway": "10.1.1.1",
-    "dns": ["10.1.1.2"],
-}
-NEW: Final = {**OLD, "address": "10.9.8.7/24", "gateway": "10.9.8.1", "dns": ["10.9.8.2", "10.9.8.3"]}
 OTHER: Final = {**NEW, "address": "10.9.8.99/24"}
 DHCP: Final = {"interface": "wired0", "method": "dhcp"}
-DHCP_PATIENCE_S: Final = 2
-
-
-class Manager(NamedTuple):
-    """What has the device's network.
-
-    Attributes:
-        tool: how the hooks tell it; stopped there, nobody was told.
-        own: the hooks' file below /etc.
-        files: the device maker's, below /etc, which say OLD.
-    """
-
-    part: str
-    unit: str
-    tool: str
-    own: str
-    files: Mapping[str, str]
-
-
-MANAGERS: Final = (
-    Manager(
-        "NetworkManager",
-        "NetworkManager.service",
-        "nmcli",
-        "NetworkManager/system-connections/doorward.nmconnection",
-        {
-            "NetworkManager/NetworkManager.conf": "[main]\nplugins=ifupdown,keyfile\n\n[ifupdown]\nmanaged=false\n",
-            "NetworkManager/conf.d/test.conf": "[keyfile]\nunmanaged-devices=interface-name:far0\n\n"
-            f"[connection]\nipv4.dhcp-timeout={DHCP_PATIENCE_S}\n",
-            "NetworkManager/system-connections/wired.nmconnection": "[connection]\nid=The maker's\ntype=ethernet\n"
-            "interface-name=wired0\n\n[ipv4]\nmethod=manual\naddress1=10.1.1.5/24,10.1.1.1\ndns=10.1.1.2\n",
-        },
-    ),
-    Manager(
-        "systemd-networkd",
-        "systemd-networkd.service",
-        "networkctl",
-        "systemd/network/05-doorward.network",
-        {
-            "systemd/network/20-wired.network": "[Match]\nName=wired0\n\n[Network]\nAddress=10.1.1.5/24\nGateway=10.1.1.1\n",
-            "resolv.conf": "nameserver 10.1.1.2\n",
-        },
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The machine, and the runner's half that starts hooks on it."""
-
-    machine: Booted
-    manager: Manager
-    bench: Bench
-
-    def run(self, verb: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """Run a hook as the runner does."""
-        bench = Bench(self.bench.top, self.bench.user, self.machine.entered())
-        return bench.run(verb, {"verb": verb, "arguments": arguments or {}}, limit_s=50)
-
-    def apply(self, network: Mapping[str, Any], **others: Any) -> Mapping[str, Any]:
-        return self.run("settings-apply", {"values": {"network": network, **others}})
-
-    def must(self, verb: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        """Run a hook that has to do it; gives its result."""
-        ran = self.run(verb, arguments)
-        assert (ran["code"], ran["status"]) == (None, 0), ran
-        return ran["result"] or {}
-
-    def network(self) -> dict[str, Any]:
-        """Give what the kernel has and what names are looked up with, in the form of a setting."""
-        ip = ("ip", "-json", "-4")
-        addresses = [
-            f"{one['local']}/{one['prefixlen']}"
-            for link in json.loads(self.machine.must(*ip, "address", "show", "dev", "wired0"))
-            for one in link.get("addr_info", [])
-        ]
-        ways = [way.get("gateway") for way in json.loads(self.machine.must(*ip, "route", "show", "default"))]
-        lines = self.machine.must("cat", "/etc/resolv.conf").splitlines()
-        servers = [line.split()[1] for line in lines if line.startswith("nameserver")]
-        return {
-            "interface": "wired0",
-            "method": "static",
-            "address": ", ".join(addresses),
-            "gateway": ", ".join(map(str, ways)),
-            "dns": servers,
-        }
-
-    def wait_for(self, network: Mapping[str, Any]) -> None:
-        """Wait until the network is so; systemd-networkd does it after it was told."""
-        wait_until(lambda: self.network() == network, 20, f"{network}, which is {self.network()}")
-
-    def files(self) -> dict[str, str]:
-        """Give whatever of /etc the machine has of its own, but for what NetworkManager keeps writing."""
-        top = self.machine.etc
-        return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
-
-    def reboot(self) -> None:
-        self.machine.cut_power()
-        self.machine.power_on()
-
-    def stop_hook_at(self, program: str, words: str) -> None:
-        """Let whichever hook calls the program with these words be killed there; until the next boot."""
-        real = shutil.copy2(f"/usr/bin/{program}", self.machine.top / f"real-{program}")
-        script = f'#!/bin/sh\ncase "$*" in *\'{words}\'*) kill -9 $PPID; exec sleep 60 ;; esac\nexec {real} "$@"\n'
-        write_whole(self.machine.top / program, script, 0o755)
-        self.machine.must("mount", "--bind", self.machine.top / program, f"/usr/bin/{program}")
 
 
 @pytest.fixture(params=MANAGERS, ids=lambda manager: manager.part)
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
-    """A machine of each, as its maker set it."""
-    manager: Manager = request.param
-    if reason := missing(manager.part):
+    """A device with each manager."""
+    if reason := missing(request.param.part):
         pytest.skip(reason)
-    with scratch_folder() as top:
-        programs = Programs(top)
-        machine = Booted(top / "machine", programs, (manager.unit,))
-        made = Device(machine, manager, Bench(top / "runner", "root").settle())
-        for verb in ("settings-apply", "settings-read", "settings-revert"):
-            shutil.copy2(FIRMWARE / verb, made.bench.ours / verb)
-        try:
-            machine.prepare()
-            for path, text in manager.files.items():
-                machine.file(path, text, 0o600 if path.endswith(".nmconnection") else 0o644)
-            machine.file("hosts", "127.0.0.1 localhost\n127.0.1.1 before\n")
-            machine.file("resolv.conf", manager.files.get("resolv.conf", ""))
-            machine.power_on()
-            made.wait_for(OLD)
-            yield made
-        finally:
-            machine.cut_power()
-            programs.end_all()
+    with managed(request.param) as made:
+        yield made
 
 
 def test_settings_when_a_manager_has_the_interface_then_they_are_in_force_reported_and_come_back(
@@ -179,3 +40,116 @@ def test_settings_when_a_manager_has_the_interface_then_they_are_in_force_report
         device.wait_for(OLD)
         assert device.must("settings-read")["values"] == {"hostname": "before", "network": OLD}
         assert device.files() == before
+
+
+def test_settings_when_the_same_come_again_then_nothing_changes_and_the_next_are_put_back_to_them(
+    device: Device,
+) -> None:
+    """Confirmed ones, asked for once more; then others that are not confirmed."""
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.wait_for(NEW)
+    before = device.files()
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.wait_for(NEW)
+    assert device.files() == before
+    device.must("settings-apply", {"values": {"network": OTHER}})
+    device.wait_for(OTHER)
+    for _ in range(2):
+        device.must("settings-revert")
+        device.wait_for(NEW)
+        assert device.files() == before
+
+
+def test_settings_when_they_are_not_possible_then_nothing_is_changed(device: Device) -> None:
+    """Also where the manager leaves the interface alone."""
+    before = device.files()
+    refused = {
+        "hook.bad-arguments": ({**NEW, "address": "10.9.8.7"}, {**NEW, "interface": "absent0"}),
+        "hook.not-possible": ({**NEW, "interface": "far0"},),
+    }
+    for code, network in ((code, network) for code, networks in refused.items() for network in networks):
+        ran = device.apply(network, hostname="pump-7")
+        assert (ran["code"], ran["said"] != "") == (code, True), ran
+        assert (device.files(), device.network()) == (before, OLD)
+
+
+def test_settings_when_they_lead_nowhere_then_revert_brings_the_old_ones_back(device: Device) -> None:
+    """A DHCP that nobody answers: NetworkManager says so, systemd-networkd goes on asking."""
+    before = device.files()
+    ran = device.apply(DHCP)
+    assert ran["code"] == ("hook.failed" if device.manager.part == "NetworkManager" else None), ran
+    wait_until(lambda: device.network()["address"] == "", 20, "the old address to be gone")
+    device.must("settings-revert")
+    device.wait_for(OLD)
+    assert device.files() == before
+
+
+def test_settings_when_the_cable_is_out_then_the_old_ones_are_put_back_and_in_force_once_it_is_in(
+    device: Device,
+) -> None:
+    """Nothing can be brought up then, and that is no failure of putting back."""
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.wait_for(NEW)
+    device.machine.must("ip", "link", "set", "far0", "down")
+    wait_until(lambda: device.network()["gateway"] == "", 20, "the way to be gone")
+    device.must("settings-revert")
+    device.machine.must("ip", "link", "set", "far0", "up")
+    device.wait_for(OLD)
+
+
+def test_settings_when_nobody_answers_the_old_ones_then_they_are_put_back_all_the_same(device: Device) -> None:
+    """The maker's DHCP is away for a while: the manager goes on asking, and nothing of the trial is left."""
+    for path in device.manager.files:
+        if "10.1.1.5" in device.machine.inside(f"/etc/{path}").read_text():
+            device.machine.file(path, device.manager.dhcp, 0o600 if path.endswith(".nmconnection") else 0o644)
+    before = device.files()
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.wait_for(NEW)
+    device.must("settings-revert")
+    wait_until(lambda: device.network()["address"] == "", 20, "the trial's address to be gone")
+    assert device.files().keys() == before.keys()
+
+
+@pytest.mark.parametrize("verb", ["settings-apply", "settings-revert"])
+@pytest.mark.parametrize("step", ["written", "told"])
+def test_settings_when_power_fails_in_the_middle_then_the_old_ones_are_put_back_after_the_boot(
+    device: Device, verb: str, step: str
+) -> None:
+    """Before the file has its name, and before the manager hears of it; nothing half-done is left on the disk."""
+    before = device.files()
+    if verb == "settings-revert":
+        device.must("settings-apply", {"values": {"network": NEW}})
+        device.wait_for(NEW)
+    program, words = device.manager.stops[verb, step]
+    device.stop_hook_at(program, words)
+    ran = device.run(verb, {"values": {"hostname": "pump-7", "network": NEW}})
+    assert ran["code"] == "hook.failed", ran
+    device.reboot()
+    device.must("settings-revert")
+    device.wait_for(OLD)
+    assert device.files() == before
+    device.reboot()
+    device.wait_for(OLD)
+
+
+def test_settings_when_power_fails_after_them_then_they_are_on_the_disk_and_can_still_be_put_back(
+    device: Device,
+) -> None:
+    """Confirmed ones stay over a boot; ones on trial are put back after it."""
+    before = device.files()
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.reboot()
+    device.wait_for(NEW)
+    device.must("settings-revert")
+    device.wait_for(OLD)
+    assert device.files() == before
+
+
+def test_settings_when_the_manager_does_not_run_then_they_are_put_back_and_it_begins_with_them(device: Device) -> None:
+    """Early in a boot nobody is there yet to be told."""
+    device.must("settings-apply", {"values": {"network": NEW}})
+    device.wait_for(NEW)
+    device.machine.must("systemctl", "stop", device.manager.unit, "systemd-networkd.socket")
+    device.must("settings-revert")
+    device.machine.must("systemctl", "start", device.manager.unit)
+    device.wait_for(OLD)
