@@ -149,7 +149,7 @@ def _carry_out(runner: Runner, order: Order, port: int) -> Answered:
         case ApplySettings(values):
             return hooking.try_settings(runner, order, values)
         case ConfirmSettings() as body:
-            return settings.answer(settings.confirmed(runner.memory, body))
+            return settings.answer(settings.confirmed(runner.memory, body, runner.now))
 
 
 def _standing(runner: Runner, nonces: tuple[str, ...]) -> "Standing":

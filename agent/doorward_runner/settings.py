@@ -82,10 +82,14 @@ def base(memory: Memory, last: Settings) -> str:
     return f"{pins.device if pins else ''}.{last.confirmed.epoch}-{last.confirmed.number}"
 
 
-def confirmed(memory: Memory, body: ConfirmSettings) -> Settings:
-    """Take the console's word that it has heard from the device as it is now; raises Refused where nothing waits for it."""
+def confirmed(memory: Memory, body: ConfirmSettings, now: Moment) -> Settings:
+    """Take the console's word that it has heard from the device as it is now; raises Refused where nothing waits for it.
+
+    A trial that is over is not confirmed any more, also where nobody has put it back yet.
+    """
     last = last_settings(memory)
-    if (last.revision, last.digest) != (body.revision, body.digest) or last.state not in {"trying", "confirmed"}:
+    is_of_it = (last.revision, last.digest) == (body.revision, body.digest) and last.state in {"trying", "confirmed"}
+    if not is_of_it or why_over(last, now) is not None:
         raise Refused("settings.not-trying", last.state)
     return keep(memory, last._replace(state="confirmed", good=last.values, confirmed=last.revision, code=None, said=""))
 

@@ -67,9 +67,8 @@ class Settable:
     def confirm(self, body: str, revision: int) -> dict[str, Any]:
         """Sign the confirmation of a trial, and hand it over."""
         self.site.ask({"verb": "status"})
-        trial = {"settings": {"epoch": 0, "revision": revision, "digest": digest_of(body.encode())}}
         last = self.site.revision
-        envelope = self.site.envelope(trial, part="confirm", revision=revision)
+        envelope = self.site.envelope(_confirmation(body, revision), part="confirm", revision=revision)
         self.site.revision = last
         return self.site.order(envelope)
 
@@ -236,6 +235,29 @@ def test_confirmation_when_it_is_not_of_this_trial_then_it_confirms_nothing(sett
     assert settable.confirm(settable.body({"address": "other"}), trial)["code"] == "settings.not-trying"
     assert settable.wait_for("reverted")["state"] == "reverted"
     assert settable.values == OLD
+
+
+@pytest.mark.parametrize("over", [{"ends_s": 0}, {"boot": "0" * 32}], ids=["too late", "of another boot"])
+def test_confirmation_when_the_trial_is_over_then_the_old_ones_come_back_all_the_same(
+    settable: Settable, over: dict[str, Any]
+) -> None:
+    """In time means in time, also where the timer was killed and nobody has put anything back yet."""
+    body = settable.body()
+    settable.order(body)
+    end_timers(settable.site)
+    kept = settable.site.state_dir / "settings.json"
+    trial = settable.site.envelope(
+        _confirmation(body, settable.site.revision), part="confirm", revision=settable.site.revision
+    )
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | over))
+    assert settable.site.order(trial)["code"] == "settings.not-trying"
+    settable.tell()
+    assert settable.wait_for("reverted")["state"] == "reverted"
+    assert settable.values == OLD
+
+
+def _confirmation(body: str, revision: int) -> dict[str, Any]:
+    return {"settings": {"epoch": 0, "revision": revision, "digest": digest_of(body.encode())}}
 
 
 def _try_order(settable: Settable) -> None:
