@@ -11,7 +11,9 @@ from doorward_runner.edges.hooks import Ran
 from doorward_runner.edges.memory import Memory
 from doorward_runner.settings import Settings
 
-NOTHING_CHANGED: Final = ("hook.bad-arguments", "hook.not-possible", "hook.try-later", "hook.missing", "hook.unsafe")
+NOTHING_CHANGED: Final = (
+    "hook.bad-arguments", "hook.not-possible", "hook.try-later", "hook.missing", "hook.unsafe", "hook.not-started",
+)  # fmt: skip
 """So a hook says, or it never ran: putting back would undo the apply before, which was confirmed."""
 
 

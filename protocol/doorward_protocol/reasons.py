@@ -55,6 +55,7 @@ _ROWS: Final = (
     # A command did not go well
     Reason("hook.missing", "device maker", "This device has no hook for that.", "Put one into the hooks folder on the device: doorward-agent hooks says which it has and where it looks."),
     Reason("hook.unsafe", "device maker", "The hook is no program, or it or a folder above it could be changed by others than root, so it is not run.", "On the device: chmod u+x the hook, chown root and chmod go-w the hook and its folders; no links."),
+    Reason("hook.not-started", "device maker", "The hook could not be started, so nothing was done.", "Read why, beside this: mostly its first line (#!/bin/sh), a full disk, or one that is mounted noexec."),
     Reason("hook.failed", "device maker", "The hook ended with a status that means failure.", "Read what it said, beside this; its contract is in docs/hooks.md."),
     Reason("hook.too-slow", "device maker", "The hook took longer than its limit and was ended with all that it had started.", "Make it quicker, or raise hook_limit_s in the device's runner.toml."),
     Reason("hook.too-much", "device maker", "The hook answered more than 32 KiB.", "Let it answer less; files travel by other ways."),

@@ -260,7 +260,7 @@ def test_hook_when_nothing_can_run_it_then_the_reason_is_said(bench: Bench, raw:
     """The device maker's first mistakes, in words."""
     bench.hook("health", raw)
     ran = bench.run("health")
-    assert (ran["code"], ran["status"], why in ran["said"]) == ("hook.failed", None, True), ran
+    assert (ran["code"], ran["status"], why in ran["said"]) == ("hook.not-started", None, True), ran
 
 
 @pytest.mark.real("root", "unshare")
@@ -275,7 +275,7 @@ def test_place_when_it_cannot_hold_or_run_a_copy_then_the_reason_is_said(options
         bench = Bench(folder / "b", "root", unshare).settle()
         bench.hook("health", "echo ran >&2; exit 0" + "\n#" * 20_000)
         ran = bench.run("health")
-        assert (ran["code"], ran["status"], why in ran["said"]) == ("hook.failed", None, True), ran
+        assert (ran["code"], ran["status"], why in ran["said"]) == ("hook.not-started", None, True), ran
 
 
 def test_place_when_a_runner_was_killed_then_what_it_left_is_replaced(bench: Bench) -> None:
@@ -305,5 +305,5 @@ def test_contract_when_read_then_it_names_each_verb_and_each_code() -> None:
     """firmware-hooks/README.md is whole."""
     text = (ROOT / "firmware-hooks" / "README.md").read_text()
     assert [verb for verb in VERBS if f"| `{verb}` |" not in text] == []
-    codes = ("bad-arguments", "not-possible", "try-later", "failed", "too-slow", "too-much", "unsafe")
+    codes = ("bad-arguments", "not-started", "not-possible", "try-later", "failed", "too-slow", "too-much", "unsafe")
     assert [code for code in codes if f"`hook.{code}`" not in text] == []

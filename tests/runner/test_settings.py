@@ -178,21 +178,24 @@ def test_settings_when_the_hook_refuses_them_then_they_are_put_back_at_once(sett
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(64, "hook.bad-arguments"), (69, "hook.not-possible"), (75, "hook.try-later")]
+    ("hook", "code", "why"),
+    [
+        ("#!/bin/sh\necho 'address: no' >&2\nexit 64\n", "hook.bad-arguments", "address: no"),
+        ("#!/bin/sh\necho 'address: no' >&2\nexit 69\n", "hook.not-possible", "address: no"),
+        ("#!/bin/sh\necho 'address: no' >&2\nexit 75\n", "hook.try-later", "address: no"),
+        ("#!/bin/sh\r\nexit 0\r\n", "hook.not-started", "interpreter"),
+    ],
 )
-def test_settings_when_the_hook_says_that_nothing_was_changed_then_nothing_is_put_back(
-    settable: Settable, status: int, code: str
+def test_settings_when_nothing_was_changed_then_nothing_is_put_back(
+    settable: Settable, hook: str, code: str, why: str
 ) -> None:
-    """To put back would be to undo the settings before, which were confirmed."""
+    """The hook says so, or never ran: to put back would be to undo the settings before, which were confirmed."""
     first = settable.body({"address": "first"})
     settable.order(first)
     settable.confirm(first, settable.site.revision)
-    hook = write_whole(
-        settable.site.folder / "hooks" / "settings-apply", f"#!/bin/sh\necho 'address: no' >&2\nexit {status}\n"
-    )
-    hook.chmod(0o755)
+    write_whole(settable.site.folder / "hooks" / "settings-apply", hook).chmod(0o755)
     told = settable.order(settable.body())
-    assert (told["state"], told["code"], told["said"]) == ("reverted", code, "address: no")
+    assert (told["state"], told["code"], why in told["said"]) == ("reverted", code, True)
     assert (settable.values, settable.runs) == ({"address": "first"}, ["settings-apply"])
 
 

@@ -44,6 +44,7 @@ class Ended(NamedTuple):
         stdout: its beginning, one byte more than may be where there was more.
         stderr: its end.
         remark: what there is to say besides, as a sentence; "" for nothing.
+        has_begun: not so only where nothing of it was run.
     """
 
     status: int | None
@@ -51,6 +52,7 @@ class Ended(NamedTuple):
     stderr: bytes
     remark: str
     lasted_ms: int
+    has_begun: bool = True
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], stdin: bytes, limit_s: float) -> Ended:
@@ -91,7 +93,8 @@ def _watch(command: Sequence[str], environment: Mapping[str, str], stdin: bytes,
     try:
         hook, stdout, stderr = _start(command, environment, stdin)
     except OSError as error:
-        return Ended(None, b"", b"", f"It cannot be started: {_WHY.get(error.errno or 0, error.strerror)}.", 0)
+        why = _WHY.get(error.errno or 0, error.strerror)
+        return Ended(None, b"", b"", f"It cannot be started: {why}.", 0, has_begun=False)
     ears = {bell: slice(0), stdout: slice(MOST_STDOUT_BYTES + 1), stderr: slice(-MOST_STDERR_BYTES, None)}
     kept = dict.fromkeys(ears, b"")
     status = _listen(hook, ears, kept, started_s + limit_s)

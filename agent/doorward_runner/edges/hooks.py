@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from doorward_protocol import fields
 
-from doorward_runner.edges import hook_process
+from doorward_runner.edges import hook_process, systemd
 from doorward_runner.edges.hook_process import GRACE_S, LONGEST_AFTER_S, MOST_STDOUT_BYTES, Ended
 from doorward_runner.edges.processes import ENVIRONMENT
 from doorward_runner.edges.systemd import SystemdCloser
@@ -30,6 +30,9 @@ _CODES: Final[Mapping[int | None, str | None]] = {
     os.EX_TEMPFAIL: "hook.try-later",
 }
 """What exit statuses mean (sysexits.h); all others mean hook.failed."""
+_UNIT: Final = "doorward-hook.service"
+_EXIT_EXEC: Final = 203
+"""What systemd says where it could not execute a unit's program (systemd.exec(5))."""
 
 
 class Ran(NamedTuple):
@@ -103,7 +106,7 @@ def run(
     except _Unsafe as unsafe:
         return Ran("hook.unsafe", None, str(unsafe), None, 0)
     except OSError as error:
-        return Ran("hook.failed", None, f"It cannot be copied to {place} and run there: {error.strerror}.", None, 0)
+        return Ran("hook.not-started", None, f"It cannot run as a copy in {place}: {error.strerror or error}.", None, 0)
 
 
 @contextmanager
@@ -171,23 +174,34 @@ def _copied(hook: int, copy: Path) -> Iterator[Path]:
 
 
 def _run(copy: Path, stdin: bytes, state: Path, limit_s: float) -> Ended:
-    """Run the copy; under systemd as a unit of its own, for a hook needs the rights that the runner's unit has given up."""
+    """Run the copy; under systemd as a unit of its own, for a hook needs the rights that the runner's unit has given up.
+
+    Whatever is killed of ours, that unit goes on: so it is one for all hooks, and what is left of the last ends first.
+    """
     state.mkdir(mode=0o700, exist_ok=True)
     own = {"DOORWARD_VERB": copy.name, "DOORWARD_STATE": str(state), "DOORWARD_PYTHON": sys.executable}
     environment = {**ENVIRONMENT, "LC_ALL": "C", **own}
     if not SystemdCloser().is_possible():
         return hook_process.run([str(copy)], environment, stdin, limit_s)
+    if not systemd.stop(_UNIT):
+        raise OSError(f"{_UNIT} cannot be stopped")
     names = [f"--setenv={name}={value}" for name, value in environment.items()]
     limits = [f"--property=RuntimeMaxSec={limit_s:g}", f"--property=TimeoutStopSec={GRACE_S}"]
-    unit = ["--quiet", "--collect", "--wait", "--pipe", f"--unit=doorward-hook-{copy.name}", *limits, *names]
+    unit = ["--quiet", "--collect", "--wait", "--pipe", f"--unit={_UNIT}", *limits, *names]
     command = ["/usr/bin/systemd-run", *unit, "--", str(copy)]
-    return hook_process.run(command, environment, stdin, limit_s + LONGEST_AFTER_S)
+    ended = hook_process.run(command, environment, stdin, limit_s + LONGEST_AFTER_S)
+    if ended.status is None:
+        systemd.stop(_UNIT)  # whoever waited for it was ended, and that does not end it
+    not_begun = ended._replace(has_begun=False, remark="It cannot be started: see its first line (#!/bin/sh).")
+    return not_begun if ended.status == _EXIT_EXEC else ended
 
 
 def _judged(ended: Ended, limit_s: float) -> Ran:
     result, fault, remark = _result(ended.stdout)
     code, status = _CODES.get(ended.status, "hook.failed") or fault, ended.status
-    if ended.lasted_ms >= limit_s * 1000:
+    if not ended.has_begun:
+        code, status = "hook.not-started", None
+    elif ended.lasted_ms >= limit_s * 1000:
         code, remark = "hook.too-slow", f"It was ended after {limit_s:g} s."
     elif status is not None and status < 0:
         status, remark = 128 - status, f"Signal {-status} ended it."

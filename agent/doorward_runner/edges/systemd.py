@@ -37,10 +37,9 @@ class SystemdCloser:
             raise Refused("door.not-started", words)
 
     def end(self, session: SessionId, folder: Path) -> bool:
-        """Stop the unit; systemctl returns once its control group is empty."""
+        """Stop the unit."""
         del folder
-        status, _ = _run(["/usr/bin/systemctl", "stop", _unit_of(session)])
-        return status in (0, _NOT_LOADED)
+        return stop(_unit_of(session))
 
 
 def run_command(opening: Opening) -> list[str]:
@@ -70,6 +69,11 @@ def started(command: list[str]) -> None:
     status, words = _run(command)
     if status != 0:
         raise OSError(words)
+
+
+def stop(unit: str) -> bool:
+    """End whatever runs as ``unit``, and tell whether nothing is left; systemctl returns once its control group is empty."""
+    return _run(["/usr/bin/systemctl", "stop", unit])[0] in (0, _NOT_LOADED)
 
 
 def _unit_of(session: SessionId) -> str:
