@@ -21,7 +21,7 @@ from doorward_console.maintenance.documents.paths import Difference, differences
 from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.models import Intent
 
-from tests.console.commanding import who_of
+from tests.console.commanding import signer_at_work, who_of
 from tests.console.conftest import House
 from tests.console.test_api import call, token_of
 
@@ -207,6 +207,20 @@ def test_settings_when_two_began_with_the_same_then_the_second_is_told_and_nothi
     assert call(token, "PUT", path, {"values": GOOD, "based_on": seen}).status_code == 409
     mark = call(token, "GET", path).json()["mark"]
     assert call(token, "PUT", path, {"values": GOOD, "based_on": mark}).status_code == 202
+
+
+@pytest.mark.django_db
+def test_settings_when_the_signer_decided_meanwhile_then_that_is_nobody_elses_change(said: House) -> None:
+    """The mark that an answer gave is good until somebody asks for something else, signed or refused meanwhile."""
+    path, token = f"/devices/{said.device.pk}/settings", token_of(said.owner)
+    given = call(token, "PUT", path, {"values": GOOD}).json()["mark"]
+    signer_at_work(said)
+    assert call(token, "GET", path).json()["mark"] == given
+    other = {"hostname": "pump-9"}
+    assert call(token, "PUT", path, {"values": other, "based_on": given}).status_code == 202
+    assert call(token, "PUT", path, {"values": GOOD, "based_on": given}).json()["code"] == "settings.changed-meanwhile"
+    signer_at_work(said)
+    assert call(token, "PUT", path, {"values": GOOD, "based_on": given}).json()["code"] == "settings.changed-meanwhile"
 
 
 def test_documents_when_compared_then_each_place_that_differs_is_named_once() -> None:
