@@ -11,12 +11,13 @@ from doorward_console.history.models import Pending
 from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.models import Command, Desired, Order
 from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.maintenance.sessions import hear_records
 from doorward_console.people.members import Who
 from doorward_console.signer import look
 from doorward_protocol.envelope import decode
 from doorward_protocol.orders import ConfirmSettings, order_from_payload
 
-from tests.console.commanding import signer_at_work
+from tests.console.commanding import said, signer_at_work
 from tests.console.conftest import House
 
 pytestmark = [pytest.mark.feature("B7", "I15"), pytest.mark.django_db]
@@ -119,3 +120,14 @@ def test_settings_when_put_back_then_they_are_not_told_again(trial: House) -> No
     says(trial, nonce="k" * 22, settings_state="reverted", settings_code="settings.unconfirmed")
     assert ask_where_due(timezone.now()) == 0
     assert json.loads(Desired.objects.get(device=trial.device, part="settings").body) == {"values": {"address": "new"}}
+
+
+def test_settings_when_they_cannot_be_put_back_then_an_alarm_says_so(trial: House) -> None:
+    """Somebody may have to go there: that is for whoever watches the alarms, and not for the device's page alone."""
+    facts = {"epoch": 0, "revision": 1, "digest": None, "code": "settings.unconfirmed", "said": "the disk says no"}
+    for verb in ("settings.trying", "settings.reverted"):
+        hear_records(trial.project.pk, [said(trial, verb, **facts)], timezone.now())
+    assert not Pending.objects.filter(verb="console.alarm").exists()
+    hear_records(trial.project.pk, [said(trial, "settings.failed", **facts)], timezone.now())
+    alarm = Pending.objects.get(verb="console.alarm")
+    assert (alarm.device, alarm.data["code"]) == (trial.device.pk, "settings.not-reverted")

@@ -59,8 +59,8 @@ def _ordered_session(record: Record, device: str) -> Sequence[str]:
 def _hear_alarm(project: str, record: Record) -> None:
     """Raise an alarm for what only an administrator can mend."""
     author = record.author.partition(":")[2]
-    code = record.fact.verb if record.fact.verb == "history.forked" else record.fact.data.get("code")
-    if record.fact.verb not in {"order.refused", "history.forked"} or code not in _ALARMING:
+    code = _SAYS_IT_ALL.get(record.fact.verb, record.fact.data.get("code"))
+    if record.fact.verb not in {"order.refused", *_SAYS_IT_ALL} or code not in _ALARMING:
         return
     if code == "order.lower-revision" and not _holds_more(author, record.fact.data):
         return  # an order that came late; the device has obeyed a newer one of ours
@@ -77,7 +77,11 @@ def _holds_more(device: str, data: Mapping[str, Any]) -> bool:
     return all(isinstance(one, int) for one in held) and held > known
 
 
-_ALARMING: Final = frozenset({"order.lower-revision", "order.other-digest", "order.too-far-ahead", "history.forked"})
+_SAYS_IT_ALL: Final = {"history.forked": "history.forked", "settings.failed": "settings.not-reverted"}
+"""Verbs that mean one code, whatever else the record says."""
+_ALARMING: Final = frozenset({
+    "order.lower-revision", "order.other-digest", "order.too-far-ahead", *_SAYS_IT_ALL.values(),
+})  # fmt: skip
 """What a device says that does not mend itself and that no operator of a door can mend."""
 
 
