@@ -5,7 +5,7 @@ from typing import Final
 PAGES: Final = (
     "sign-in", "first", "first-relay", "projects", "devices", "devices-filtered", "device-shut", "device-open",
     "device-opening", "device-failed", "device-added", "device-licence", "relays", "relay", "keys", "keys-made", "history", "history-all", "history-put-back",
-    "members", "device-settings", "device-settings-changes", "device-settings-faults", "settings", "tokens", "error", "password", "api", "dialog",
+    "members", "device-settings", "device-settings-changes", "device-settings-faults", "device-settings-json", "device-settings-json-fault", "settings", "tokens", "error", "password", "api", "dialog",
     "device-hookless", "dialog-reboot", "dialog-reset", "dialog-remove", "dialog-forward", "bulk-marked", "bulk-choose", "bulk",
 )  # fmt: skip
 PLACES: Final = {"desk": (1280, 860), "phone": (390, 844)}

@@ -32,8 +32,8 @@ LOOKS = (
 """Each size and each colours once; every pair of them where somebody wants the pictures: that takes a minute more."""
 DIALOGS = {"reboot": "Restart", "reset": "Reset to factory state", "remove": "Remove"}
 """What is asked about in a dialog on a device's page, and the button for it."""
-NOT_A_FAULT = ("404", "409")
-"""One of the pictures is of a page that is not there, one of what is refused."""
+NOT_A_FAULT = ("400", "404", "409")
+"""One of the pictures is of a page that is not there, two are of what is refused."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,14 @@ def _settings(camera: Camera, console: Console) -> None:
     page.get_by_role("button", name="Show what changes").click()
     page.get_by_text("2 places cannot be as you typed them").wait_for()
     camera.take("device-settings-faults")
+    page.goto(f"/projects/{console.house.project.id}/devices/{device.id}/settings/?as=json")
+    camera.take("device-settings-json")
+    page.get_by_label("The whole document").fill(
+        '{\n  "hostname": "pump-9",\n  "network": {\n    "method" "dhcp"\n  }\n}'
+    )
+    page.get_by_role("button", name="Show what changes").click()
+    page.get_by_text("This is not one JSON object").wait_for()
+    camera.take("device-settings-json-fault")
 
 
 def _paths(console: Console) -> dict[str, str]:

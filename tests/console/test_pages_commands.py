@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from doorward_console.fleet.models import Device
-from doorward_console.maintenance.commands.asking import ask_commands
+from doorward_console.maintenance.commands.asking import ask_commands, cancel
 from doorward_console.pages.news import device_look, project_look
+from doorward_protocol.reasons import reason_of
 
 from tests.console.commanding import HELLO, asked, can_all, done, holds, signer_at_work, who_of
 from tests.console.conftest import House
@@ -112,3 +114,24 @@ def _queue(house: House) -> None:
     mine.update(presence="away")
     signer_at_work(house)
     mine.update(presence="connected")
+
+
+def test_pages_when_a_command_failed_then_they_say_whose_move_it_is_and_the_next_step(house: House) -> None:
+    """On the device's page and beside each device of several: what happened, what to do, its code, and who has to do it."""
+    can_all(house)
+    batch = ask_commands(house.project, [house.device], HELLO, who_of(house))
+    signer_at_work(house)
+    done(house, batch.commands.get(), "hook.failed")
+    client = client_of(house.owner)
+    reason = reason_of("hook.failed")
+    said = (
+        f'{reason.meaning} {reason.next} <span class="quiet"><code>hook.failed</code> · device maker\u2019s move</span>'
+    )
+    everybody = reverse("batch", kwargs={"project_id": house.project.pk, "batch_id": batch.pk})
+    for where in (address("device", house), everybody):
+        assert said in _text(client, where)
+    cancelled = asked(house)
+    cancel(cancelled, who_of(house))
+    page = _text(client, address("device", house))
+    assert "<code>command.cancelled</code></span>" in page  # nobody's move, and no next step
+    assert "Nothing." not in page

@@ -120,12 +120,29 @@ def test_form_when_not_valid_then_each_fault_stands_at_its_field_with_what_was_t
     assert not Intent.objects.exists()
 
 
-@pytest.mark.parametrize("raw", ["", "{", "[]", '{"a": NaN}', "x" * 200_000])
-def test_json_when_it_is_no_object_then_said_with_what_was_typed(said: House, raw: str) -> None:
-    """A typing error is mended, not typed again."""
-    answer = visit(said, step="show", values=raw or " ")
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (" ", "line 1, column 2: expecting value"),
+        ('{"a": 1,\n "secret-word" }', "line 2, column 16: expecting"),
+        ("[]", "it has to begin with {"),
+        ('{"a": NaN}', "a number or a letter is none"),
+        ('{"a": 1, "a": 2}', "a name stands twice in it"),
+        ("[" * 100_000, "it is nested too deep"),
+        ("x" * 200_000, "it is longer than 100000 characters"),
+    ],
+    ids=["empty", "colon", "list", "number", "twice", "deep", "long"],
+)
+def test_json_when_it_is_no_object_then_said_where_and_with_what_was_typed(said: House, raw: str, why: str) -> None:
+    """A typing error is mended, not typed again; the sentence names its place and never what stands there."""
+    answer = visit(said, step="show", values=raw)
+    text = html.unescape(answer.content.decode())
     assert answer.status_code == 400
-    assert "This is not one JSON object" in answer.content.decode()
+    (problem,) = re.findall(r'role="alert">(This is not one JSON object: [^<]*)<', text)
+    assert why in problem
+    assert "Mend it there" in problem
+    assert "secret-word" not in problem
+    assert raw in text
 
 
 def test_form_when_somebody_else_asked_meanwhile_then_the_conflict_is_shown_and_nothing_is_lost(said: House) -> None:

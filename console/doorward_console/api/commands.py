@@ -146,7 +146,11 @@ def _found(place: Place, batch_id: str) -> Batch:
 def _chosen(place: Place, asked: CommandsIn) -> list[Device]:
     """Find the devices: all that are named have to be there, and something has to be chosen."""
     if (asked.devices is None) == (asked.filter is None):
-        raise Declined("commands.selection", "Which devices is not said, or twice.", "Send devices, or filter.")
+        raise Declined(
+            "commands.selection",
+            "It is not said which devices are meant, or it is said twice.",
+            "Send either devices or filter.",
+        )
     if asked.filter is not None:
         wanted = asked.filter
         rows = rows_of(place.project, Filter(wanted.q, wanted.state, wanted.presence, wanted.relay))

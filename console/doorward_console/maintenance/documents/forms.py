@@ -160,3 +160,18 @@ def _value(kind: str, rule: Mapping[str, Any], text: str) -> Any:
         except ValueError:
             return text
     return text
+
+
+def why_no_object(text: str) -> str:
+    """Say where a typed text stops being one JSON object, for whoever typed it; names no word of it, for it may hold secrets."""
+    try:
+        typed = json.loads(text)
+    except json.JSONDecodeError as fault:
+        return f"line {fault.lineno}, column {fault.colno}: {fault.msg[:1].lower()}{fault.msg[1:]}"
+    except RecursionError:
+        return "it is nested too deep"
+    return (
+        "a name stands twice in it, or a number or a letter is none"
+        if isinstance(typed, dict)
+        else "it has to begin with {"
+    )

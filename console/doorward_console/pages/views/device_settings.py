@@ -21,7 +21,7 @@ from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands.asking import ask_command
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.documents import asking
-from doorward_console.maintenance.documents.forms import document_from, fields_of
+from doorward_console.maintenance.documents.forms import document_from, fields_of, why_no_object
 from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
 from doorward_console.maintenance.documents.secrecy import carried, shown, with_carried, with_sealed
@@ -49,9 +49,11 @@ def settings(request: HttpRequest, project_id: str, device_id: str) -> HttpRespo
     mark = request.POST.get("mark", standing.wanted.mark)
     try:
         values = _typed(request, device, standing)
-    except fields.Malformed as fault:
-        problem = {"problem": f"This is not one JSON object: {fault}.", "raw": request.POST.get("values", "")}
-        return _edit(request, place, device, {}, status=400, as_json=True, mark=mark, **problem)
+    except fields.Malformed:
+        typed = request.POST.get("values", "")
+        why = why_no_object(typed) if len(typed) <= LONGEST_TYPED else f"it is longer than {LONGEST_TYPED} characters"
+        said = f"This is not one JSON object: {why}. Mend it there; nothing was asked of the device."
+        return _edit(request, place, device, {}, status=400, as_json=True, mark=mark, problem=said, raw=typed)
     if request.POST.get("step") == "back":
         return _edit(request, place, device, values, mark=mark)
     return _go_on(request, place, device, asking.Change(values, mark))
