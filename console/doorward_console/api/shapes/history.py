@@ -10,7 +10,10 @@ class HistoryWanted(Schema):
 
     person: str = ""
     device: str = Field("", description="a device's id")
-    action: str = Field("", description="empty: what people did; maintenance; all; or one verb")
+    action: str = Field(
+        "",
+        description="empty: what people did; maintenance; commands; all; or one verb. What was asked of several devices is one line of empty and of commands, unless a device is named.",
+    )
     since: datetime | None = None
     until: datetime | None = None
     page: int = Field(1, ge=1, le=1_000_000)
