@@ -117,11 +117,11 @@ def _queue(house: House) -> None:
 
 
 def test_pages_when_a_command_failed_then_they_say_whose_move_it_is_and_the_next_step(house: House) -> None:
-    """On the device's page and beside each device of several: what happened, what to do, its code, and who has to do it."""
+    """On the device's page and beside each of several: what happened, what to do, its code, who has to do it, and the hook's words."""
     can_all(house)
     batch = ask_commands(house.project, [house.device], HELLO, who_of(house))
     signer_at_work(house)
-    done(house, batch.commands.get(), "hook.failed")
+    done(house, batch.commands.get(), "hook.failed", said=f"{'x' * 300}: no space left")
     client = client_of(house.owner)
     reason = reason_of("hook.failed")
     said = (
@@ -129,7 +129,10 @@ def test_pages_when_a_command_failed_then_they_say_whose_move_it_is_and_the_next
     )
     everybody = reverse("batch", kwargs={"project_id": house.project.pk, "batch_id": batch.pk})
     for where in (address("device", house), everybody):
-        assert said in _text(client, where)
+        page = _text(client, where)
+        assert said in page
+        assert "x: no space left</pre>" in page
+    assert "x" * 300 not in _text(client, everybody)  # of many devices only the end
     cancelled = asked(house)
     cancel(cancelled, who_of(house))
     page = _text(client, address("device", house))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db.models.functions import Right
 from doorward_protocol.reasons import Reason, reason_of
 from doorward_protocol.targets import TEST
 
@@ -15,6 +16,8 @@ from doorward_console.people.rights import COMMANDS, may
 
 State = Command.State
 PAGE: Final = 50
+LAST_WORDS: Final = 300
+"""Characters of what a device said, beside each of many: its end, where programs say what went wrong."""
 
 NAMES: Final[Mapping[str, str]] = {
     "rehearse": "Rehearse",
@@ -145,8 +148,9 @@ def commands_of(device: Device, page: int = 1, size: int = PAGE) -> list[Command
 
 
 def results_of(batch: Batch) -> Results:
-    """Give how a batch fares, without what its devices answered."""
+    """Give how a batch fares: of what its devices answered only the last words that each said to people (``last_words``)."""
     commands = Command.objects.filter(batch=batch).select_related("device").defer("result", "said", "arguments")
+    commands = commands.annotate(last_words=Right("said", LAST_WORDS))
     found = tuple(commands.order_by("device__name"))
     return Results(found, dict(Counter(one.state for one in found)))
 
