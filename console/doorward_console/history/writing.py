@@ -4,7 +4,7 @@ The line becomes a signed record when the worker has chained it. Nothing here ca
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 from doorward_protocol.audit import VERBS
@@ -12,6 +12,9 @@ from doorward_protocol.audit import VERBS
 from doorward_console.edges.doorbell import ring
 from doorward_console.history.models import Pending
 from doorward_console.people.models import Project
+
+_AT_ONCE: Final = 500
+"""Lines in one statement: ten thousand devices' would be more values than a database takes in one."""
 
 
 def note(
@@ -36,7 +39,7 @@ def note(
 
 
 def note_each(verb: str, lines: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
-    """Write down that ``verb`` happened on several devices, in one statement: project, device and data of each.
+    """Write down that ``verb`` happened on several devices, in few statements: project, device and data of each.
 
     Raises:
         ValueError: ``verb`` is none of the console's.
@@ -47,7 +50,7 @@ def note_each(verb: str, lines: Iterable[tuple[str, str, Mapping[str, Any]]]) ->
         Pending(project_id=one, verb=verb, device=device, data=dict(data), at=now) for one, device, data in lines
     ]
     if written:
-        Pending.objects.bulk_create(written)
+        Pending.objects.bulk_create(written, _AT_ONCE)
         ring("worker")
 
 
