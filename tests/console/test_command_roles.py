@@ -1,6 +1,7 @@
 """PostgreSQL roles and commands: what each process needs for them works, and what it must not do is refused by the database."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_roles_when_a_command_goes_its_way_then_each_process_does_its_part(able:
     with acting_as("worker"):
         assert apply_time(late.expires_at) == 1
     assert (fresh(second).state, fresh(late).state) == ("cancelled", "expired")
+
+
+def test_roles_when_one_is_asked_twice_then_once(able: House) -> None:
+    """Web finds again what it has asked, and writes nothing the second time."""
+    wish = replace(HELLO, mark="once")
+    assert asked_as_web(able, wish).pk == asked_as_web(able, wish).pk
+    assert Pending.objects.filter(verb="command.asked").count() == 1
 
 
 def test_roles_when_several_are_asked_then_once_and_stopped(able: House) -> None:
