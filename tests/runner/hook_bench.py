@@ -18,6 +18,9 @@ from tests.parts.processes import PLAIN_ENVIRONMENT, run
 from tests.runner.programs import ROOT
 
 FIRMWARE: Final = ROOT / "firmware-hooks"
+BASE: Final = "d-abcdefghijklmnop.0-3"
+NEXT: Final = "d-abcdefghijklmnop.0-4"
+"""What was confirmed last, as the runner names it, before and after it has been confirmed once more."""
 _DRIVER: Final = """
 import fcntl, json, os, resource, sys
 from pathlib import Path
@@ -149,3 +152,9 @@ def pid_from(path: Path) -> int:
 def own_user() -> str:
     """Name whoever runs the tests."""
     return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def told(verb: str, arguments: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Give a hook's document as the runner has it: the two that change settings are told what was confirmed last."""
+    base = {"base": BASE} if verb in ("settings-apply", "settings-revert") else {}
+    return {"verb": verb, "arguments": {**base, **(arguments or {})}}

@@ -14,7 +14,7 @@ from tests.parts.booted import Booted
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-from tests.runner.hook_bench import FIRMWARE, Bench
+from tests.runner.hook_bench import FIRMWARE, Bench, told
 
 OLD: Final = {
     "interface": "wired0",
@@ -91,7 +91,7 @@ class Device:
     def run(self, verb: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Run a hook as the runner does."""
         bench = Bench(self.bench.top, self.bench.user, self.machine.entered())
-        return bench.run(verb, {"verb": verb, "arguments": arguments or {}}, limit_s=50)
+        return bench.run(verb, told(verb, arguments), limit_s=50)
 
     def apply(self, network: Mapping[str, Any], **others: Any) -> Mapping[str, Any]:
         return self.run("settings-apply", {"values": {"network": network, **others}})

@@ -15,7 +15,7 @@ from doorward_runner.edges.hooks import VERBS
 
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import require
-from tests.runner.hook_bench import FIRMWARE, Bench
+from tests.runner.hook_bench import FIRMWARE, NEXT, Bench, told
 
 pytestmark = pytest.mark.real("root", "unshare", "ip")
 
@@ -24,9 +24,6 @@ NOTE: Final = """#!/bin/sh
 # Notes how it was called, and what it was told on its standard input where that is part of its work.
 { echo "${0##*/} $*"; [ "${0##*/}" != wall ] || sed 's/^/| /'; } >>"$DOORWARD_STATE/called"
 """
-BASE: Final = "d-abcdefghijklmnop.0-3"
-NEXT: Final = "d-abcdefghijklmnop.0-4"
-"""What was confirmed last, as the runner names it, before and after it has been confirmed once more."""
 OWN_WORLD: Final = """
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs tmpfs /sys
@@ -57,8 +54,7 @@ class Machine:
         self, verb: str, arguments: Mapping[str, Any] | None = None, *, has: str = "", then: str = "true"
     ) -> Mapping[str, Any]:
         """Run a hook where ``has`` names what runs there (folders of /run), and ``then`` a command in the same world."""
-        told = {"base": BASE, **(arguments or {})} if verb in ("settings-apply", "settings-revert") else arguments or {}
-        return self._bench(has, then).run(verb, {"verb": verb, "arguments": told})
+        return self._bench(has, then).run(verb, told(verb, arguments))
 
     def _bench(self, has: str, then: str) -> Bench:
         world = f"TOP='{self.top}' RUNS='{has}'\n{OWN_WORLD}\n\"$@\"\n{{ {then}; }} >'{self.top}/seen' 2>&1 || true"

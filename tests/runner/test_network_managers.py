@@ -8,6 +8,7 @@ import pytest
 from tests.parts.booted import PARTS
 from tests.parts.installed import missing
 from tests.parts.waiting import wait_until
+from tests.runner.hook_bench import NEXT
 from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("I15", "B7"), pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
@@ -49,13 +50,13 @@ def test_settings_when_the_same_come_again_then_nothing_changes_and_the_next_are
     device.must("settings-apply", {"values": {"network": NEW}})
     device.wait_for(NEW)
     before = device.files()
-    device.must("settings-apply", {"values": {"network": NEW}})
+    device.must("settings-apply", {"values": {"network": NEW}, "base": NEXT})
     device.wait_for(NEW)
     assert device.files() == before
-    device.must("settings-apply", {"values": {"network": OTHER}})
+    device.must("settings-apply", {"values": {"network": OTHER}, "base": NEXT})
     device.wait_for(OTHER)
     for _ in range(2):
-        device.must("settings-revert")
+        device.must("settings-revert", {"base": NEXT})
         device.wait_for(NEW)
         assert device.files() == before
 
