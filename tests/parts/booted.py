@@ -1,13 +1,15 @@
 """A machine that the real systemd runs: PID 1 of namespaces of its own, with the system bus and whatever units are asked for.
 
 Its processes, mounts, host name, network (``wired0``, whose far end is ``far0``) and control groups are its own; so are /etc (over
-the host's), /run, /dev and /sys. Nothing of the host's boot comes with it: no generator, no unit that touches a disk, a device or
+the host's), /var/lib, /run, /dev and /sys. Nothing of the host's boot comes with it: no generator, no unit that touches a disk, a device or
 the kernel's settings. Killing PID 1 ends all of it, which is what a power cut looks like; what is below ``top`` stays.
 """
 
 import os
 import signal
 import subprocess
+import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,8 +23,8 @@ from tests.parts.waiting import wait_until
 
 PARTS: Final = ("root", "cgroup", "unshare", "ip", "systemd", "dbus-daemon")
 """What it needs, for ``pytest.mark.real``."""
-SYSTEMD: Final = "/lib/systemd/systemd"
-TARGET: Final = "doorward-test.target"
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+TARGET: Final = "multi-user.target"
 _OF_THE_TEST: Final = ("systemd/system", "systemd/network", "network", "NetworkManager")
 """Folders of /etc of which the host's content does not show."""
 _FIRST_STEPS: Final = """
@@ -30,16 +32,18 @@ echo $$ >"$GROUP/cgroup.procs"
 exec unshare --mount --uts --net --pid --ipc --cgroup --fork --kill-child --mount-proc --propagation private /bin/sh -ec '
 mount --bind /proc/sys /proc/sys
 mount --bind /proc/sys/net /proc/sys/net
+mount --bind "$TOP/boot_id" /proc/sys/kernel/random/boot_id
 mount -o remount,bind,ro /proc/sys
 mount -t sysfs -o ro sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t overlay -o "lowerdir=/etc,upperdir=$TOP/etc,workdir=$TOP/work" overlay /etc
 mount -t tmpfs -o mode=755 tmpfs /run
-[ ! -d /var/lib/NetworkManager ] || mount --bind "$TOP/NetworkManager" /var/lib/NetworkManager
-for folder in system-generators system/sysinit.target.wants system/local-fs.target.wants system/sockets.target.wants \
-    system/timers.target.wants; do
-    mount -t tmpfs tmpfs "/lib/systemd/$folder"
-done
+mount -t overlay -o "lowerdir=$TOP/bin:/usr/bin" overlay /usr/bin
+mount -t overlay -o "lowerdir=$TOP/share:/usr/share" overlay /usr/share
+for path in $SHOWN; do mkdir -p "$TOP/lib/$path"; mount --bind "/var/lib/$path" "$TOP/lib/$path"; done
+mount --rbind "$TOP/lib" /var/lib
+mount -t tmpfs tmpfs /lib/systemd/system-generators
+for target in local-fs multi-user sockets sysinit timers; do mount -t tmpfs tmpfs "/lib/systemd/system/$target.target.wants"; done
 mount -t tmpfs -o mode=755 tmpfs "$TOP/dev"
 for name in full null random tty urandom zero; do : >"$TOP/dev/$name"; mount --bind "/dev/$name" "$TOP/dev/$name"; done
 mount --rbind "$TOP/dev" /dev
@@ -94,13 +98,12 @@ class Booted:
 
     def prepare(self) -> None:
         """Lay out once what stays."""
-        for name in ("etc", "work", "dev", "NetworkManager"):
+        for name in ("etc", "work", "dev", "bin", "share", "lib/NetworkManager"):
             (self.top / name).mkdir(parents=True)
         for name in _OF_THE_TEST:
             (self.etc / name).mkdir(parents=True)
             os.setxattr(self.etc / name, "trusted.overlay.opaque", b"y")  # overlayfs: nothing below it shows
         self.file("hostname", "before\n")
-        self.file(f"systemd/system/{TARGET}", "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n")
         self._wanted_by("sockets.target", "dbus.socket")
         for unit in self.units:
             self._wanted_by(TARGET, unit)
@@ -113,12 +116,18 @@ class Booted:
     def power_on(self) -> None:
         """Boot it; what its units did is to be waited for."""
         self._group.mkdir(exist_ok=True)
-        world = {"TOP": str(self.top), "GROUP": str(self._group), "TARGET": TARGET}
+        write_whole(self.top / "boot_id", f"{uuid.uuid4()}\n", 0o444)
+        shown = [path.relative_to("/var/lib") for path in self._shown() if path.is_relative_to("/var/lib")]
+        world = {"TOP": str(self.top), "GROUP": str(self._group), "TARGET": TARGET, "SHOWN": " ".join(map(str, shown))}
         self.holder = self.programs.start(
             "/bin/sh", "-ec", _FIRST_STEPS, name="booted", env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **world}
         )
         self.init_pid = wait_until(self._find_init, 20, "the first process")
         wait_until(lambda: self.run("systemctl", "is-active", TARGET).returncode == 0, 30, "the end of its boot")
+
+    def _shown(self) -> tuple[Path, ...]:
+        """Give what of the host's own folders has to be seen on the machine: us."""
+        return self.top.parent, CHECKOUT, Path(sys.base_prefix)
 
     def _find_init(self) -> int:
         assert self.holder is not None
@@ -142,13 +151,13 @@ class Booted:
         spaces = ("--mount", "--uts", "--net", "--pid", "--ipc", "--cgroup")
         return (str(require("nsenter")), f"--target={self.init_pid}", *spaces, "--wd=/", "--")
 
-    def run(self, *argv: str | os.PathLike[str]) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *argv: str | os.PathLike[str], stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a program on the machine to its end; never raises for a status."""
-        return run([*self.entered(), *argv])
+        return run([*self.entered(), *argv], stdin=stdin)
 
     def must(self, *argv: str | os.PathLike[str]) -> str:
         """Run a program on the machine and give its output; a status other than 0 fails with all it said."""
         done = self.run(*argv)
-        said = done.stdout.decode() + done.stderr.decode()
+        said = (done.stdout + done.stderr).decode()
         assert done.returncode == 0, f"{' '.join(map(str, argv))} ended with {done.returncode}:\n{said}"
         return done.stdout.decode()

@@ -1,0 +1,72 @@
+"""Our units on a machine that the real systemd boots: in their order, and with settings on trial when its power fails."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts.booted import PARTS
+from tests.parts.installed import missing
+from tests.parts.waiting import wait_until
+from tests.runner.booted_site import ENABLED, BootedSite, installed
+from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
+
+pytestmark = [pytest.mark.feature("B7", "I15"), pytest.mark.real(*PARTS, "ssh"), pytest.mark.timeout(120)]
+
+TRIAL_S = 5
+LONG_S = 600
+
+
+@pytest.fixture(params=MANAGERS, ids=lambda manager: manager.part)
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """A device with each manager."""
+    if reason := missing(request.param.part):
+        pytest.skip(reason)
+    with managed(request.param) as made:
+        yield made
+
+
+def try_new(site: BootedSite) -> None:
+    """Hand over an order with other settings, and see them on trial."""
+    site.ask({"verb": "status"})
+    body = json.dumps({"values": {"network": NEW}}, separators=(",", ":"))
+    answer = site.order(site.envelope(body, part="settings"))
+    assert (answer["ok"], answer.get("state")) == (True, "trying"), answer
+
+
+def test_units_when_the_machine_boots_then_each_has_its_turn_and_none_is_dropped(device: Device) -> None:
+    """No unit waits for one that waits for it: systemd would leave one of them out, and says which only in its journal."""
+    installed(device.machine, device.machine.top.parent)
+    machine = device.machine
+    assert machine.must("systemd-analyze", "verify", "--man=no", "multi-user.target") == ""
+    for unit in ("sockets.target", "basic.target", "doorward-runner.socket", "doorward-runner-nonce.timer"):
+        assert machine.must("systemctl", "is-active", unit) == "active\n"
+    said = machine.must(
+        "systemctl", "show", "--property=Result,ExecMainStatus,ExecMainExitTimestampMonotonic", ENABLED[1]
+    )
+    shown = dict(line.split("=") for line in said.splitlines())
+    assert (shown["Result"], shown["ExecMainStatus"]) == ("success", "0")
+    assert int(shown["ExecMainExitTimestampMonotonic"]) > 0
+
+
+def test_settings_when_nobody_confirms_then_systemds_own_timer_has_them_put_back(device: Device) -> None:
+    """The transient timer is real, and nobody of ours runs until it comes."""
+    site = installed(device.machine, device.machine.top.parent, trial_s=TRIAL_S)
+    try_new(site)
+    device.wait_for(NEW)
+    wait_until(lambda: site.settings() == ("reverted", "settings.unconfirmed"), 40, "the settings to be put back")
+    device.wait_for(OLD)
+
+
+def test_settings_when_power_fails_during_their_trial_then_the_boot_puts_them_back_and_nobody_asks(
+    device: Device,
+) -> None:
+    """The manager may have begun with what was tried, or not begun yet."""
+    site = installed(device.machine, device.machine.top.parent, trial_s=LONG_S)
+    before = device.files()
+    try_new(site)
+    device.wait_for(NEW)
+    device.reboot()
+    wait_until(lambda: site.settings() == ("reverted", "settings.rebooted"), 40, "the settings to be put back")
+    device.wait_for(OLD)
+    assert device.files().keys() == before.keys()
