@@ -66,6 +66,7 @@ def test_runner_when_it_does_not_answer_then_looks_at_it_do_not_pile_up(tmp_path
         assert isinstance(heard.get(timeout=20), RunnerReported)
     finally:
         go.touch()
+        wait_until(lambda: not children_named("a-runner"), 20, "the runner to be seen off")
         edge.stop()
 
 
@@ -86,4 +87,11 @@ def test_listener_when_it_is_there_gone_or_cannot_be_seen_then_that_is_said(tmp_
 def children_named(name: str) -> list[str]:
     """List this process's children of that name, dead ones too."""
     pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    return [pid for pid in pids if name_of(pid) == name]
+
+
+def name_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # gone since it was listed
+        return ""
