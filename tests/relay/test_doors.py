@@ -20,11 +20,11 @@ from tests.relay.relaying import new_id
 MANY = 20
 
 
-def _grant(port: int) -> Grant:
+def _grant(port: int, bind: str = "localhost") -> Grant:
     session = SessionId(new_id("s"))
     return Grant(
         ProjectId(new_id("p")), RelayId(new_id("r")), Revision(0, 1), session, DeviceId(new_id("d")), 0, 2**62,
-        (GrantedForward("ssh", "localhost", port),), "token", Asked("aiko", 0, "ticket 4711"),
+        (GrantedForward("ssh", bind, port),), "token", Asked("aiko", 0, "ticket 4711"),
     )  # fmt: skip
 
 
@@ -215,3 +215,14 @@ def test_doors_when_probes_of_ours_are_long_past_then_their_addresses_are_not_ke
         return set(doors._own)
 
     assert len(asyncio.run(kept())) == 1
+
+
+@pytest.mark.parametrize("host", ["relay..example.com", f"{'x' * 64}.example.com"])
+def test_doors_when_the_relays_name_is_none_then_a_door_is_refused_and_asked_again(host: str) -> None:
+    """A typing error in the configuration is said as what it brings, and ends no watch."""
+
+    async def told() -> list[str | None]:
+        doors, grant = Doors(host, lambda _: None), _grant(free_port(), "*")
+        return [(await doors.ask(grant)).code for _ in range(2)]
+
+    assert asyncio.run(told()) == ["probe.refused"] * 2

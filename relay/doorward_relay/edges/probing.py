@@ -40,7 +40,7 @@ async def probe(host: str, port: int, token: str, dialling: Callable[[str, int],
         code, banner = await asyncio.wait_for(_ask(host, port, token, dialling), _LIMIT_S)
     except asyncio.TimeoutError:
         code, banner = "probe.silent", None
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: a name that IDNA cannot encode
         code, banner = "probe.refused", None
     return Probed(code, round((time.monotonic() - began) * 1000), banner)
 
