@@ -1,8 +1,10 @@
 """One installation of the runner as tests see it: reached as the agent reaches it, through sudo, by an ordinary user."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -198,6 +200,17 @@ class Site:
         assert len(pids) == 3
         assert all(is_running(pid) for pid in pids)
         return pids
+
+    def processes(self, name: str) -> list[int]:
+        """Name the processes of this runner, and of what it started, whose command line has ``name``."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and int(entry.name) != os.getpid():
+                with suppress(OSError):
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    if name in line and str(self.config) in line:
+                        found.append(int(entry.name))
+        return found
 
     def ended(self) -> list[str]:
         """Read what was written down as ended."""

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -158,8 +158,10 @@ def _words(folder: Path) -> bytes:
 
 
 @pytest.fixture
-def killed(site: Site) -> Killed:
-    return Killed(site)
+def killed(site: Site) -> Iterator[Killed]:
+    found = Killed(site)
+    yield found
+    found.kill()
 
 
 @pytest.mark.parametrize("then", THEN)

@@ -160,7 +160,7 @@ def test_settings_when_the_runner_is_killed_while_they_are_applied_then_they_are
     ordering = threading.Thread(target=lambda: _try_order(settable))
     ordering.start()
     wait_until(lambda: settable.runs == ["settings-apply"], 15, "the hook")
-    for pid in _pids("doorward-runner", settable.site):
+    for pid in settable.site.processes("doorward-runner"):
         os.kill(pid, signal.SIGKILL)
     waits.unlink()
     ordering.join(20)
@@ -268,22 +268,8 @@ def _try_order(settable: Settable) -> None:
         settable.order(settable.body())
 
 
-def _pids(name: str, site: Site) -> list[int]:
-    """Name the processes of this site's runner whose command line has ``name``."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if name in line and str(site.config) in line and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
-
-
 def _timers(site: Site) -> list[int]:
-    return _pids("revert", site)
+    return site.processes("revert")
 
 
 def end_timers(site: Site) -> None:
