@@ -69,9 +69,11 @@ class Publisher(Protocol):
 class Runtime:
     """Takes events from the links' queue and acts on them until told to stop."""
 
-    def __init__(self, keys: WorkerKeys, broker: Publisher, links: RelayLinks) -> None:
-        """Start with nothing known: everything is read from the database."""
-        self._keys = keys
+    def __init__(
+        self, keys: WorkerKeys, broker: Publisher, links: RelayLinks, clock: Callable[[], datetime] = timezone.now
+    ) -> None:
+        """Start with nothing known: everything is read from the database; ``clock`` says what time it is."""
+        self._keys, self._clock = keys, clock
         self._broker = broker
         self._links = links
         self._allowances = Allowances()
@@ -80,7 +82,7 @@ class Runtime:
         self._stopping = False
         self._next_second = self._next_reconcile = self._chain_by = 0.0
         self._is_chained = False
-        self._nightly, self._asked_nightly = settings.CONFIG.nightly_rehearsals, timezone.now()
+        self._nightly, self._asked_nightly = settings.CONFIG.nightly_rehearsals, clock()
 
     def stop(self) -> None:
         """End after the round under way; may be called from a signal handler."""
@@ -111,7 +113,7 @@ class Runtime:
 
     def hear(self, batch: list[Event]) -> None:
         """Take events in their order; records together and then asks together, unless the presence of one that asked follows."""
-        now = timezone.now()
+        now = self._clock()
         records: dict[str, list[bytes]] = {}
         asked: dict[str, list[bytes]] = {}
         for event in batch:
@@ -132,7 +134,7 @@ class Runtime:
 
     def round(self, *, is_quiet: bool) -> None:
         """Do what is due now, whoever brought it about: first what somebody waits for."""
-        now = timezone.now()
+        now = self._clock()
         self._links.follow(relays.paired_now())
         self._each_second(now)
         self._end_grants(now)

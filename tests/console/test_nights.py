@@ -1,0 +1,77 @@
+"""The worker's own hours: what it asks of devices without anybody asking for it (B10, I10)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from doorward_console.edges.key_files import wrapping_key_from_file
+from doorward_console.fleet.models import Device
+from doorward_console.keys.opening import WorkerKeys
+from doorward_console.maintenance.commands.wishes import NIGHT_MINUTES, minute_of
+from doorward_console.maintenance.models import Command
+from doorward_console.worker.hearing import relay_head
+from doorward_console.worker.relay_links import RelayLinks
+from doorward_console.worker.runtime import Runtime
+
+from tests.console.commanding import ALL, can_all
+from tests.console.conftest import House
+
+NIGHT = datetime(2026, 11, 25, 1, tzinfo=timezone.utc)
+
+
+class Away:
+    """A broker that takes nothing."""
+
+    def publish(self, device: str, leaf: str, payload: bytes) -> bool:
+        del device, leaf, payload
+        return False
+
+
+@contextmanager
+def worker_at(clock: list[datetime]) -> Iterator[Runtime]:
+    """A worker for which it is as late as ``clock`` says."""
+    keys = WorkerKeys(wrapping_key_from_file(django_settings.CONFIG.worker_key))
+    links = RelayLinks(keys, relay_head, 1_000)
+    try:
+        yield Runtime(keys, Away(), links, lambda: clock[0])
+    finally:
+        links.stop()
+
+
+@pytest.mark.feature("B10")
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_worker_when_a_devices_minute_of_the_night_comes_then_it_has_it_rehearse_by_itself(
+    house: House, settings: Any, *, is_wanted: bool
+) -> None:
+    """Nobody asks; at noon nothing is asked for; where the configuration does not want it, at night neither."""
+    settings.CONFIG = replace(settings.CONFIG, nightly_rehearsals=is_wanted)
+    can_all(house, verbs=[*ALL, "rehearse"])
+    Device.objects.filter(pk=house.device.pk).update(relay=house.relay)
+    minute = minute_of(house.device.pk)
+    assert 0 <= minute < NIGHT_MINUTES
+    clock = [NIGHT + timedelta(hours=11)]
+    with worker_at(clock) as noon:
+        clock[0] += timedelta(minutes=2)
+        noon.round(is_quiet=True)
+    assert not Command.objects.exists()
+    clock = [NIGHT + timedelta(minutes=minute - 1)]
+    with worker_at(clock) as worker:
+        clock[0] += timedelta(minutes=2)
+        worker.round(is_quiet=True)
+    asked = [(one.verb, one.by_name) for one in Command.objects.all()]
+    assert asked == ([("rehearse", "the console, every night")] if is_wanted else [])
+
+
+@pytest.mark.feature("B7")
+def test_worker_when_a_device_tries_settings_then_it_has_it_rehearse_by_itself(house: House) -> None:
+    """Without it no trial would ever be confirmed."""
+    can_all(house, verbs=[*ALL, "rehearse"])
+    clock = [NIGHT + timedelta(hours=11)]
+    Device.objects.filter(pk=house.device.pk).update(settings_state="trying", settings_at=clock[0])
+    with worker_at(clock) as worker:
+        worker.round(is_quiet=True)
+    assert [one.verb for one in Command.objects.all()] == ["rehearse"]
