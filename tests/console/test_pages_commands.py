@@ -1,5 +1,6 @@
 """What pages say of commands and of settings on trial: one line each, and news of every step."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from django.urls import reverse
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance.commands.asking import ask_commands, cancel
 from doorward_console.pages.news import device_look, project_look
+from doorward_console.people.models import Member, User
 from doorward_protocol.reasons import reason_of
 
 from tests.console.commanding import HELLO, asked, can_all, done, holds, signer_at_work, who_of
@@ -138,3 +140,26 @@ def test_pages_when_a_command_failed_then_they_say_whose_move_it_is_and_the_next
     page = _text(client, address("device", house))
     assert "<code>command.cancelled</code></span>" in page  # nobody's move, and no next step
     assert "Nothing." not in page
+
+
+@pytest.mark.feature("I11")
+@pytest.mark.parametrize(
+    ("role", "verbs", "offered"),
+    [
+        ("owner", ["health", "reboot"], ["health", "reboot"]),
+        ("owner", [], []),
+        ("owner", None, []),
+        ("engineer", ["health", "reboot", "factory-reset"], ["health"]),
+        ("admin", ["health", "reboot", "factory-reset"], ["health", "reboot"]),
+        ("viewer", ["health", "reboot"], []),
+    ],
+)
+def test_page_when_a_device_has_hooks_for_some_things_then_each_role_is_offered_what_it_may_of_those_alone(
+    house: House, role: str, verbs: list[str] | None, offered: list[str]
+) -> None:
+    """No button leads to a refusal; and where the device can do nothing, there is none."""
+    can_all(house, verbs=verbs)
+    user = User.objects.create_user(f"{role}@example.com")
+    Member.objects.create(project=house.project, user=user, role=role)
+    page = _text(client_of(user), address("device", house))
+    assert sorted(re.findall(r'id="ask-([a-z-]+)-button"', page)) == offered
