@@ -13,12 +13,14 @@ from doorward_console.fleet.models import Device
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance.commands.wishes import NIGHT_MINUTES, minute_of
 from doorward_console.maintenance.models import Command
-from doorward_console.worker.hearing import relay_head
+from doorward_console.worker.hearing import hear_asks, relay_head
 from doorward_console.worker.relay_links import RelayLinks
 from doorward_console.worker.runtime import Runtime
+from doorward_protocol.ids import DeviceId
 
 from tests.console.commanding import ALL, can_all
 from tests.console.conftest import House
+from tests.worlds.scripted_device import ScriptedDevice
 
 NIGHT = datetime(2026, 11, 25, 1, tzinfo=timezone.utc)
 
@@ -75,3 +77,15 @@ def test_worker_when_a_device_tries_settings_then_it_has_it_rehearse_by_itself(h
     with worker_at(clock) as worker:
         worker.round(is_quiet=True)
     assert [one.verb for one in Command.objects.all()] == ["rehearse"]
+
+
+@pytest.mark.feature("I10")
+def test_worker_when_it_hears_a_device_that_has_started_then_it_has_it_say_how_it_is_set(house: House) -> None:
+    """At each boot, once, by itself: what the console shows is what the device has."""
+    can_all(house, verbs=None)
+    device = ScriptedDevice(DeviceId(house.device.pk))
+    for minute, boot, count in ((0, "1" * 32, 1), (5, "1" * 32, 1), (9, "2" * 32, 2)):
+        device.boot = boot
+        hear_asks({device.device: [device.ask_bytes(verbs=("settings-read",))]}, NIGHT + timedelta(minutes=minute))
+        assert Command.objects.filter(verb="settings-read").count() == count
+        Command.objects.update(state="done")
