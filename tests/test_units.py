@@ -92,6 +92,43 @@ def test_units_when_one_is_wrong_then_verifying_says_so(tree: Path, name: str, w
     assert _verify(tree) != ""
 
 
+TARGETS: Final = ("sysinit", "sockets", "timers", "basic", "multi-user")
+"""What a boot goes through."""
+
+
+def _boot(tree: Path) -> str:
+    """Enable all units, and give everything that systemd says about a boot with them."""
+    listed = [path for path in (tree / "usr/lib/systemd/system").glob("doorward-*") if "[Install]" in path.read_text()]
+    names = [path.name.replace("@.", "@web.") for path in listed]
+    assert len(names) == 8
+    enabled = run(["/usr/bin/systemctl", f"--root={tree}", "enable", *names])
+    assert enabled.returncode == 0, enabled.stderr.decode()
+    targets = [f"{name}.target" for name in TARGETS]
+    ran = run([require("systemd-analyze"), f"--root={tree}", "--man=no", "verify", *targets])
+    return (ran.stdout + ran.stderr).decode()
+
+
+def test_units_when_all_are_enabled_then_the_machine_boots_as_it_did(tree: Path) -> None:
+    """No unit of ours waits for what waits for it: of such a circle systemd drops some job, which may be all other sockets."""
+    assert _boot(tree) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "becomes"),
+    [
+        ("doorward-runner-clear.service", "Before=doorward-agent.service", "Before=doorward-runner.socket"),
+        ("doorward-runner.socket", "[Socket]", "After=multi-user.target\n[Socket]"),
+    ],
+)
+def test_units_when_one_waits_for_what_waits_for_it_then_that_is_said(
+    tree: Path, name: str, was: str, becomes: str
+) -> None:
+    """The test above can fail."""
+    path = tree / "usr/lib/systemd/system" / name
+    write_whole(path, path.read_text().replace(was, becomes))
+    assert "ordering cycle" in _boot(tree)
+
+
 def test_services_when_rated_then_none_is_more_exposed_than_it_was(tree: Path) -> None:
     """Each by its own number, the agent at most 2.0."""
     services = {name.removesuffix(".service") for name in NAMES if name.endswith(".service")}
