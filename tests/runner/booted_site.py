@@ -33,28 +33,29 @@ class BootedSite(Site):
     machine: Booted | None = None
 
     @property
-    def _on(self) -> Booted:
+    def on(self) -> Booted:
+        """Give the machine."""
         assert self.machine is not None
         return self.machine
 
     def as_root(self, *words: str, stdin: bytes = b"") -> Any:
-        return self._on.run(RUNNER, *words, stdin=stdin)
+        return self.on.run(RUNNER, *words, stdin=stdin)
 
     def ask(self, request: Mapping[str, Any] | bytes) -> dict[str, Any]:
         line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
         with socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(60)
-            asking.connect(str(self._on.inside("/run/doorward-runner/socket")))
+            asking.connect(str(self.on.inside("/run/doorward-runner/socket")))
             asking.sendall(line)
             answer: dict[str, Any] = json.loads(asking.makefile("rb").read())
         return answer
 
     def nonces(self) -> list[str]:
-        return self._on.inside("/run/doorward-runner/nonce").read_text().split()
+        return self.on.inside("/run/doorward-runner/nonce").read_text().split()
 
     def settings(self) -> tuple[str, str | None]:
         """Give how the settings stand, as it is written down, and why; nobody is asked."""
-        path = self._on.inside("/var/lib/doorward-runner/settings.json")
+        path = self.on.inside("/var/lib/doorward-runner/settings.json")
         found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"state": "none", "code": None}
         return found["state"], found["code"]
 
@@ -73,6 +74,7 @@ def installed(machine: Booted, folder: Path, **config: Any) -> BootedSite:
         rest = {"passwd": "{0}::/:/bin/sh", "group": ""}[kind]
         lines = [f"{name}:x:{number}:{rest.format(number)}\n" for name, number in accounts.items()]
         machine.file(kind, Path(f"/etc/{kind}").read_text() + "".join(lines))
+    machine.file("shadow", "".join(f"{name}:*:1::::::\n" for name in ("root", AGENT, LOGIN)), 0o640)
     for verb in ("settings-apply", "settings-read", "settings-revert"):
         machine.file(f"doorward/hooks/{verb}", (FIRMWARE / verb).read_text(), 0o755)
     machine.file("doorward/runner.toml", "".join(f"{name} = {json.dumps(value)}\n" for name, value in config.items()))

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doorward_protocol.ids import SessionId
-from doorward_runner.contracts import Opening
-from doorward_runner.edges.systemd import run_command
 
 from tests.parts.files import write_whole
 from tests.parts.installed import cgroup_root, require
@@ -233,17 +230,6 @@ def test_door_when_the_disk_is_full_then_closing_works_and_opening_is_refused(fu
     refused = site.order(site.envelope(site.body(site.new_session())))
     assert refused["code"] == "runner.failed"
     assert site.left_over() == []
-
-
-def test_systemd_when_a_door_is_started_then_its_unit_kills_the_whole_group() -> None:
-    """The transient unit: an outer wall in time, everything in its control group killed, the keeper as its main process."""
-    opening = Opening(SessionId("s-aaaaaaaaaaaaaaaa"), Path("/run/x"), Path("/var/x/ended"), ["/sshd", "-D"], 28_800)
-    assert run_command(opening) == [
-        "/usr/bin/systemd-run", "--quiet", "--collect", "--unit=doorward-door-s-aaaaaaaaaaaaaaaa.service",
-        "--property=RuntimeMaxSec=28800", "--property=KillMode=control-group", "--property=KillSignal=SIGKILL",
-        "--property=OOMPolicy=continue", "--",
-        "/bin/sh", str(KEEPER), "/run/x", "s-aaaaaaaaaaaaaaaa", "/var/x/ended", "-", "/sshd", "-D",
-    ]  # fmt: skip
 
 
 def test_keeper_when_it_is_a_units_main_process_then_it_starts_the_door_and_leaves_at_the_end(

@@ -19,7 +19,6 @@ from doorward_protocol import fields
 from doorward_runner.edges import hook_process, systemd
 from doorward_runner.edges.hook_process import GRACE_S, LONGEST_AFTER_S, MOST_STDOUT_BYTES, Ended
 from doorward_runner.edges.processes import ENVIRONMENT
-from doorward_runner.edges.systemd import SystemdCloser
 
 _SETTINGS: Final = ("settings-apply", "settings-read", "settings-revert")
 VERBS: Final = ("factory-reset", "health", "message", "reboot", *_SETTINGS, "shutdown", "suspend", "system-info")
@@ -30,9 +29,6 @@ _CODES: Final[Mapping[int | None, str | None]] = {
     os.EX_TEMPFAIL: "hook.try-later",
 }
 """What exit statuses mean (sysexits.h); all others mean hook.failed."""
-_UNIT: Final = "doorward-hook.service"
-_EXIT_EXEC: Final = 203
-"""What systemd says where it could not execute a unit's program (systemd.exec(5))."""
 
 
 class Ran(NamedTuple):
@@ -176,24 +172,20 @@ def _copied(hook: int, copy: Path) -> Iterator[Path]:
 def _run(copy: Path, stdin: bytes, state: Path, limit_s: float) -> Ended:
     """Run the copy; under systemd as a unit of its own, for a hook needs the rights that the runner's unit has given up.
 
-    Whatever is killed of ours, that unit goes on: so it is one for all hooks, and what is left of the last ends first.
+    Whatever is killed of ours, that unit goes on: so what is left of the last ends first.
     """
     state.mkdir(mode=0o700, exist_ok=True)
     own = {"DOORWARD_VERB": copy.name, "DOORWARD_STATE": str(state), "DOORWARD_PYTHON": sys.executable}
     environment = {**ENVIRONMENT, "LC_ALL": "C", **own}
-    if not SystemdCloser().is_possible():
+    if not systemd.SystemdCloser().is_possible():
         return hook_process.run([str(copy)], environment, stdin, limit_s)
-    if not systemd.stop(_UNIT):
-        raise OSError(f"{_UNIT} cannot be stopped")
-    names = [f"--setenv={name}={value}" for name, value in environment.items()]
-    limits = [f"--property=RuntimeMaxSec={limit_s:g}", f"--property=TimeoutStopSec={GRACE_S}"]
-    unit = ["--quiet", "--collect", "--wait", "--pipe", f"--unit={_UNIT}", *limits, *names]
-    command = ["/usr/bin/systemd-run", *unit, "--", str(copy)]
+    if not systemd.end_hooks():  # of a runner that was killed: systemd goes on with what it started
+        return Ended(None, b"", b"", "An earlier hook runs and cannot be ended.", 0, has_begun=False)
+    command = systemd.hook_command(copy, environment, limit_s, GRACE_S)
     ended = hook_process.run(command, environment, stdin, limit_s + LONGEST_AFTER_S)
     if ended.status is None:
-        systemd.stop(_UNIT)  # whoever waited for it was ended, and that does not end it
-    not_begun = ended._replace(has_begun=False, remark="It cannot be started: see its first line (#!/bin/sh).")
-    return not_begun if ended.status == _EXIT_EXEC else ended
+        systemd.end_hooks()  # whoever waited for it was ended, and that does not end it
+    return ended
 
 
 def _judged(ended: Ended, limit_s: float) -> Ran:

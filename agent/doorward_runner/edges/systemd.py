@@ -1,4 +1,4 @@
-"""Ends a door by systemd: a transient unit whose control group is killed as a whole, also when nobody of ours is alive.
+"""Ends a door by systemd: a transient unit whose control group is killed as a whole, also when nobody of ours is alive; and runs hooks.
 
 The unit's main process is the keeper, the door is its child: when the keeper reaches the end, or is killed, systemd ends
 everything in the unit. ``RuntimeMaxSec`` is the outer wall, which even a keeper that never looks at the clock cannot pass; the
@@ -7,6 +7,7 @@ session's own end is the keeper's, because a unit's limit cannot be moved while 
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from doorward_runner.edges.processes import ENVIRONMENT, KEEPER
 from doorward_runner.errors import Refused
 
 _TIME_LIMIT_S: Final = 10
+_AS_A_CHILD: Final = 'trap : HUP INT PIPE TERM; "$1"; exit $?'
+"""systemd calls a service that one of these signals ended a success: what ended a hook is told by a shell, as a status above 128."""
 _NOT_LOADED: Final = 5
 """systemctl's exit status when there is no such unit: nothing is left."""
 
@@ -62,6 +65,20 @@ def run_command(opening: Opening) -> list[str]:
         "-",
         *opening.command,
     ]
+
+
+def hook_command(hook: Path, environment: Mapping[str, str], limit_s: float, grace_s: float) -> list[str]:
+    """Give the command line that runs a hook as a unit, in our place: its pipes are ours, and so is its exit status."""
+    names = [f"--setenv={name}={value}" for name, value in environment.items()]
+    limits = [f"--property=RuntimeMaxSec={limit_s:g}", f"--property=TimeoutStopSec={grace_s:g}"]
+    unit = ["--quiet", "--collect", "--wait", "--pipe", f"--unit=doorward-hook-{hook.name}", *limits, *names]
+    return ["/usr/bin/systemd-run", *unit, "--", "/bin/sh", "-c", _AS_A_CHILD, "sh", str(hook)]
+
+
+def end_hooks() -> bool:
+    """End every unit of a hook's with all its processes; tell whether none is left."""
+    status, _ = _run(["/usr/bin/systemctl", "stop", "doorward-hook-*.service"])
+    return status == 0
 
 
 def started(command: list[str]) -> None:
