@@ -68,6 +68,7 @@ _ROWS: Final = (
     Reason("command.expired", "owner", "The command's end came before the device took it: the device was away, or at work on others.", "Look whether it is connected, and ask again; a command can wait for it up to a week."),
     Reason("command.cancelled", "nobody", "The command was cancelled before the device took it.", "Nothing."),
     Reason("command.device-removed", "nobody", "The device was removed before it took the command.", "Nothing."),
+    Reason("command.console-restored", "owner", "The console was restored from a backup, which cannot say whether the device has done this since, so it is not told again.", "Look at the device's history once it was there: if it has not done it, ask again."),
     Reason("command.unknown", "owner", "There is no such command.", "Choose one of those that the device's page offers."),
     Reason("command.agent-too-old", "device maker", "This device's agent does not know that command.", "Update the agent on the device: pip install --upgrade 'doorward[agent]'"),
     Reason("command.not-confirmed", "owner", "This cannot be taken back, so a name has to be typed with it.", "Type exactly what is asked for: the device's name, or the project's where it is for several devices."),

@@ -3,16 +3,21 @@
 from typing import Any, Final
 
 import pytest
+from django.utils import timezone
 from doorward_console.fleet.models import Relay
 from doorward_console.history.models import Chain
 from doorward_console.history.own import author_of
 from doorward_console.history.restoring import open_epoch
+from doorward_console.maintenance.commands.asking import Wish
+from doorward_console.maintenance.commands.promoting import free_devices
 from doorward_console.maintenance.models import Desired, Order
+from doorward_console.maintenance.orders import ask_where_due
 from doorward_protocol.digests import Digest
 from doorward_protocol.ids import DeviceId
 from doorward_protocol.records import Head
 from doorward_protocol.revisions import MAX_EPOCH_STEP, NEVER, Revision, is_too_far_ahead
 
+from tests.console.commanding import asked, can_all, done, fresh, holds, signer_at_work
 from tests.console.conftest import House
 from tests.console.test_inbox import a_device, arrive
 from tests.worlds.scripted_device import ScriptedDevice
@@ -107,3 +112,30 @@ def test_restore_when_it_is_done_then_orders_and_relays_begin_anew_in_the_epoch(
     assert (kept.epoch, kept.revision, kept.body) == (epoch, 1, "{}")
     assert (relay.epoch, relay.sequence) == (epoch, 0)
     assert [Order.objects.get(pk=one.pk).state for one in waiting] == ["dropped", "dropped", "sent"]
+
+
+@pytest.mark.feature("B6", "I11")
+@pytest.mark.threat("database-restored")
+@pytest.mark.parametrize("state", ["asked", "queued", "ordered", "begun"])
+def test_command_when_the_console_is_restored_then_no_device_does_it_a_second_time(house: House, state: str) -> None:
+    """It may have been done since the backup: it is not told again, and what the device signed of it counts once it is heard."""
+    can_all(house, presence="away" if state == "queued" else "connected")
+    command = asked(house, Wish("reboot"))
+    if state != "asked":
+        signer_at_work(house)
+    if state == "begun":
+        holds(house)
+    assert fresh(command).state == state
+    opened(house)
+    signer_at_work(house)
+    can_all(house, nonce="m" * 22, runner_nonce="s" * 22)
+    assert (ask_where_due(timezone.now()), free_devices()) == (0, [])
+    signer_at_work(house)
+    assert not Order.objects.filter(epoch=1).exists()
+    told = ("failed", "command.interrupted") if state == "begun" else ("cancelled", "command.console-restored")
+    assert (fresh(command).state, command.code) == told
+    assert done(house, command) == 1
+    assert (fresh(command).state, command.code) == ("done", "")
+    after = asked(house)
+    signer_at_work(house)
+    assert (fresh(after).state, Order.objects.filter(epoch=1).count()) == ("ordered", 1)
