@@ -76,6 +76,7 @@ def _site(users: Users, closer: str, door: str) -> Iterator[Site]:
             yield site
         finally:
             site.as_root("clear")
+            site.end_timers()
             sudoers.unlink()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -211,6 +212,12 @@ class Site:
                     if name in line and str(self.config) in line:
                         found.append(int(entry.name))
         return found
+
+    def end_timers(self) -> None:
+        """Kill the timers that would put settings back in an hour: a shell that sleeps each, in a session of its own."""
+        for pid in self.processes("revert"):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def ended(self) -> list[str]:
         """Read what was written down as ended."""

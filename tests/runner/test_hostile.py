@@ -1,10 +1,8 @@
 """A hostile process with the agent's uid at the runner's own socket: every verb, forged, redirected, stale and played again."""
 
 import json
-import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -106,7 +104,7 @@ class Hostile:
 
 
 @pytest.fixture
-def hostile(site: Site, runner_socket: Path) -> Iterator[Hostile]:
+def hostile(site: Site, runner_socket: Path) -> Hostile:
     """A hostile process beside a runner that has obeyed each part once: a shut door, settings, a command."""
     found = Hostile(site, runner_socket)
     for part, body in (
@@ -117,9 +115,7 @@ def hostile(site: Site, runner_socket: Path) -> Iterator[Hostile]:
         found.refresh()
         assert found.order(site.envelope(body, part=part, revision=999))["ok"], part
     assert found.runs == ["settings-read", "settings-apply", "health"]
-    yield found
-    for pid in site.processes("revert"):  # timers that would go off in an hour
-        os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def request_of(envelope: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,8 +145,8 @@ class Killed:
 
 
 def _kill(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # with what it started, if it leads a group: a timer is a shell that sleeps
+        os.killpg(pid, signal.SIGKILL) if os.getpgid(pid) == pid else os.kill(pid, signal.SIGKILL)
     return True
 
 

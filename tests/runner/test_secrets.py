@@ -20,7 +20,7 @@ from tests.parts.files import write_whole
 from tests.parts.waiting import wait_until
 from tests.protocol.cast import DEVICE, command_body
 from tests.runner.site import Site
-from tests.runner.test_settings import Settable, end_timers
+from tests.runner.test_settings import Settable
 
 pytestmark = [pytest.mark.feature("I15"), pytest.mark.timeout(120)]
 
@@ -164,7 +164,7 @@ def patient(secretive: Secretive) -> Iterator[Secretive]:
     """A device whose trials are not over while somebody looks at it."""
     secretive.site.configure(hooks=[str(secretive.site.folder / "hooks")], trial_s=600)
     yield secretive
-    end_timers(secretive.site)
+    secretive.site.end_timers()
 
 
 @pytest.mark.threat("secret-kept")

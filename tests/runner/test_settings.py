@@ -137,7 +137,7 @@ def test_settings_when_power_fails_in_the_middle_then_the_boot_puts_the_old_ones
     """At each state: root's own command at boot leaves nothing half applied."""
     settable.order(settable.body())
     kept = settable.site.state_dir / "settings.json"
-    end_timers(settable.site)
+    settable.site.end_timers()
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"state": state, "boot": "0" * 32, "ends_s": 10**9}))
     settable.site.as_root("clear")
     assert (settable.tell()["state"], settable.values) == ("reverted", OLD)
@@ -146,7 +146,7 @@ def test_settings_when_power_fails_in_the_middle_then_the_boot_puts_the_old_ones
 def test_settings_when_the_timer_was_killed_then_the_next_question_puts_the_old_ones_back(settable: Settable) -> None:
     """SIGKILL of everything: the agent asks every five minutes at the latest."""
     settable.order(settable.body())
-    end_timers(settable.site)
+    settable.site.end_timers()
     kept = settable.site.state_dir / "settings.json"
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"ends_s": 0}))
     settable.site.ask({"verb": "status"})
@@ -247,7 +247,7 @@ def test_confirmation_when_the_trial_is_over_then_the_old_ones_come_back_all_the
     """In time means in time, also where the timer was killed and nobody has put anything back yet."""
     body = settable.body()
     settable.order(body)
-    end_timers(settable.site)
+    settable.site.end_timers()
     kept = settable.site.state_dir / "settings.json"
     trial = settable.site.envelope(
         _confirmation(body, settable.site.revision), part="confirm", revision=settable.site.revision
@@ -270,8 +270,3 @@ def _try_order(settable: Settable) -> None:
 
 def _timers(site: Site) -> list[int]:
     return site.processes("revert")
-
-
-def end_timers(site: Site) -> None:
-    for pid in _timers(site):
-        os.kill(pid, signal.SIGKILL)
