@@ -126,9 +126,7 @@ def test_pages_when_a_command_failed_then_they_say_whose_move_it_is_and_the_next
     done(house, batch.commands.get(), "hook.failed", said=f"{'x' * 300}: no space left")
     client = client_of(house.owner)
     reason = reason_of("hook.failed")
-    said = (
-        f'{reason.meaning} {reason.next} <span class="quiet"><code>hook.failed</code> · device maker\u2019s move</span>'
-    )
+    said = f'{reason.meaning} {reason.next} <span class="quiet whose"><code>hook.failed</code> · device maker\u2019s move</span>'
     everybody = reverse("batch", kwargs={"project_id": house.project.pk, "batch_id": batch.pk})
     for where in (address("device", house), everybody):
         page = _text(client, where)
