@@ -22,7 +22,9 @@ settings.register_profile("doorward", deadline=None, print_blob=True)
 settings.load_profile("doorward")
 
 
-_AROUND_ONE_HOUSE: Final = ("bad_days", "closers", "device_key", "half_open", "threats", "tunnels", "way_through")
+_AROUND_ONE_HOUSE: Final = (
+    "bad_days", "closers", "device_key", "forwards_end", "half_open", "threats", "tunnels", "way_through",
+)  # fmt: skip
 """Files of tests/flows that share a house, which takes 15 s to build."""
 
 

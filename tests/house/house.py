@@ -167,7 +167,7 @@ class House:
         machine = self.relays[role] = self._machine(role, self._place_of(role))
         said = machine.must(
             PROGRAMS / "doorward-relay", "install", "--host", self.address_of(role), "--ssh-port", str(self.ports.relay_ssh),
-            "--control-port", str(self.ports.relay_control), "--ports", f"{self.ports.door}-{self.ports.other_door}", "--yes",
+            "--control-port", str(self.ports.relay_control), "--ports", f"{self.ports.door}-{self.ports.named[-1]}", "--yes",
         )  # fmt: skip
         self.start_relay(role)
         line = next(line for line in said.splitlines() if line.strip().startswith("doorward-relay-1 "))

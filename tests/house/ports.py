@@ -8,7 +8,7 @@ from tests.parts.ports import free_ports, neighbours
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports of the house's services, and two on the relay for doors."""
+    """TCP ports of the house's services, and on the relay two for doors and two for named forwards."""
 
     web: int
     broker: int
@@ -16,12 +16,14 @@ class Ports:
     relay_control: int
     door: int
     other_door: int
+    named: tuple[int, int]
 
 
 def some_ports() -> Ports:
-    """Choose free ports; the doors' are neighbours below those that the kernel gives to others."""
+    """Choose free ports; those of the relay to give away are neighbours below those that the kernel gives to others."""
     web, broker, relay_ssh, relay_control = free_ports(4)
-    return Ports(web, broker, relay_ssh, relay_control, *neighbours(2))
+    door, other_door, *named = neighbours(4)
+    return Ports(web, broker, relay_ssh, relay_control, door, other_door, (named[0], named[1]))
 
 
 def read_banner(host: str, port: int) -> str:
