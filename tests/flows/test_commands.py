@@ -3,12 +3,14 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
 
 from tests.house.api import Declined
-from tests.house.house import OWNER, Device, House
+from tests.house.house import AGENT_USER, OWNER, Device, House
+from tests.house.machine import PROGRAMS
 from tests.parts.files import write_whole
 from tests.parts.waiting import wait_until
 
@@ -177,6 +179,33 @@ def test_commands_when_two_operators_ask_at_once_then_each_is_done_once_and_a_do
     assert {one["by"] for one in done} == {OWNER, done[0]["by"], done[1]["by"]}
     assert done[0]["by"] != done[1]["by"]
     other.close()
+
+
+def test_command_when_somebody_lists_the_hooks_again_and_again_then_it_is_done_within_seconds(
+    house: House, hooked: Device
+) -> None:
+    """`doorward-agent hooks` asks the same runner, by root and by the agent's user: it takes no nonce that the agent has told."""
+    over = Event()
+
+    def list_hooks(user: str | None) -> list[int]:
+        statuses = []
+        while not over.is_set():
+            ran = hooked.machine.run(PROGRAMS / "doorward-agent", "hooks", user=user)
+            statuses.append(ran.returncode if b"/etc/doorward/hooks/message" in ran.stdout else -1)
+        return statuses
+
+    with ThreadPoolExecutor(2) as pool:
+        listing = [pool.submit(list_hooks, user) for user in (None, AGENT_USER)]
+        try:
+            for number in range(5):
+                command = ask(house, hooked, "message", arguments={"number": number})
+                wait_for(house, hooked, command, "done", 20)
+        finally:
+            over.set()
+    statuses = [status for one in listing for status in one.result()]
+    assert len(statuses) >= 6
+    assert set(statuses) == {0}
+    assert count_said(hooked) == 5
 
 
 @pytest.mark.feature("I14")
