@@ -143,7 +143,7 @@ class Device:
 
 
 @contextmanager
-def managed(manager: Manager) -> Iterator[Device]:
+def managed(manager: Manager, *, begins_with: Mapping[str, Any] = OLD) -> Iterator[Device]:
     """Give a machine that has booted, as its maker set it."""
     with scratch_folder() as top:
         programs = Programs(top)
@@ -158,7 +158,7 @@ def managed(manager: Manager) -> Iterator[Device]:
             machine.file("hosts", "127.0.0.1 localhost\n127.0.1.1 before\n")
             machine.file("resolv.conf", manager.files.get("resolv.conf", ""))
             machine.power_on()
-            made.wait_for(OLD)
+            made.wait_for(begins_with)
             yield made
         finally:
             machine.cut_power()

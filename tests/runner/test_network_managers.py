@@ -14,6 +14,7 @@ from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
 pytestmark = [pytest.mark.feature("I15", "B7"), pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
 
 OTHER: Final = {**NEW, "address": "10.9.8.99/24"}
+NOTHING: Final = {**OLD, "address": "", "gateway": "", "dns": []}
 DHCP: Final = {"interface": "wired0", "method": "dhcp"}
 
 
@@ -131,6 +132,26 @@ def test_settings_when_power_fails_in_the_middle_then_the_old_ones_are_put_back_
     assert device.files() == before
     device.reboot()
     device.wait_for(OLD)
+
+
+@pytest.mark.real("NetworkManager")
+def test_settings_when_nobody_has_set_the_interface_then_no_file_stays_and_the_device_is_not_left_without_a_way() -> (
+    None
+):
+    """NetworkManager asks for DHCP then, by a profile that it makes when it starts, and not where another is there."""
+    by_itself = MANAGERS[0]._replace(files={p: text for p, text in MANAGERS[0].files.items() if "wired" not in p})
+    with managed(by_itself, begins_with=NOTHING) as device:
+        before = device.files()
+        device.must("settings-apply", {"values": {"network": NEW}})
+        device.wait_for(NEW)
+        device.reboot()
+        device.wait_for(NEW)
+        for _ in range(2):
+            device.must("settings-revert")
+            wait_until(lambda: device.network() == NOTHING, 20, "the trial to be gone")
+            tries = ("nmcli", "-g", "CONNECTIONS.AVAILABLE-CONNECTIONS", "device", "show", "wired0")
+            assert device.machine.must(*tries) != "\n"
+            assert device.files().keys() == before.keys()
 
 
 def test_settings_when_power_fails_after_them_then_they_are_on_the_disk_and_can_still_be_put_back(
