@@ -25,7 +25,7 @@ PARTS: Final = ("root", "cgroup", "unshare", "ip", "systemd", "dbus-daemon")
 """What it needs, for ``pytest.mark.real``."""
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 TARGET: Final = "multi-user.target"
-_OF_THE_TEST: Final = ("systemd/system", "systemd/network", "network", "NetworkManager")
+_OF_THE_TEST: Final = ("systemd/system", "systemd/network", "NetworkManager")
 """Folders of /etc of which the host's content does not show."""
 _FIRST_STEPS: Final = """
 echo $$ >"$GROUP/cgroup.procs"
@@ -104,6 +104,7 @@ class Booted:
             (self.etc / name).mkdir(parents=True)
             os.setxattr(self.etc / name, "trusted.overlay.opaque", b"y")  # overlayfs: nothing below it shows
         self.file("hostname", "before\n")
+        self.file("network/interfaces", "")
         self._wanted_by("sockets.target", "dbus.socket")
         for unit in self.units:
             self._wanted_by(TARGET, unit)

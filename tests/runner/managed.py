@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.parts.booted import Booted
@@ -79,6 +80,19 @@ MANAGERS: Final = (
     ),
 )
 
+IFUPDOWN: Final = Manager(
+    "ifup",
+    "networking.service",
+    {},
+    {
+        "network/interfaces": "auto lo\niface lo inet loopback\n\nauto wired0\niface wired0 inet static\n"
+        "    address 10.1.1.5/24\n    gateway 10.1.1.1\n",
+        "resolv.conf": "nameserver 10.1.1.2\n",
+    },
+    "",
+)
+"""Its other unit, ``ifup@``, is Debian's without the lines that wait for udev to know the interface: there is no udev here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -149,10 +163,13 @@ def managed(manager: Manager, *, begins_with: Mapping[str, Any] = OLD) -> Iterat
         programs = Programs(top)
         machine = Booted(top / "machine", programs, (manager.unit,))
         made = Device(machine, manager, Bench(top / "runner", "root").settle())
-        for verb in ("settings-apply", "settings-read", "settings-revert"):
+        for verb in ("health", "settings-apply", "settings-read", "settings-revert"):
             shutil.copy2(FIRMWARE / verb, made.bench.ours / verb)
         try:
             machine.prepare()
+            if (unit := Path("/lib/systemd/system/ifup@.service")).exists():
+                lines = unit.read_text().splitlines(keepends=True)
+                machine.file(f"systemd/system/{unit.name}", "".join(one for one in lines if ".device" not in one))
             for path, text in manager.files.items():
                 machine.file(path, text, 0o600 if path.endswith(".nmconnection") else 0o644)
             machine.file("hosts", "127.0.0.1 localhost\n127.0.1.1 before\n")

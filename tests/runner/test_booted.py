@@ -9,7 +9,7 @@ from tests.parts.booted import PARTS
 from tests.parts.installed import missing
 from tests.parts.waiting import wait_until
 from tests.runner.booted_site import ENABLED, BootedSite, installed
-from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
+from tests.runner.managed import IFUPDOWN, MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("B7", "I15"), pytest.mark.real(*PARTS, "ssh"), pytest.mark.timeout(120)]
 
@@ -17,7 +17,7 @@ TRIAL_S = 5
 LONG_S = 600
 
 
-@pytest.fixture(params=MANAGERS, ids=lambda manager: manager.part)
+@pytest.fixture(params=(*MANAGERS, IFUPDOWN), ids=lambda manager: manager.part)
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """A device with each manager."""
     if reason := missing(request.param.part):
@@ -49,13 +49,14 @@ def test_units_when_the_machine_boots_then_each_has_its_turn_and_none_is_dropped
     assert int(shown["ExecMainExitTimestampMonotonic"]) > 0
 
 
-def test_settings_when_nobody_confirms_then_systemds_own_timer_has_them_put_back(device: Device) -> None:
+@pytest.mark.real(MANAGERS[1].part)
+def test_settings_when_nobody_confirms_then_systemds_own_timer_has_them_put_back() -> None:
     """The transient timer is real, and nobody of ours runs until it comes."""
-    site = installed(device.machine, device.machine.top.parent, trial_s=TRIAL_S)
-    try_new(site)
-    device.wait_for(NEW)
-    wait_until(lambda: site.settings() == ("reverted", "settings.unconfirmed"), 40, "the settings to be put back")
-    device.wait_for(OLD)
+    with managed(MANAGERS[1]) as device:
+        site = installed(device.machine, device.machine.top.parent, trial_s=TRIAL_S)
+        try_new(site)
+        wait_until(lambda: site.settings() == ("reverted", "settings.unconfirmed"), 40, "the settings to be put back")
+        device.wait_for(OLD)
 
 
 def test_settings_when_power_fails_during_their_trial_then_the_boot_puts_them_back_and_nobody_asks(

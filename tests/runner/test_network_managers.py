@@ -9,7 +9,7 @@ from tests.parts.booted import PARTS
 from tests.parts.installed import missing
 from tests.parts.waiting import wait_until
 from tests.runner.hook_bench import NEXT
-from tests.runner.managed import MANAGERS, NEW, OLD, Device, managed
+from tests.runner.managed import IFUPDOWN, MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("I15", "B7"), pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
 
@@ -41,6 +41,26 @@ def test_settings_when_a_manager_has_the_interface_then_they_are_in_force_report
         device.must("settings-revert")
         device.wait_for(OLD)
         assert device.must("settings-read")["values"] == {"hostname": "before", "network": OLD}
+        assert device.files() == before
+
+
+@pytest.mark.real("ifup")
+@pytest.mark.parametrize("how", ["auto", "allow-hotplug"])
+def test_settings_when_ifupdown_has_the_interface_under_systemd_then_its_units_bring_it_up_and_none_fails(
+    how: str,
+) -> None:
+    """Brought up by all at once or by its own unit: the other would fail, and the device no longer call itself well."""
+    path = "network/interfaces"
+    brought_up = IFUPDOWN._replace(
+        files={**IFUPDOWN.files, path: IFUPDOWN.files[path].replace("auto wired0", f"{how} wired0")}
+    )
+    with managed(brought_up, begins_with=OLD if how == "auto" else {**NOTHING, "dns": OLD["dns"]}) as device:
+        before = device.files()
+        for verb, network in (("settings-apply", NEW), ("settings-revert", OLD), ("settings-revert", OLD)):
+            device.must(verb, {"values": {"network": NEW}})
+            device.wait_for(network)
+            services = next(one for one in device.must("health")["checks"] if one["name"] == "services")
+            assert services == {"name": "services", "ok": True, "seen": "0 failed"}
         assert device.files() == before
 
 
