@@ -174,3 +174,23 @@ def test_sudoers_line_when_checked_then_it_is_right_and_allows_no_argument() -> 
     assert ran.returncode == 0, ran.stdout.decode()
     rules = [line for line in path.read_text().splitlines() if "NOPASSWD" in line]
     assert rules == ['doorward-agent ALL=(root) NOPASSWD: /usr/bin/doorward-runner ""']
+
+
+@pytest.mark.real("root", "sudo", "unshare")
+def test_sudoers_line_when_the_devices_own_name_leads_nowhere_then_sudo_does_not_ask_for_it(scratch: Path) -> None:
+    """A device without DNS and without its name in /etc/hosts would wait for the time-out at each call to the runner."""
+    rules = (UNITS / "doorward-runner.sudoers").read_text()
+    rules = rules.replace("doorward-agent ", "nobody ").replace("/usr/bin/doorward-runner", "/bin/true")
+    write_whole(scratch / "rules", rules, 0o440)
+    write_whole(scratch / "hosts", "127.0.0.1 localhost\n", 0o644)
+    write_whole(scratch / "resolv.conf", "nameserver 127.0.0.1\n", 0o644)  # nobody there, so nobody waits for it here
+    boot = f"""
+        hostname nowhere
+        mount -t tmpfs -o mode=755 none /etc/sudoers.d
+        install -m 440 {scratch}/rules /etc/sudoers.d/doorward-runner
+        mount --bind {scratch}/hosts /etc/hosts
+        mount --bind {scratch}/resolv.conf /etc/resolv.conf
+        exec setpriv --reuid=nobody --regid=nogroup --clear-groups sudo -n /bin/true
+    """
+    ran = run([require("unshare"), "--mount", "--uts", "--net", "/bin/sh", "-ec", boot])
+    assert (ran.returncode, ran.stderr.decode()) == (0, "")

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from tests.house.api import Console, console_of
-from tests.house.machine import PROGRAMS, Inside, Machine
+from tests.house.machine import CHECKOUT, PROGRAMS, Inside, Machine
 from tests.house.network import Network
 from tests.house.ports import Ports, read_banner, some_ports
 from tests.parts.files import write_whole
@@ -198,8 +198,9 @@ class House:
         (etc / "doorward").mkdir(exist_ok=True)
         write_whole(etc / "doorward" / "agent.toml", AGENT_TOML.format(programs=PROGRAMS, tunnel=self.tunnel))
         write_whole(etc / "doorward" / "runner.toml", f'login_user = "{LOGIN_USER}"\nagent_user = "{AGENT_USER}"\n')
-        rule = f'{AGENT_USER} ALL=(root) NOPASSWD: {PROGRAMS}/doorward-runner ""\n'
-        write_whole(etc / "sudoers.d" / "doorward", rule, 0o440)
+        rules = (CHECKOUT / "systemd/doorward-runner.sudoers").read_text()
+        rules = rules.replace("/usr/bin/doorward-runner", f"{PROGRAMS}/doorward-runner")
+        write_whole(etc / "sudoers.d" / "doorward-runner", rules, 0o440)
         return device
 
     # -- weather
