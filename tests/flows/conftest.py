@@ -1,7 +1,6 @@
 """One whole house behind a real NAT for all flows; each test starts and ends with every door shut."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -17,13 +16,6 @@ NEEDED = ("root", "mosquitto", "sshd", "ssh", "sudo", "nft", "ip", "cgroup")
 @pytest.fixture(scope="session")
 def built_house() -> Iterator[House]:
     """A house that is built once for the whole run."""
-    with new_house() as house:
-        yield house
-
-
-@contextmanager
-def new_house() -> Iterator[House]:
-    """Build a house, for a run or for a file that sets up what others must not find."""
     lacking = [reason for part in NEEDED if (reason := missing(part))]
     if lacking:
         pytest.skip("; ".join(lacking))

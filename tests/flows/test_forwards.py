@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import new_house
 from tests.flows.test_commands import ask, wait_for
 from tests.house.house import AGENT_TOML, Device, House
 from tests.house.machine import PROGRAMS
@@ -43,6 +42,7 @@ class Plant:
     relay: PlainRelay
     good: int
     ports: dict[str, int]
+    own_hosts: str
 
     @property
     def hosts(self) -> Path:
@@ -51,7 +51,7 @@ class Plant:
     def name(self, **addresses: str) -> None:
         """Let the device's resolver answer so from now on."""
         lines = [f"{address} {name}.plant.example" for name, address in addresses.items()]
-        write_whole(self.hosts, "\n".join(["127.0.0.1 localhost", *lines]) + "\n", 0o644)
+        write_whole(self.hosts, "\n".join([self.own_hosts, *lines]) + "\n", 0o644)
 
     def read(self, name: str) -> bytes:
         """Connect to a forward's port from outside, as an engineer's program does."""
@@ -79,13 +79,6 @@ class Plant:
 
 
 @pytest.fixture(scope="module")
-def built_house() -> Iterator[House]:
-    """A house of this file's own: its relay and its device's forwards are nobody else's."""
-    with new_house() as house:
-        yield house
-
-
-@pytest.fixture(scope="module")
 def customer(built_house: House) -> PlainRelay:
     """A customer's machine, set up once."""
     return plain_relay_in(built_house)
@@ -108,7 +101,8 @@ def plant(house: House, device: Device, customer: PlainRelay, request: pytest.Fi
     customer.install("")
     house.console.put(way, relay=customer.add(), port=customer.door_port)
     good, closed, *some = free_ports(6)
-    made = Plant(house, device, customer, good, dict(zip(("database", "trap", "gone", "other"), some, strict=True)))
+    ports = dict(zip(("database", "trap", "gone", "other"), some, strict=True))
+    made = Plant(house, device, customer, good, ports, (device.machine.folder / "etc/hosts").read_text())
     services = [
         serve(house, house.network.router, NEIGHBOUR, good, "good"),
         serve(house, house.network.device, "127.0.0.1", good, "trap"),
@@ -132,6 +126,7 @@ def plant(house: House, device: Device, customer: PlainRelay, request: pytest.Fi
         for name in made.ports:
             house.console.delete(f"/devices/{device.id}/forwards/{name}")
         write_whole(config, before, 0o644)
+        made.name()
         restart_agent(device)
         house.console.put(way, relay=house.relay_id, port=house.ports.door)
         house.console.delete(f"/relays/{customer.id}")
