@@ -23,8 +23,9 @@ from doorward_protocol.sealed import SEALED, SET, opened
 from doorward_protocol.signature import SigningKey
 
 from tests.console.commanding import can_all, signer_at_work, who_of
-from tests.console.conftest import FOLDER, House
+from tests.console.conftest import FOLDER, House, make_house
 from tests.console.test_api import call, token_of
+from tests.console.test_command_cures import in_between
 from tests.console.test_settings_valid import SCHEMA
 from tests.console.test_signing import new_signer
 from tests.console.visiting import address, client_of, dump_of_database
@@ -68,6 +69,10 @@ class Sealing:
 
 @pytest.fixture
 def sealing(house: House) -> Sealing:
+    return sealing_of(house)
+
+
+def sealing_of(house: House) -> Sealing:
     can_all(house, verbs=["settings-read"])
     ensure_signer_keys(house.project, new_signer().keys.wrapping)
     SettingsRead.objects.create(device=house.device, values=document(dict(SET)), schema=SCHEMA, read_at=timezone.now())
@@ -121,6 +126,19 @@ def test_secret_when_left_as_it_is_then_it_stays_sealed_as_it_was(sealing: Seali
     ask(house.device, Change(document(dict(SET), level="info")), who_of(house))
     assert wanted_of(house.device).values == {**first, "level": "info"}
     ask(house.device, Change(document(OTHER, level="info")), who_of(house))
+    assert sealing.opens(wanted_of(house.device).values) == document(OTHER, level="info")
+
+
+@pytest.mark.real("postgres")
+def test_secret_when_one_changes_it_while_another_leaves_it_as_it_is_then_the_new_one_stays(on_postgres: str) -> None:
+    """Two at the same moment, of whom one types a new secret and the other does not touch it: it is not brought back."""
+    sealing = sealing_of(make_house())
+    house, who = sealing.house, who_of(sealing.house)
+    ask(house.device, Change(document(PLAIN)), who)
+    in_between(
+        lambda: ask(house.device, Change(document(OTHER)), who),
+        lambda: ask(Device.objects.get(pk=house.device.pk), Change(document(dict(SET), level="info")), who),
+    )
     assert sealing.opens(wanted_of(house.device).values) == document(OTHER, level="info")
 
 

@@ -14,7 +14,7 @@ from doorward_console.edges.doorbell import ring
 from doorward_console.edges.schema_check import NotJudged, judged
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
-from doorward_console.maintenance.asker import NotAsked, entitled, intent_of
+from doorward_console.maintenance.asker import Asker, NotAsked, entitled, intent_of
 from doorward_console.maintenance.closing import held
 from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
@@ -69,17 +69,32 @@ def ask(device: Device, change: Change, who: Who) -> Intent:
         raise NotAsked("ask.settings-too-large")
     if faults := faults_in(device, change.values):
         raise NotValid(faults)
+    for _ in range(_TRIES):
+        try:
+            return _ask(device, change, asker)
+        except NotAsked as no:  # noqa: PERF203 - a few times at most
+            if change.based_on is not None or no.code != "settings.changed-meanwhile":
+                raise
+    raise NotAsked("settings.changed-meanwhile")
+
+
+def _ask(device: Device, change: Change, asker: Asker) -> Intent:
+    """Ask over what stands there now: a secret that is to stay, and what the history names as changed, are of that alone."""
+    seen = wanted_of(device)
     values = with_sealed(device, change.values)
-    before = starting_values(device, wanted_of(device))
-    paths = [one.path for one in differences(before, values)]
+    paths = [one.path for one in differences(starting_values(device, seen), values)]
     with held(device):
-        if change.based_on not in (None, wanted_of(device).mark):
+        if wanted_of(device).mark != (change.based_on or seen.mark):
             raise NotAsked("settings.changed-meanwhile")
         intent = intent_of(device, asker, Intent.Kind.SETTINGS, values=values)
         facts = asker.facts(paths=paths[:MOST_PATHS], count=len(paths))
         note(device.project, "settings.asked", device=device.id, data=facts)
         ring("signer", "web")
         return intent
+
+
+_TRIES: Final = 10
+"""How often somebody else may be quicker than one who does not mind what stands there."""
 
 
 def faults_in(device: Device, values: Mapping[str, Any]) -> tuple[Fault, ...]:
