@@ -52,7 +52,7 @@ def hooked(house: House, device: Device) -> Iterator[Device]:
     restart(house, device)
     yield device
     for name in HOOKS:
-        (etc / "hooks" / name).unlink()
+        (etc / "hooks" / name).unlink()  # those that come along are left
     write_whole(etc / "runner.toml", before)
     restart(house, device)
 
@@ -62,7 +62,11 @@ def restart(house: House, device: Device) -> None:
     since = datetime.now(timezone.utc).isoformat()
     device.machine.cut_power()
     device.boot()
-    house.console.wait_for_device(device.id, lambda said: (said["seen_at"] or "") > since, 60)
+
+    def is_heard(said: dict[str, Any]) -> bool:
+        return (said["seen_at"] or "") > since and "message" in (said["verbs"] or ())  # once its runner has said so
+
+    house.console.wait_for_device(device.id, is_heard, 60)
 
 
 def kill_all(device: Device) -> None:
