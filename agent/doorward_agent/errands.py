@@ -33,13 +33,18 @@ class Errands:
         self._commands = Commands(orders.load("command"), orders.save, boot)
         self._settling = Settling(orders.load("settings"), orders.save)
         self._verbs: tuple[str, ...] | None = None
+        self._known: tuple[str, ...] = tuple((orders.load("verbs") or {}).get("verbs", ()))
+        self._save = orders.save
         self.wish: str | None = None
         self._wished_ms = 0
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """Name what this device can be asked for: its hooks, and what the agent does itself."""
-        return (*(self._verbs or ()), *AGENT_VERBS)
+        """Name what this device can be asked for: its hooks, and what the agent does itself.
+
+        Until the runner has said it they are those of before: what is asked in that moment would be refused for lack of a hook.
+        """
+        return (*(self._known if self._verbs is None else self._verbs), *AGENT_VERBS)
 
     @property
     def knows_hooks(self) -> bool:
@@ -54,6 +59,9 @@ class Errands:
     def know(self, verbs: tuple[str, ...], kept: Holdings) -> tuple[Effect, ...]:
         """Take the runner's word for the hooks that there are."""
         self._verbs = verbs
+        if verbs != self._known:
+            self._known = verbs
+            self._save("verbs", {"verbs": list(verbs)}, durable=False)
         return () if self._has_hook else self._settling.hold(kept.part("settings"))
 
     def standing(self, kept: Holdings) -> Standing:

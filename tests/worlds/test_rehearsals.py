@@ -129,3 +129,18 @@ def test_ask_when_a_device_has_hooks_or_none_then_it_offers_what_the_agent_does(
         ("message", "reboot", "settings-apply", *AGENT_VERBS),
         AGENT_VERBS,
     ]
+
+
+def test_ask_when_the_agent_has_just_started_and_the_runner_is_silent_then_it_offers_what_it_did_before(
+    world: World,
+) -> None:
+    """What somebody asks for in that moment is not refused for lack of a hook that is there."""
+    world.crash()
+    world.runner.is_there = False
+    world.start()
+    offered = [world.asks[-1].verbs]
+    world.runner.is_there, world.runner.verbs = True, ("message",)
+    world.runner.report()
+    world.settle()
+    offered.append(world.asks[-1].verbs)
+    assert offered == [("message", "reboot", "settings-apply", *AGENT_VERBS), ("message", *AGENT_VERBS)]
