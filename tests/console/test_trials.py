@@ -8,9 +8,10 @@ import pytest
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.history.models import Pending
+from doorward_console.history.restoring import open_epoch
 from doorward_console.maintenance.documents import asking
 from doorward_console.maintenance.models import Command, Desired, Order
-from doorward_console.maintenance.orders import ask_where_due, send_signed
+from doorward_console.maintenance.orders import ask_where_due, ask_where_due_of, send_signed
 from doorward_console.maintenance.sessions import hear_records
 from doorward_console.people.members import Who
 from doorward_console.signer import look
@@ -120,6 +121,25 @@ def test_settings_when_put_back_then_they_are_not_told_again(trial: House) -> No
     says(trial, nonce="k" * 22, settings_state="reverted", settings_code="settings.unconfirmed")
     assert ask_where_due(timezone.now()) == 0
     assert json.loads(Desired.objects.get(device=trial.device, part="settings").body) == {"values": {"address": "new"}}
+
+
+@pytest.mark.threat("database-restored")
+def test_settings_when_the_console_is_restored_after_they_were_put_back_then_they_are_not_tried_again(
+    trial: House,
+) -> None:
+    """A new epoch is nobody's wish to try once more what cut the device off; that takes somebody who asks anew."""
+    says(trial, nonce="k" * 22, settings_state="reverted", settings_code="settings.unconfirmed")
+    open_epoch(trial.project.pk, "root")
+    says(trial, nonce="l" * 22, runner_nonce="s" * 22)
+    assert (ask_where_due(timezone.now()), ask_where_due_of([trial.device.pk], timezone.now())) == (0, 0)
+    asking.ask(trial.device, asking.Change({"address": "new"}), Who(trial.owner, "203.0.113.7"))
+    signer_at_work(trial)
+    order = Order.objects.filter(part="settings").latest("asked_at")
+    assert (order.epoch, order.revision, order.envelope is not None) == (1, 2, True)
+    says(trial, settings_state="confirmed")
+    open_epoch(trial.project.pk, "root")
+    says(trial, nonce="j" * 22, runner_nonce="t" * 22)
+    assert ask_where_due(timezone.now()) == 1  # what is in force is told, and holds
 
 
 def test_settings_when_they_cannot_be_put_back_then_an_alarm_says_so(trial: House) -> None:

@@ -52,9 +52,21 @@ def _may_differ(now: datetime) -> Q:
     """Look in the database for what ``telling.differs`` then judges: a fleet at rest costs one query."""
     at_door = Q(device__door_needs_order=True) | Q(session__isnull=False, device__door_state="SHUT")
     at_door |= Q(session__isnull=True, device__door_state__in=AT_WORK) | Q(session__lost_at__lt=now - SILENT_FOR)
-    settings = Q(part="settings") & (_holds_another("settings") | Q(device__settings_lacks="settings"))
+    settings = (
+        Q(part="settings") & (_holds_another("settings") | Q(device__settings_lacks="settings")) & ~_PUT_BACK_BEFORE
+    )
     settings |= Q(part="confirm", device__settings_state=trials.TRYING)
     return (Q(part="door") & (_holds_another("door") | at_door)) | settings | _command_may_differ(now)
+
+
+_PUT_BACK_BEFORE: Final = Q(
+    revision=1,
+    epoch__gt=F("device__settings_epoch"),
+    digest=F("device__settings_digest"),
+    device__settings_state="reverted",
+)
+"""Settings of before a restore, which gives them the first revision of a new epoch: a device that put those very ones back does not
+try them again for that. Asked anew they have a later revision."""
 
 
 def _command_may_differ(now: datetime) -> Q:
@@ -83,7 +95,8 @@ def ask_if_due(device_id: str, now: datetime) -> int:
     if device.state != Device.State.JOINED or not device.nonce:
         return 0
     asked = 0
-    parts = Desired.objects.filter(device=device).select_related("session", "command")
+    parts = Desired.objects.filter(device=device).exclude(Q(part="settings") & _PUT_BACK_BEFORE)
+    parts = parts.select_related("session", "command")
     for desired in sorted(parts, key=lambda one: one.part != "door"):
         is_to_be_told = not _is_over(desired, device, now) and is_due(
             _wanted(desired), _reported(device, desired, now), _told(device, desired), ms_from_time(now)
