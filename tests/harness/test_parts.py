@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_program_when_it_ignores_the_request_then_it_is_ended_all_the_same(progr
     program = programs.start("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do read x < /dev/zero; done")
     program.wait_for_log("ready")
     assert program.end(limit_s=0.2) == -9
+
+
+@pytest.mark.real("root", "unshare")
+def test_program_when_it_holds_another_then_both_have_ended_at_once(programs: Programs, scratch: Path) -> None:
+    """unshare hears no request to end while it waits: each machine of a house cost five seconds when it was taken down."""
+    held = "echo > held; exec sleep 1000"
+    holder = programs.start(
+        require("unshare"), "--pid", "--fork", "--kill-child", "/bin/sh", "-c", held, is_holder=True
+    )
+    holder.wait_for((scratch / "held").exists)
+    began = time.monotonic()
+    holder.end(limit_s=50)
+    assert time.monotonic() - began < 40
+    assert not Path(f"/proc/{holder.pid}").exists()
 
 
 def test_free_ports_when_several_are_asked_for_then_they_differ() -> None:

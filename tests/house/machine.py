@@ -81,7 +81,7 @@ class Machine:
         self.holder = self.programs.start(
             *self._wired(), "/usr/bin/unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child",
             "--propagation", "private",
-            "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init",
+            "/bin/sh", "-ec", self._mounts(), name=f"{self.name}-init", is_holder=True,
         )  # fmt: skip
         self.init_pid = wait_until(self._find_init, 10, f"the first process of {self.name}")
         for command in self.at_boot:

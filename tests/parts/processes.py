@@ -16,11 +16,12 @@ from tests.parts.waiting import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One started program."""
+    """One started program; a holder waits for the process that it started, ends after it, and hears no SIGTERM (unshare(1))."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    is_holder: bool = False
 
     @property
     def pid(self) -> int:
@@ -66,11 +67,19 @@ class Program:
     def end(self, limit_s: float = 5) -> int:
         """Ask the program to end, insist after ``limit_s``, and give its exit status."""
         self.signal(signal.SIGCONT)  # a program that a test stopped cannot end
-        self.signal(signal.SIGTERM)
+        if self.is_holder:
+            self._kill_held()
+        else:
+            self.signal(signal.SIGTERM)
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
             return self.kill()
+
+    def _kill_held(self) -> None:
+        with suppress(OSError):
+            for held in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                os.kill(int(held), signal.SIGKILL)
 
     def kill(self) -> int:
         """End the program with no chance to tidy up, and give its exit status."""
@@ -103,6 +112,7 @@ class Programs:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         user: str | None = None,
+        is_holder: bool = False,
     ) -> Program:
         """Start a program with an argument list.
 
@@ -112,6 +122,7 @@ class Programs:
             env: its whole environment; a plain PATH and nothing else when not given.
             cwd: its working folder; the scratch folder when not given.
             user: the system user to run as, with its first group alone; needs root.
+            is_holder: it is ended by killing the process that it waits for.
         """
         called = name or Path(argv[0]).name
         log = self.scratch / f"{called}-{len(self._started)}.log"
@@ -127,7 +138,7 @@ class Programs:
                 group=_group_of(user),
                 extra_groups=None if user is None else (),
             )
-        program = Program(called, process, log)
+        program = Program(called, process, log, is_holder)
         self._started.append(program)
         return program
 
