@@ -146,7 +146,10 @@ def test_settings_when_they_cut_the_device_off_then_it_comes_back_by_itself_and_
 def test_settings_when_power_fails_while_the_device_is_cut_off_then_it_boots_with_the_old_ones_and_tries_them_no_more(
     lab: House, settable: Device
 ) -> None:
-    """Its boot brings up what is on the disk, which is the bad trial; then root's own step puts the old ones back, at once."""
+    """Its boot brings up what is on the disk, which is the bad trial; then root's own step puts the old ones back, at once.
+
+    Nor when they are told again, signed anew, because the agent has forgotten what became of them: the runner has not.
+    """
     limit_trials(settable, KEPT_S)
     cut_off(lab, settable)
     assert f"gateway {NOBODY}" in (settable.machine.folder / "etc/network/interfaces").read_text()
@@ -160,6 +163,13 @@ def test_settings_when_power_fails_while_the_device_is_cut_off_then_it_boots_wit
     lab.console.wait_for_door(settable.id, "open")
     assert story(lab, settable) == told
     assert has_way_out(settable, DEVICE, GATEWAY)
+    lab.console.shut_and_wait(settable.id)
+    (settable.machine.folder / "var/lib/doorward/settings.json").unlink()
+    restart(lab, settable)
+    again = [*told, ("settings.begun", None, None), ("settings.reverted", None, "settings.rebooted")]
+    wait_until(lambda: story(lab, settable) == again, 30, f"the device to say again that they were put back: {again}")
+    assert has_way_out(settable, DEVICE, GATEWAY)
+    assert f"gateway {NOBODY}" not in (settable.machine.folder / "etc/network/interfaces").read_text()
 
 
 def test_settings_when_the_device_is_reached_with_them_then_they_are_confirmed_and_kept(
