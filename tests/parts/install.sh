@@ -46,6 +46,11 @@ apt-get -q update || echo "apt-get update failed; trying with the lists that are
 for package in $missing; do
     apt-get -q install -y --no-install-recommends "$package" || echo "Not installed: $package"
 done
+case $missing in
+*network-manager*) # nor has it any business with this machine's network after its next boot
+    ! command -v systemctl >/dev/null 2>&1 || systemctl disable NetworkManager NetworkManager-dispatcher NetworkManager-wait-online || true
+    ;;
+esac
 # The whole browser does where a distribution does not have the shell by itself.
 command -v chromium-headless-shell >/dev/null 2>&1 || command -v chromium >/dev/null 2>&1 ||
     apt-get -q install -y --no-install-recommends chromium || echo "Not installed: chromium"

@@ -19,7 +19,7 @@ from tests.runner.hook_bench import Bench, pid_from
 
 pytestmark = [pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
 
-SOON_S = 5
+SOON_S = 3
 LIMIT_S = 30
 
 
