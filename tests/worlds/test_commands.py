@@ -184,16 +184,21 @@ def test_command_when_the_agent_was_ended_between_accepting_and_beginning_then_i
     assert world.facts("command.done")[-1]["command"] == world.command().command
 
 
+@pytest.mark.parametrize("is_rebooted", [False, True], ids=["agent-killed", "power-cut"])
 def test_ask_when_the_runner_has_not_answered_then_it_says_that_the_hooks_are_not_known_until_it_does(
-    world: World,
+    world: World, *, is_rebooted: bool
 ) -> None:
     """A device that cannot ask its runner is not one without hooks; it asks again, and tells the console at once."""
     assert world.asks[-1].knows_hooks
-    world.crash()
+    if is_rebooted:
+        world.reboot()
+    else:
+        world.crash()
     world.runner.is_there = False
     world.start()
     world.move(MINUTE_MS)
-    assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == (AGENT_VERBS, False)
+    before = () if is_rebooted else world.runner.verbs  # within a boot the agent has written down what it was told
+    assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == ((*before, *AGENT_VERBS), False)
     world.runner.is_there = True
     world.move(6 * MINUTE_MS)
     assert (world.asks[-1].verbs, world.asks[-1].knows_hooks) == ((*world.runner.verbs, *AGENT_VERBS), True)
