@@ -65,6 +65,21 @@ def test_settings_when_ifupdown_has_the_interface_under_systemd_then_its_units_b
         assert device.files() == before
 
 
+@pytest.mark.real("ifup")
+def test_settings_when_another_interface_fails_under_ifupdown_then_this_one_is_set_and_put_back_all_the_same() -> None:
+    """One that is not there today, and systemd calls the whole network failed: it stops nothing then, and starts nothing well."""
+    path = "network/interfaces"
+    absent = "\nauto absent0\niface absent0 inet static\n    address 10.5.5.5/24\n"
+    with managed(IFUPDOWN._replace(files={**IFUPDOWN.files, path: IFUPDOWN.files[path] + absent})) as device:
+        before = device.files()
+        device.must("settings-apply", {"values": {"network": NEW}})
+        device.wait_for(NEW)
+        for _ in range(2):
+            device.must("settings-revert")
+            device.wait_for(OLD)
+        assert device.files() == before
+
+
 def test_settings_when_the_same_come_again_then_nothing_changes_and_the_next_are_put_back_to_them(
     device: Device,
 ) -> None:
