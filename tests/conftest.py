@@ -31,7 +31,7 @@ _AROUND_ONE_HOUSE: Final = (
 _LONGEST: Final = (
     "flows/test_way_through", "lab/test_faults", "flows/test_operations", "runner/test_closing", "flows/test_forwards", "flows/test_demo",
     "flows/test_clients", "relay/test_ending", "browser/test_first_minutes", "browser/test_flows", "flows/test_commands",
-    "browser/test_whole_way", "browser/test_gallery", "runner/test_settings", "browser/test_commands", "relay/test_full_disk",
+    "browser/test_whole_way", "browser/test_gallery", "runner/test_settings", "runner/test_network_managers", "browser/test_commands", "relay/test_full_disk",
     "flows/test_separate_users", "console/test_init", "console/test_worker", "relay/test_reaper", "flows/test_smoke",
     "flows/test_plain_relay", "relay/test_embedded", "relay/test_vanishing", "door/test_bad_days",
 )  # fmt: skip

@@ -22,6 +22,7 @@ want ip iproute2
 want systemd-analyze systemd
 want ifup ifupdown
 want dbus-daemon dbus
+want dnsmasq dnsmasq-base
 want NetworkManager network-manager
 ls -d /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0

@@ -48,6 +48,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "systemd": Part("/lib/systemd/systemd", "systemd"),
     "systemd-networkd": Part("/lib/systemd/systemd-networkd", "systemd"),
     "dbus-daemon": Part("dbus-daemon", "dbus"),
+    "dnsmasq": Part("dnsmasq", "dnsmasq-base"),
     "NetworkManager": Part("NetworkManager", "network-manager"),
 }
 

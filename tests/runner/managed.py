@@ -26,6 +26,7 @@ OLD: Final = {
 }
 NEW: Final = {**OLD, "address": "10.9.8.7/24", "gateway": "10.9.8.1", "dns": ["10.9.8.2", "10.9.8.3"]}
 PATIENCE_S: Final = 1
+LEASED: Final = "10.7.7."
 
 
 class Manager(NamedTuple):
@@ -145,6 +146,34 @@ class Device:
     def reboot(self) -> None:
         self.machine.cut_power()
         self.machine.power_on()
+
+    def answer_dhcp(self) -> None:
+        """Put the far end of the cable into a network of its own, where a server gives out addresses; until the next boot."""
+        server = "--no-daemon --conf-file=/dev/null --port=0 --leasefile-ro --no-ping --interface=far0 --user=root --bind-interfaces"
+        gives = f"--dhcp-range={LEASED}50,{LEASED}99 --dhcp-option=3,{LEASED}1 --dhcp-option=6,{LEASED}2"
+        steps = f"""
+        until ip link show far0; do sleep 0.05; done
+        ip address add {LEASED}1/24 dev far0
+        ip link set far0 up
+        exec dnsmasq {server} {gives}
+        """
+        far = self.machine.programs.start(
+            *self.machine.entered(), "unshare", "--net", "/bin/sh", "-ec", steps, name="far"
+        )
+        children = f"/proc/{far.pid}/task/{far.pid}/children"
+        inside = int(wait_until(lambda: Path(children).read_text().split(), 10, "the far end")[0])
+        own = Path(f"/proc/{self.machine.init_pid}/ns/net").readlink()
+        wait_until(lambda: Path(f"/proc/{inside}/ns/net").readlink() != own, 10, "its network")
+        number = next(
+            line.split()[-1] for line in Path(f"/proc/{inside}/status").read_text().splitlines() if "NSpid" in line
+        )
+        self.machine.must("ip", "link", "set", "far0", "netns", number)
+        if self.manager.part == "NetworkManager":  # now there is somebody to wait for
+            patient = self.machine.inside("/etc/NetworkManager/conf.d/test.conf").read_text()
+            self.machine.file(
+                "NetworkManager/conf.d/test.conf", patient.replace(f"timeout={PATIENCE_S}\n", "timeout=40\n")
+            )
+            self.machine.must("nmcli", "general", "reload", "conf")
 
     def stop_hook_at(self, program: str, words: str) -> None:
         """Let whichever hook calls the program with these words be killed there; until the next boot."""

@@ -10,7 +10,7 @@ from tests.parts.files import write_whole
 from tests.parts.installed import missing
 from tests.parts.waiting import wait_until
 from tests.runner.hook_bench import NEXT
-from tests.runner.managed import IFUPDOWN, MANAGERS, NEW, OLD, Device, managed
+from tests.runner.managed import IFUPDOWN, LEASED, MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("I15", "B7"), pytest.mark.real(*PARTS), pytest.mark.timeout(120)]
 
@@ -121,6 +121,21 @@ def test_settings_when_they_are_not_possible_then_nothing_is_changed(device: Dev
         ran = device.apply(network, hostname="pump-7")
         assert (ran["code"], ran["said"] != "") == (code, True), ran
         assert (device.files(), device.network()) == (before, OLD)
+
+
+@pytest.mark.real("dnsmasq")
+def test_settings_when_they_come_from_dhcp_then_the_lease_is_in_force_and_reported(device: Device) -> None:
+    """From a static address to a server's and back; under systemd-networkd alone nobody writes down a server's name servers."""
+    device.answer_dhcp()
+    device.must("settings-apply", {"values": {"network": DHCP}})
+    wait_until(lambda: device.network()["address"].startswith(LEASED), 30, "an address of the server's")
+    leased = {**device.network(), "method": "dhcp"}
+    assert leased["gateway"] == f"{LEASED}1"
+    assert device.must("settings-read")["values"] == {"hostname": "before", "network": leased}
+    if device.manager.part == "NetworkManager":
+        assert leased["dns"] == [f"{LEASED}2"]
+    device.must("settings-revert")
+    device.wait_for(OLD)
 
 
 def test_settings_when_they_lead_nowhere_then_revert_brings_the_old_ones_back(device: Device) -> None:
