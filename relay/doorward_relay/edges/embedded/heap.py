@@ -1,8 +1,9 @@
-"""The heap of a process that holds thousands of connections: looked through when they have come or gone, and then left alone.
+"""The heap of a process that holds thousands of connections: what stands is put aside, and looked through when nobody waits.
 
 Python looks through all objects each time a quarter has been added, and 5,000 tunnels are a million: everybody's echo waits
-for it. What stands is therefore frozen (``gc.freeze``): later looks are at what came since. It is thawed and looked
-through again when enough has changed, so that what was left behind by connections that went is found; and free pages go
+for it. What came is therefore looked through and frozen (``gc.freeze``) step by step, while others still dial: a step's pause is as
+long as what came since the last one is large. What connections that went have left among the frozen is found by thawing and looking
+through everything, half a second with 5,000: that is done when nobody visits, or when there is much of it; and free pages go
 back to the kernel then.
 """
 
@@ -11,25 +12,34 @@ import gc
 from contextlib import suppress
 from typing import Final
 
+_STEP: Final = 64
+"""Newcomers whose some 12,000 objects are looked through in about the time of three set-ups."""
 _SHARE: Final = 8
-"""A look is worth its pause when one of so many tunnels came or went since the last one."""
+"""A look at everything is worth its pause when one of so many tunnels went since the last one."""
 _LEAST: Final = 16
 
 
 class Heap:
-    """Decides when; whoever owns it counts ``changes``."""
+    """Decides when; whoever owns it counts tunnels that ``came`` and that are ``gone``."""
 
     def __init__(self) -> None:
         """Nothing is frozen yet."""
-        self.changes = 0
+        self.came = self.gone = 0
 
-    def settle(self, standing: int, *, is_busy: bool) -> None:
-        """Look through everything and freeze it, unless little changed or somebody is just arriving."""
-        if is_busy or self.changes < max(_LEAST, standing // _SHARE):
-            return
-        self.changes = 0
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-        with suppress(OSError, AttributeError):  # musl has none
-            ctypes.CDLL(None).malloc_trim(0)
+    def settle(self, standing: int, *, is_visited: bool) -> None:
+        """Freeze what came, or look through everything; do nothing where little changed."""
+        if self.gone >= max(_LEAST, standing // _SHARE) and (self.gone >= standing or not is_visited):
+            self.came = self.gone = 0
+            gc.unfreeze()
+            _look_through()
+        elif self.came >= _STEP:
+            self.came = 0
+            _look_through()
+
+
+def _look_through() -> None:
+    """Free what nobody holds of what is not frozen, freeze the rest, and give free pages back."""
+    gc.collect()
+    gc.freeze()
+    with suppress(OSError, AttributeError):  # musl has none
+        ctypes.CDLL(None).malloc_trim(0)

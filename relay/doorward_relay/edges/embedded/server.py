@@ -35,6 +35,8 @@ MOST_STRANGERS: Final = 1_000
 """Connections at a time that have not logged in; as OpenSSH's MaxStartups in the managed relay."""
 ENOUGH_S: Final = 5.0
 """In which a device has logged in, also over a poor line."""
+_LONGER_THAN_A_PROBE_MS: Final = 5_000
+"""Our own probes are visits, too, and with thousands of doors there is always one; a shorter visit is no typing person's."""
 _CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 """The client's order decides in ssh (RFC 4253, section 7.1): who asks for GCM first gets it. ChaCha20, which OpenSSH's
 client asks for by itself, costs 40 % more here and is not offered; that client comes to CTR then."""
@@ -128,7 +130,8 @@ class Server:
             **{visit.visitor.number: visit.count for visit in here},
         }
         visitors = (*(visit.visitor for visit in here), *(visitor for visitor, _ in visited))
-        self._heap.settle(len(self._devices), is_busy=bool(self._strangers))
+        is_visited = any((counts[one.visitor.number].lasted_ms or 0) > _LONGER_THAN_A_PROBE_MS for one in here)
+        self._heap.settle(len(self._devices), is_visited=is_visited)
         return replace(self.look(), visitors=visitors, counts=counts, pulses=self._feeling.pulses())
 
     def look(self) -> View:
@@ -205,14 +208,14 @@ class Server:
         self._strangers.pop(device.number, None)
         self._devices[device.number] = device
         self._shown = None
-        self._heap.changes += 1
+        self._heap.came += 1
 
     def gone(self, device: Device) -> None:
         """Take note that a connection is over, and how much went over it."""
         self._strangers.pop(device.number, None)
         if self._devices.pop(device.number, None) is not None:
             self._shown = None
-            self._heap.changes += 1
+            self._heap.gone += 1
             self._gone[device.number] = device.count()
 
     def came(self, visit: Visit) -> None:
