@@ -24,7 +24,7 @@ class Right(Enum):
     REBOOT = "reboot"
     SUSPEND = "suspend"
     SHUT_DOWN = "shut-down"
-    RESET = "reset"  # to what left the factory; the device has to be joined again
+    RESET = "reset"  # what the maker has listed is as it left the factory
 
 
 _VIEWER: Final = frozenset({Right.VIEW})

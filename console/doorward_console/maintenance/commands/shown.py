@@ -41,7 +41,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "reboot": "An open door shuts, and whoever works there loses what is not saved. The device comes back by itself.",
     "suspend": "The device sleeps until somebody or something at the place wakes it: it cannot be reached until then.",
     "shutdown": "The device goes off. Somebody at the place has to switch it on again.",
-    "factory-reset": "Everything on the device is as it left the factory. It forgets this console and has to be joined again.",
+    "factory-reset": "The device removes what its maker has listed for this, and restarts. doorward's own keys stay with the hook that comes along, so it is back by itself.",
 }  # fmt: skip
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     State.ASKED: ("Asked", "opening"),
