@@ -29,11 +29,13 @@ _AROUND_ONE_HOUSE: Final = (
 
 
 _LONGEST: Final = (
-    "flows/test_way_through", "lab/test_faults", "flows/test_operations", "runner/test_closing", "flows/test_forwards", "flows/test_demo",
-    "flows/test_clients", "relay/test_ending", "browser/test_first_minutes", "browser/test_flows", "flows/test_commands",
-    "browser/test_whole_way", "browser/test_gallery", "runner/test_settings", "runner/test_network_managers", "browser/test_commands", "relay/test_full_disk",
-    "flows/test_separate_users", "console/test_init", "console/test_worker", "relay/test_reaper", "flows/test_smoke",
-    "flows/test_plain_relay", "relay/test_embedded", "relay/test_vanishing", "door/test_bad_days",
+    "flows/test_way_through", "flows/test_operations", "lab/test_faults", "runner/test_closing", "flows/test_forwards", "flows/test_forwards_end",
+    "relay/test_records", "agent/test_orders", "relay/test_ending", "relay/test_agents_tunnel", "flows/test_demo", "browser/test_first_minutes",
+    "flows/test_commands", "browser/test_whole_way", "runner/test_door", "runner/test_settings", "console/test_worker", "flows/test_clients",
+    "runner/test_killed", "relay/test_pairing", "relay/test_refusals", "flows/test_killed", "relay/test_embedded_load", "runner/test_network_managers",
+    "browser/test_gallery", "relay/test_full_disk", "relay/test_reaper", "runner/test_rootless", "browser/test_flows", "browser/test_commands",
+    "flows/test_two_owners", "relay/test_install", "runner/test_commands", "agent/test_carrying", "flows/test_rehearsals", "relay/test_supervisor",
+    "door/test_bad_days", "relay/test_rehearsals", "runner/test_systemd_units", "runner/test_booted", "flows/test_plain_relay", "flows/test_separate_users",
 )  # fmt: skip
 """Files that take a minute and more, the longest first: begun last, one of them would keep a process busy while the others rest."""
 
