@@ -50,6 +50,8 @@ def hooked(house: House, device: Device) -> Iterator[Device]:
         (lib / name).unlink(missing_ok=True)
     write_whole(lib / "mode", "calm\n")
     restart(house, device)
+    settings = f"/devices/{device.id}/settings"
+    wait_until(lambda: (house.console.get(settings)["read"] or {}).get("values") == {"mode": "calm"}, 60, "its reading")
     yield device
     for name in HOOKS:
         (etc / "hooks" / name).unlink()  # those that come along are left
