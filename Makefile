@@ -23,8 +23,8 @@ check: install  ## Format, lint, types, rooms: under a minute
 	$(V)/mypy $(SOURCES)
 	$(V)/pytest -q tests/test_rooms.py tests/test_programs.py
 
-# Tests wait for real programs most of the time: five processes keep two cores busy.
-TEST_PROCESSES ?= 5
+# Tests wait for real programs most of the time: four processes keep two cores busy.
+TEST_PROCESSES ?= 4
 
 test: install parts  ## Every test, with real parts; names what it had to skip
 	$(V)/pytest --numprocesses $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder

@@ -109,7 +109,8 @@ def test_tunnel_when_it_breaks_then_it_comes_back_with_the_same_door(running: Sc
     wait_until(lambda: "door.lost" in running.console.verbs())
     wait_until(lambda: port_of_door(running.console.port) == BANNER)
     assert running.runner.verbs == ["order"]
-    assert len(tunnel_children(running.agent.pid)) == 1
+    agent = running.agent.pid
+    wait_until(lambda: len(tunnel_children(agent)) == 1, what="the dead child to be gone")
 
 
 def test_runner_when_it_fails_then_the_order_signed_again_opens(running: Scene) -> None:
