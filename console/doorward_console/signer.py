@@ -53,15 +53,22 @@ def run() -> None:
     """
     signer = signer_from_settings()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     bell, supervisor = Bell("signer"), Supervisor(os.environ)
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            bell.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     log.info("signing; ceilings %s", signer.ceilings)
     try:
         while not stop.is_set():
             look(signer, supervisor.turn)
             bell.wait(min(POLL_S, supervisor.turn()))
     finally:
+        stop.set()  # a signal from here on finds nobody to wake
         supervisor.stopping()
         bell.close()
 

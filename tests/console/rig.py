@@ -63,6 +63,7 @@ class Worker:
     def stop(self) -> None:
         """End as at SIGTERM; raises what ended it before."""
         self._stopping.set()
+        self.bell.stop()
         self.runtime.stop()
         self.links.tell(Rung())
         for thread in self._threads:
@@ -101,6 +102,7 @@ class SignerThread:
 
     def stop(self) -> None:
         self._stopping.set()
+        self.bell.stop()
         self._thread.join(10)
         self.bell.close()
 

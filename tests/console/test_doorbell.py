@@ -30,6 +30,22 @@ def test_bell_when_rung_after_commit_then_heard_once(run_dir: Path) -> None:
         bell.close()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_bell_when_stopped_then_nobody_waits_any_more(run_dir: Path) -> None:
+    """Neither who waits at that moment nor who comes later, and it is no ring: processes end at once."""
+    bell = Bell("signer")
+    said: list[bool] = []
+    waiting = threading.Thread(target=lambda: said.append(bell.wait(600)))
+    try:
+        waiting.start()
+        bell.stop()
+        waiting.join(20)
+        assert said == [False]
+        assert not bell.wait(600)
+    finally:
+        bell.close()
+
+
 @pytest.mark.feature("T5")
 @pytest.mark.django_db(transaction=True)
 def test_bell_when_its_folder_has_a_long_name_then_it_is_heard_all_the_same(tmp_path: Path, settings: Any) -> None:

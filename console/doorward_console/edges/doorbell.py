@@ -10,7 +10,6 @@ import logging
 import os
 import select
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
@@ -85,18 +84,23 @@ class Bell:
         """Listen for rings to ``whom``; a web process has a socket of its own, the others one for their kind."""
         self._ear: _Datagrams | _Notifications
         self._ear = _Notifications(whom) if connection.vendor == "postgresql" else _Datagrams(whom)
+        self._is_over = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def stop(self) -> None:
+        """End every wait, now and from now on; may be called by a signal's handler or another thread."""
+        os.eventfd_write(self._is_over, 1)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until somebody has rung since the last wait, or ``timeout_s``; tell which.
+        """Wait until somebody has rung since the last wait, or ``timeout_s``, or ``stop``; tell whether somebody rang.
 
         A database that is away carries no rings: then it is waited, and looked.
         """
         try:
-            readable, _, _ = select.select([self._ear], [], [], timeout_s)
-            return bool(readable) and self.heard()
+            readable, _, _ = select.select([self._ear, self._is_over], [], [], timeout_s)
+            return self._ear in readable and self.heard()
         except psycopg.OperationalError as error:
             _LOG.warning("the doorbell cannot be heard error=%s", error)
-            time.sleep(timeout_s)
+            select.select([self._is_over], [], [], timeout_s)
             return True
 
     def heard(self) -> bool:
@@ -110,6 +114,7 @@ class Bell:
     def close(self) -> None:
         """Stop listening."""
         self._ear.close()
+        os.close(self._is_over)
 
 
 class _Datagrams:

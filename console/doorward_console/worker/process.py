@@ -44,6 +44,7 @@ def work() -> None:
     finally:
         supervisor.stopping()
         stopping.set()
+        bell.stop()
         broker.stop()
         links.stop()
         listener.join(timeout=2 * LISTEN_S)
