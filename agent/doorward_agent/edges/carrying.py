@@ -21,8 +21,8 @@ MANY_VISITORS: Final = 8
 """From here on windows are small, so that all of them together stay under 30 MiB."""
 PACKET_BYTES: Final = 32_768 - 64
 """What paramiko puts into one packet of 32 KiB."""
-DOOR_BYTES: Final = 8 * PACKET_BYTES
-"""What is taken from the door at once: with a packet each time the tunnel carries a tenth less from the device."""
+AT_ONCE_BYTES: Final = 8 * PACKET_BYTES
+"""What is taken at once: with a packet each time the tunnel carries a tenth less from the device, and a third less to it."""
 CONNECT_LIMIT_S: Final = 10.0
 GONE_CHECK_S: Final = 0.5
 
@@ -80,7 +80,7 @@ class Carrier:
 def _to_door(channel: paramiko.Channel, door: socket.socket) -> None:
     """Carry one way until the visitor has said all, and pass that on; a door that is gone ends the other way, too."""
     with contextlib.suppress(OSError):
-        while came := channel.recv(PACKET_BYTES):
+        while came := channel.recv(AT_ONCE_BYTES):
             door.sendall(came)
         door.shutdown(socket.SHUT_WR)
 
@@ -88,7 +88,7 @@ def _to_door(channel: paramiko.Channel, door: socket.socket) -> None:
 def _from_door(door: socket.socket, channel: paramiko.Channel) -> None:
     """Carry the other way until the door has said all, and pass that on; a reset ends the visitor's connection."""
     try:
-        while came := door.recv(DOOR_BYTES):
+        while came := door.recv(AT_ONCE_BYTES):
             for at in range(0, len(came), PACKET_BYTES):  # sendall would copy the rest anew for each packet
                 channel.sendall(came[at : at + PACKET_BYTES])
         channel.shutdown_write()
