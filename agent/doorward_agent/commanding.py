@@ -89,7 +89,7 @@ class Commands:
         """Begin an accepted command; one that has begun already is handed on again where the runner lacks it, or will say so."""
         if self._taken is not None and self._taken.digest == order.digest:
             if self._taken.state != "lacking":
-                self._spare = raw
+                self._spare = raw if self._taken.state == "begun" else None
                 return ()
             self._keep("begun")
             return (do.RunCommand(body.command, raw),)

@@ -223,7 +223,7 @@ def test_batch_when_asked_for_all_then_its_counts_and_results_tell(house: House,
     """One request for whatever a filter finds; how far it is and each device's own result."""
     path = f"/projects/{house.console.get(f'/devices/{hooked.id}')['project']}/commands"
     made = house.console.post(path, verb="message", arguments={"text": "all"}, filter={"q": "pump"})
-    wait_until(lambda: "done" in house.console.get(f"{path}/{made['id']}")["counts"], 40, "the batch")
+    wait_until(lambda: house.console.get(f"{path}/{made['id']}")["counts"] == {"done": 1}, 30, "the batch")
     found = house.console.get(f"{path}/{made['id']}")
     assert [(one["name"], one["state"]) for one in found["results"]] == [("pump-7", "done")]
     assert house.console.post(f"{path}/{made['id']}/stop")["counts"] == {"done": 1}
