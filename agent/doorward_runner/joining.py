@@ -16,6 +16,7 @@ from doorward_protocol import fields
 from doorward_protocol.ids import DeviceId, ProjectId, is_id
 from doorward_protocol.signature import BadKey, KeyRing
 
+from doorward_runner import settings
 from doorward_runner.edges import files
 from doorward_runner.edges.memory import Memory, Pins
 
@@ -25,7 +26,13 @@ class CannotPin(Exception):
 
 
 def prepared(memory: Memory) -> Mapping[str, Any]:
-    """Give the door's public host key, after making the pair where there is none."""
+    """Give the door's public host key, after making the pair where there is none.
+
+    Raises:
+        CannotPin: settings are on trial: another project's console could not confirm them, and what was good would be forgotten.
+    """
+    if settings.last_settings(memory).state in settings.GOING:
+        raise CannotPin("settings are on trial here; join once they are confirmed or put back, a few minutes from now")
     if not memory.host_key.exists():
         private = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()

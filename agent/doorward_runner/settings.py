@@ -20,7 +20,8 @@ from doorward_runner.promise import Moment
 
 AGAIN_S: Final = 60.0
 """A device that could not put its settings back tries again this often, and at each boot."""
-UNSETTLED: Final = ("applying", "trying", "reverting", "failed")
+GOING: Final = ("applying", "trying", "reverting")
+UNSETTLED: Final = (*GOING, "failed")
 
 
 class Settings(NamedTuple):

@@ -172,6 +172,10 @@ def test_join_when_already_joined_then_refuses_without_again(server: JoinServer,
     assert refused.returncode == 1
     assert "--again" in refused.stderr
     assert len(server.came) == 1
+    server.status, answer, server.answer = 403, server.answer, {"code": "join.bad-token"}
+    assert join(config, "--again", server.line).returncode == 1
+    assert (tmp_path / "state" / "journal").exists()  # what it has to tell its console waits there
+    server.status, server.answer = 200, answer
     again = join(config, "--again", server.line)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "pin-arguments").read_text() == "--again\n"

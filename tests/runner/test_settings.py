@@ -143,6 +143,16 @@ def test_settings_when_power_fails_in_the_middle_then_the_boot_puts_the_old_ones
     assert (settable.tell()["state"], settable.values) == ("reverted", OLD)
 
 
+def test_settings_when_they_are_on_trial_then_the_device_does_not_join_again(settable: Settable) -> None:
+    """Another project's console could not confirm them, and what they would be put back to would be forgotten."""
+    settable.order(settable.body())
+    refused = settable.site.as_root("prepare")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"on trial" in refused.stderr
+    settable.wait_for("reverted")
+    assert settable.site.as_root("prepare").returncode == 0
+
+
 def test_settings_when_the_timer_was_killed_then_the_next_question_puts_the_old_ones_back(settable: Settable) -> None:
     """SIGKILL of everything: the agent asks every five minutes at the latest."""
     settable.order(settable.body())

@@ -38,7 +38,9 @@ def join(config: Config, line: JoinLine, version: str, *, is_again: bool) -> Ide
         ConfigError: the agent's user does not exist, or the folder cannot be made.
         JoinFailed: the console or the runner said no, or the console cannot be reached.
     """
-    _refuse_twice(config, is_again=is_again)
+    former = _former(config)
+    if former is not None and not is_again:
+        raise AlreadyJoined(former)
     owner = _owner(config)
     _make_folder(config.state_dir, owner)
     if os.geteuid() == 0 and runtime_dir(config) in (RUNTIME_DIR, config.state_dir / "run"):
@@ -48,6 +50,8 @@ def join(config: Config, line: JoinLine, version: str, *, is_again: bool) -> Ide
     answer = post_join(line, _request(config, keys, host_key, version))
     try:
         identity = identity_from_document(answer)
+        if former is not None:
+            _set_aside_history(config, former)  # only now: a device that was refused stays what it was
         _write(config, keys, answer)
     except Malformed as error:
         raise JoinFailed("join.malformed", f"In the console's answer, {error}.") from None
@@ -58,20 +62,19 @@ def join(config: Config, line: JoinLine, version: str, *, is_again: bool) -> Ide
     return identity
 
 
-def _refuse_twice(config: Config, *, is_again: bool) -> None:
+def _former(config: Config) -> str | None:
+    """Give the id under which this device has joined; None where it has not."""
     try:
-        found = json.loads((config.state_dir / f"{NAME}.json").read_bytes())
+        return str(json.loads((config.state_dir / f"{NAME}.json").read_bytes()).get("device"))
     except (OSError, ValueError):
-        return
-    if not is_again:
-        raise AlreadyJoined(str(found.get("device")))
+        return None
+
+
+def _set_aside_history(config: Config, former: str) -> None:
     for name in ("journal", "holdings.json", "receipt.json"):  # a new device begins a new history
-        _set_aside(config.state_dir / name, str(found.get("device")))
-
-
-def _set_aside(path: Path, device: str) -> None:
-    if path.exists():
-        path.rename(path.with_name(f"{path.name}.of-{device}-{path.stat().st_mtime_ns}"))
+        path = config.state_dir / name
+        if path.exists():
+            path.rename(path.with_name(f"{name}.of-{former}-{path.stat().st_mtime_ns}"))
 
 
 def _owner(config: Config) -> tuple[int, int] | None:

@@ -16,10 +16,10 @@ def run(config: RunnerConfig, words: Sequence[str]) -> int:
     """Run ``prepare`` or ``pin [--again]``; gives the exit status."""
     files.prepare_folder(config.state_dir, mode=0o700)
     memory = Memory(config.state_dir)
-    if words[0] == "prepare":
-        sys.stdout.write(joining.line_from_prepared(joining.prepared(memory)))
-        return os.EX_OK
     try:
+        if words[0] == "prepare":
+            sys.stdout.write(joining.line_from_prepared(joining.prepared(memory)))
+            return os.EX_OK
         joining.pin(memory, read_line(0, MOST_BYTES, READ_WAIT_S) or b"", is_again="--again" in words)
         files.prepare_folder(config.run_dir, mode=0o755)
         nonce_file.fresh_nonces(config.run_dir, clock.now())  # the agent's first ask already has one to send
