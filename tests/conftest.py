@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from tests.parts import files
 from tests.parts.certificates import Authority, make_root
 from tests.parts.files import scratch_folder
 from tests.parts.installed import missing
@@ -69,6 +70,11 @@ def pytest_xdist_setupnodes() -> None:
     """Let each process configure a console of its own, also where collecting has already done so in this one."""
     for name in ("DJANGO_SETTINGS_MODULE", "DOORWARD_CONSOLE_CONFIG"):
         os.environ.pop(name, None)
+
+
+def pytest_configure() -> None:
+    """Keep what tests write in memory, where we may."""
+    files.IN_MEMORY[0] = True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

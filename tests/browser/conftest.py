@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def web(django_db_setup: None) -> Iterator[str]:
     """The web process on the tests' own database; gives its address."""
     with scratch_folder() as scratch:

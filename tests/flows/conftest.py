@@ -13,9 +13,9 @@ from tests.parts.processes import Programs
 NEEDED = ("root", "mosquitto", "sshd", "ssh", "sudo", "nft", "ip", "cgroup")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def built_house() -> Iterator[House]:
-    """A house that is built once for the whole run."""
+    """A house that is built once, and gone with the last of these files: its processes cost time also while nobody asks them."""
     lacking = [reason for part in NEEDED if (reason := missing(part))]
     if lacking:
         pytest.skip("; ".join(lacking))

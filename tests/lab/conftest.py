@@ -8,7 +8,7 @@ from tests.house.house import Device, House
 from tests.lab.building import a_lab, lacking
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def built_lab() -> Iterator[House]:
     """A lab that is built once."""
     if reasons := lacking():

@@ -66,11 +66,19 @@ class Program:
 
     def end(self, limit_s: float = 5) -> int:
         """Ask the program to end, insist after ``limit_s``, and give its exit status."""
+        self.ask_to_end()
+        return self.wait_for_end(limit_s)
+
+    def ask_to_end(self) -> None:
+        """Tell the program to end, and do not wait for it."""
         self.signal(signal.SIGCONT)  # a program that a test stopped cannot end
         if self.is_holder:
             self._kill_held()
         else:
             self.signal(signal.SIGTERM)
+
+    def wait_for_end(self, limit_s: float = 5) -> int:
+        """Wait until a program that was asked has ended, insist after ``limit_s``, and give its exit status."""
         try:
             return self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -143,9 +151,11 @@ class Programs:
         return program
 
     def end_all(self) -> None:
-        """End what was started, the last one first."""
+        """End what was started, all of it side by side."""
         for program in reversed(self._started):
-            program.end()
+            program.ask_to_end()
+        for program in reversed(self._started):
+            program.wait_for_end()
         self._started.clear()
 
 

@@ -23,8 +23,10 @@ from tests.runner.site import Site
 pytestmark = [pytest.mark.feature("I11", "B7"), pytest.mark.timeout(300)]
 
 THEN: Final = ("the trial is over", "the machine boots")
-MOMENTS: Final = 12
+MOMENTS: Final = 7
 """How many times everything is killed, each time a little later."""
+MOST: Final = 4 * MOMENTS
+"""How many times where a busy machine let none of them fall into the middle."""
 APPLY: Final = """#!/bin/sh
 set -eu
 keeps={folder}/keeps
@@ -170,21 +172,23 @@ def test_settings_when_everything_is_killed_at_any_moment_then_the_confirmed_one
 ) -> None:
     """Before, while or after they are applied: what was confirmed last is in force again, neither half nor what was before it."""
     lasts_s, seen, came_back = 0.0, set(), []
-    for number in range(MOMENTS + 1):
+    for number in range(MOST):
         good, tried = 2 * number + 1, 2 * number + 2
         killed.confirmed(f"good{good}", good)
         order = killed.signed({"values": {"address": f"tried{tried}"}}, "settings", tried)
         if number == 0:
             lasts_s = killed.timed(order)
         else:
-            killed.killed_after(lasts_s * number / MOMENTS, order)
+            killed.killed_after(lasts_s * (number % MOMENTS or MOMENTS) / MOMENTS, order)
         note = killed.note()
         seen.add(note["state"])
         if note["revision"][1] == tried:
             killed.passes(then)
         came_back.append((killed.values, killed.note()["good"], killed.note()["state"] in ("reverted", "confirmed")))
+        if number >= MOMENTS and seen >= {"applying", "trying"}:
+            break
     assert {"applying", "trying"} <= seen
-    goods = [f"good{2 * number + 1}" for number in range(MOMENTS + 1)]
+    goods = [f"good{2 * number + 1}" for number in range(len(came_back))]
     assert came_back == [([good, good], {"address": good}, True) for good in goods]
 
 
@@ -211,13 +215,17 @@ def test_command_when_everything_is_killed_at_any_moment_then_it_runs_at_most_on
     """Handed over again, signed anew, twice: it runs only where it had not begun; and where it is said to be done it was."""
     lasts_s = killed.timed(killed.signed(command_body(verb="message"), "command", 1))
     ends = []
-    for number in range(2, 2 + MOMENTS):
+    for number in range(2, 2 + MOST):
         runs, body = killed.runs, command_body(verb="message", command=named("c", str(number)))
-        killed.killed_after(lasts_s * (number - 1) / MOMENTS, killed.signed(body, "command", number))
+        killed.killed_after(
+            lasts_s * ((number - 1) % MOMENTS or MOMENTS) / MOMENTS, killed.signed(body, "command", number)
+        )
         told = [killed.order(killed.signed(body, "command", number)) for _ in range(2)]
         assert told[0] == told[1]
         assert told[0]["state"] == "done"
         ran, code = killed.runs - runs, told[0]["code"]
         assert (ran, code) in {(1, None), (1, "command.interrupted"), (0, "command.interrupted")}, (number, told)
         ends.append(code)
+        if len(ends) >= MOMENTS and len(set(ends)) > 1:
+            break
     assert {None, "command.interrupted"} == set(ends)

@@ -1,0 +1,1 @@
+"""The console as people have it, in a real browser."""

@@ -1,0 +1,1 @@
+"""The whole way through, in houses of real parts."""
