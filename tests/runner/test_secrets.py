@@ -134,15 +134,15 @@ def test_secret_when_it_is_sealed_for_something_else_then_nothing_is_tried(secre
     assert (secretive.values, secretive.runs) == (before, [])
 
 
-def test_secret_when_confirmed_and_others_fail_then_it_is_put_back(secretive: Secretive) -> None:
+def test_secret_when_confirmed_and_others_fail_then_it_is_put_back(patient: Secretive) -> None:
     """What was good holds it sealed, and the hook that puts back reads it."""
-    body = secretive.with_secret()
-    secretive.order(body)
-    secretive.confirm(body, secretive.site.revision)
-    failing = secretive.let("settings-apply", "fails")
-    assert secretive.order(secretive.body({"wifi": {"ssid": "worse"}}))["state"] == "reverted"
+    body = patient.with_secret()
+    patient.order(body)
+    patient.confirm(body, patient.site.revision)
+    failing = patient.let("settings-apply", "fails")
+    assert patient.order(patient.body({"wifi": {"ssid": "worse"}}))["state"] == "reverted"
     failing.unlink()
-    assert secretive.values == {"wifi": {"ssid": "new", "password": PLAIN}}
+    assert patient.values == {"wifi": {"ssid": "new", "password": PLAIN}}
 
 
 def test_secret_when_it_is_to_stay_then_the_hook_is_not_told_of_it(secretive: Secretive) -> None:
