@@ -98,7 +98,7 @@ def _install(chosen: argparse.Namespace) -> int:
     try:
         line = install(config, Choices(chosen.config, asks=not chosen.yes, pairs_again=chosen.pair_again))
     except Declined:
-        sys.stderr.write("Nothing was written.\n")
+        sys.stderr.write("Nothing was written; y would do it, or --yes where nobody is there to answer.\n")
         return NOT_WELL
     if line is None:
         sys.stdout.write("The relay is set up and stays paired; --pair-again would withdraw the pairing.\n")

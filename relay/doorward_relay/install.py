@@ -118,8 +118,16 @@ def _knows_penalties(program: Path) -> bool:
 def _show(text: str, *, asks: bool) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
-    if asks and input("Write this and set the relay up? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if asks and _answer("Write this and set the relay up? [y/N] ") not in {"y", "yes"}:
         raise Declined
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip().lower()
+    except EOFError:  # a script that says nothing; --yes is for it
+        sys.stdout.write("\n")
+        return ""
 
 
 def _make_files(config: RelayConfig, text: str) -> None:

@@ -66,10 +66,11 @@ def test_a_configuration_when_it_is_written_then_it_reads_back_the_same() -> Non
 
 
 @pytest.mark.real("root", "sshd", "useradd")
-def test_installing_when_the_operator_says_no_then_nothing_is_written(scratch: Path) -> None:
-    """The sshd configuration is shown first, and without a yes nothing happens."""
-    status, output, _ = _installed(scratch, "--host", "127.0.0.1", "--state-dir", f"{scratch}/state", answer=b"n\n")
-    assert status == 1
+@pytest.mark.parametrize("answer", [b"n\n", b""])
+def test_installing_when_the_operator_does_not_say_yes_then_nothing_is_written(scratch: Path, answer: bytes) -> None:
+    """The sshd configuration is shown first, and without a yes nothing happens; a script that answers nothing hears what to add."""
+    status, output, said = _installed(scratch, "--host", "127.0.0.1", "--state-dir", f"{scratch}/state", answer=answer)
+    assert (status, "--yes" in said) == (1, True), said
     assert "AllowUsers doorward-tunnel" in output
     assert not (scratch / "state").exists()
     assert not (scratch / "relay.toml").exists()
