@@ -6,6 +6,7 @@ are generated whole.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,13 @@ from tests.documents.threats import ATTACKERS, OF_LATER, Attacker
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
 
+NAMES: Final = ("architecture.md", "protocol.md", "threat-model.md", "features.md", "agent-closure.txt")
+"""Every document with generated parts."""
+
+
+@cache
 def documents() -> Mapping[Path, str]:
-    """Give every document with generated parts, as it should read now."""
+    """Give each of ``NAMES`` as it should read now."""
     return {
         DOCS / "architecture.md": _filled("architecture.md", {"door": door()}),
         DOCS / "protocol.md": _filled(

@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +13,20 @@ Marked = Mapping[str, tuple[str, ...]]
 """From a row's id or slug to the tests that carry it, as ``folder/file.py::test``, in order."""
 
 
+@cache
 def marked_tests(mark: str) -> Marked:
     """Find all tests that carry ``mark``, also through a parameter, a table of parameters or a whole file."""
     found: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(TESTS.rglob("test_*.py")):
-        for value, test in _in_file(ast.parse(path.read_bytes(), str(path)), mark):
+    for path, tree in _trees().items():
+        for value, test in _in_file(tree, mark):
             found[value].append(f"{path.relative_to(TESTS)}::{test}")
     return {value: tuple(dict.fromkeys(tests)) for value, tests in sorted(found.items())}
+
+
+@cache
+def _trees() -> Mapping[Path, ast.Module]:
+    """Parse all tests once: that takes a second."""
+    return {path: ast.parse(path.read_bytes(), str(path)) for path in sorted(TESTS.rglob("test_*.py"))}
 
 
 def _in_file(tree: ast.Module, mark: str) -> Iterator[tuple[str, str]]:
