@@ -16,7 +16,8 @@ from doorward_console.history.models import Pending
 from doorward_console.history.sentences import details_of
 from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.documents.asking import Change, ask
-from doorward_console.maintenance.documents.judging import MOST_FAULTS, Unusable, check, faults_of
+from doorward_console.maintenance.documents.faults import Unusable
+from doorward_console.maintenance.documents.judging import MOST_FAULTS, check, faults_of
 from doorward_console.maintenance.documents.paths import Difference, differences, leaves
 from doorward_console.maintenance.documents.wanted import wanted_of
 from doorward_console.maintenance.models import Intent

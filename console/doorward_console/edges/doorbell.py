@@ -12,13 +12,15 @@ import select
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import psycopg
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from doorward_console.edges.short_names import short_name
+
+if TYPE_CHECKING:  # loads PostgreSQL's client
+    from doorward_console.edges.notifications import Notifications
 
 Whom = Literal["signer", "worker", "web"]
 _LOG: Final = logging.getLogger("doorward.doorbell")
@@ -82,8 +84,7 @@ class Bell:
 
     def __init__(self, whom: Whom) -> None:
         """Listen for rings to ``whom``; a web process has a socket of its own, the others one for their kind."""
-        self._ear: _Datagrams | _Notifications
-        self._ear = _Notifications(whom) if connection.vendor == "postgresql" else _Datagrams(whom)
+        self._ear = _ear(whom)
         self._is_over = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def stop(self) -> None:
@@ -98,7 +99,7 @@ class Bell:
         try:
             readable, _, _ = select.select([self._ear, self._is_over], [], [], timeout_s)
             return self._ear in readable and self.heard()
-        except psycopg.OperationalError as error:
+        except ConnectionError as error:
             _LOG.warning("the doorbell cannot be heard error=%s", error)
             select.select([self._is_over], [], [], timeout_s)
             return True
@@ -115,6 +116,14 @@ class Bell:
         """Stop listening."""
         self._ear.close()
         os.close(self._is_over)
+
+
+def _ear(whom: Whom) -> "_Datagrams | Notifications":
+    if connection.vendor != "postgresql":
+        return _Datagrams(whom)
+    from doorward_console.edges.notifications import Notifications
+
+    return Notifications(_channel(whom))
 
 
 class _Datagrams:
@@ -154,46 +163,6 @@ def _forget_dead(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-class _Notifications:
-    """A PostgreSQL connection that listens and does nothing else; it is made again when it breaks."""
-
-    def __init__(self, whom: Whom) -> None:
-        self._whom = whom
-        self._connection = self._listen()
-
-    def _listen(self) -> "psycopg.Connection[tuple[object, ...]]":
-        place = connections["default"].settings_dict
-        made = psycopg.connect(
-            dbname=place["NAME"],
-            user=place["USER"] or None,
-            host=place["HOST"] or None,
-            port=place["PORT"] or None,
-            autocommit=True,
-        )
-        made.execute(f"LISTEN {_channel(self._whom)}")  # one of three fixed words
-        return made
-
-    def fileno(self) -> int:
-        if self._connection.closed:  # a database that was away when it was last heard may be back
-            self._connection = self._listen()
-        return self._connection.fileno()
-
-    def heard(self) -> bool:
-        try:
-            self._connection.pgconn.consume_input()
-        except psycopg.OperationalError:
-            self._connection.close()
-            self._connection = self._listen()
-            return True  # whatever was rung in between was not heard: look
-        rung = False
-        while self._connection.pgconn.notifies() is not None:
-            rung = True
-        return rung
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 class Chime:
     """One bell for all event streams of a web process: each of them hears every ring.
 
@@ -213,7 +182,7 @@ class Chime:
     def _on_readable(self) -> None:
         try:
             rung = self._bell.heard()
-        except psycopg.OperationalError:  # the database is away: listen again later; streams poll meanwhile
+        except ConnectionError:  # the database is away: listen again later; streams poll meanwhile
             self._loop.remove_reader(self._descriptor)
             self._loop.call_later(_AGAIN_S, self._listen_again)
             return
@@ -232,7 +201,7 @@ class Chime:
             return
         try:
             self._bell = Bell("web")
-        except psycopg.OperationalError:
+        except ConnectionError:
             self._loop.call_later(_AGAIN_S, self._listen_again)
             return
         self._watch()

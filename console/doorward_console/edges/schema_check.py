@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from doorward_console.maintenance.documents.judging import Fault, Unusable, faults_of
+from doorward_console.maintenance.documents.faults import Fault, Unusable
 
 PATIENCE_S: Final = 10.0
 """A start takes 0.3 s; a machine under load ten times as long."""
@@ -41,6 +41,10 @@ def judged(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Fault,
 
 def main() -> int:
     """Judge what stands on standard input."""
+    from doorward_console.maintenance.documents.judging import (
+        faults_of,  # loads the library, which whoever asks does not need
+    )
+
     # Where a unit forbids setting limits, the time that our caller waits is the only one.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S, _MOST_CPU_S))

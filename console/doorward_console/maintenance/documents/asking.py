@@ -16,7 +16,7 @@ from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.maintenance.asker import Asker, NotAsked, entitled, intent_of
 from doorward_console.maintenance.closing import held
-from doorward_console.maintenance.documents.judging import Fault
+from doorward_console.maintenance.documents.faults import Fault
 from doorward_console.maintenance.documents.paths import differences
 from doorward_console.maintenance.documents.reading import read_from
 from doorward_console.maintenance.documents.secrecy import with_sealed

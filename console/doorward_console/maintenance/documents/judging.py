@@ -8,12 +8,13 @@ repeats a value, for it may be a secret.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
+from doorward_console.maintenance.documents.faults import Fault, Unusable
 from doorward_console.maintenance.documents.paths import is_opaque, pointer
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -21,17 +22,6 @@ MOST_BYTES: Final = 32_768
 """As long as a hook may answer."""
 MOST_DEEP: Final = 32
 MOST_FAULTS: Final = 100
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong: where, as a JSON Pointer, and what, to be read after the name of the place."""
-
-    path: str
-    says: str
-
-
-class Unusable(Exception):
-    """The schema cannot be used; says why."""
 
 
 def faults_of(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Fault, ...]:

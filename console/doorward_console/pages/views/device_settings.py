@@ -21,8 +21,8 @@ from doorward_console.maintenance.asker import NotAsked
 from doorward_console.maintenance.commands.asking import ask_command
 from doorward_console.maintenance.commands.deciding import can
 from doorward_console.maintenance.documents import asking
+from doorward_console.maintenance.documents.faults import Fault
 from doorward_console.maintenance.documents.forms import document_from, fields_of, why_no_object
-from doorward_console.maintenance.documents.judging import Fault
 from doorward_console.maintenance.documents.paths import differences
 from doorward_console.maintenance.documents.secrecy import carried, shown, with_carried, with_sealed
 from doorward_console.maintenance.documents.standing import Standing, standing_of
