@@ -30,15 +30,17 @@ _AROUND_ONE_HOUSE: Final = (
 
 
 _LONGEST: Final = (
-    "flows/test_way_through", "flows/test_operations", "lab/test_faults", "runner/test_closing", "flows/test_forwards", "flows/test_forwards_end",
-    "relay/test_records", "agent/test_orders", "relay/test_ending", "relay/test_agents_tunnel", "flows/test_demo", "browser/test_first_minutes",
-    "flows/test_commands", "browser/test_whole_way", "runner/test_door", "runner/test_settings", "console/test_worker", "flows/test_clients",
-    "runner/test_killed", "relay/test_pairing", "relay/test_refusals", "flows/test_killed", "relay/test_embedded_load", "runner/test_network_managers",
-    "browser/test_gallery", "relay/test_full_disk", "relay/test_reaper", "runner/test_rootless", "browser/test_flows", "browser/test_commands",
-    "flows/test_two_owners", "relay/test_install", "runner/test_commands", "agent/test_carrying", "flows/test_rehearsals", "relay/test_supervisor",
-    "door/test_bad_days", "relay/test_rehearsals", "runner/test_systemd_units", "runner/test_booted", "flows/test_plain_relay", "flows/test_separate_users",
+    "flows/test_way_through", "lab/test_faults", "runner/test_closing", "flows/test_demo", "relay/test_ending", "flows/test_commands",
+    "browser/test_whole_way", "flows/test_clients", "browser/test_first_minutes", "runner/test_settings", "relay/test_embedded_registers",
+    "flows/test_operations", "relay/test_full_disk", "browser/test_flows", "runner/test_hostile", "relay/test_reaper", "runner/test_network_managers",
+    "browser/test_commands", "relay/test_vanishing", "flows/test_killed", "runner/test_killed", "console/test_worker", "door/test_bad_days",
+    "console/test_init", "relay/test_embedded", "relay/test_records", "runner/test_door", "runner/test_power", "agent/test_bad_days",
+    "browser/test_gallery", "flows/test_plain_relay", "agent/test_orders", "agent/test_carrying", "relay/test_supervisor", "flows/test_forwards",
+    "relay/test_embedded_load", "relay/test_agents_tunnel", "console/test_supervisor", "flows/test_two_owners", "flows/test_rehearsals",
+    "runner/test_rootless", "console/test_signer_process", "flows/test_smoke", "runner/test_commands", "runner/test_secrets",
+    "console/test_settings_valid", "relay/test_pairing", "runner/test_booted",
 )  # fmt: skip
-"""Files that take a minute and more, the longest first: begun last, one of them would keep a process busy while the others rest."""
+"""Files that take twenty seconds and more (of two groups the first file), the longest first: begun last, one would keep a process busy alone."""
 
 
 @pytest.hookimpl(trylast=True)
