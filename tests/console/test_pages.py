@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache import cache
+from django.test import AsyncClient
 from django.urls import reverse
 from django.utils import timezone
 from doorward_console.fleet.models import Device
 from doorward_console.keys.models import Key
+from doorward_console.maintenance.models import Intent
 from doorward_console.people.models import Member, User
 
 from tests.console.conftest import ED25519_LINE, FOLDER, House, make_house
@@ -171,3 +174,33 @@ def test_failure_stays_with_its_code_its_meaning_and_the_next_step(house: House)
     assert "door.user-locked" in text
     assert "account is locked" in text
     assert "usermod -p" in text
+
+
+@pytest.mark.feature("E3")
+def test_door_when_whoever_shuts_it_is_gone_at_once_then_it_is_shut_all_the_same(committed: House) -> None:
+    """The browser was closed in the moment of the press: what had come whole is done, as the console really serves it."""
+    from doorward_console.asgi import application
+
+    session, secret, url = open_session(committed), "a" * 32, address("door-off", committed)
+    heard: list[dict[str, Any]] = [{"type": "http.request", "body": b""}]
+    said: list[Any] = []
+
+    async def browser() -> dict[str, Any]:
+        return heard.pop() if heard else {"type": "http.disconnect"}
+
+    async def answer(message: Any) -> None:
+        said.append(message)
+
+    async def shut_and_go() -> None:
+        client = AsyncClient()
+        await client.aforce_login(committed.owner)
+        cookies = "; ".join([f"csrftoken={secret}", *(f"{name}={one.value}" for name, one in client.cookies.items())])
+        headers = {"host": "localhost", "origin": "https://localhost", "x-csrftoken": secret, "cookie": cookies}
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        about = {"type": "http", "method": "POST", "scheme": "https", "path": url, "query_string": b"", "headers": raw}
+        await application(about, browser, answer)
+
+    async_to_sync(shut_and_go)()
+    session.refresh_from_db()
+    assert session.state == "closing", said
+    assert [one.kind for one in Intent.objects.all()] == ["off"]
