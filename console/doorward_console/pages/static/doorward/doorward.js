@@ -124,13 +124,22 @@
     if (event.target.matches?.("form[data-closes]")) event.target.closest("dialog")?.close();
   });
   document.addEventListener("htmx:load", (event) => dress(event.detail.elt));
-  // A refusal is a page with sentences: show it whole instead of dropping it; so is that what the page was about is gone.
-  // A page that is being left is not loaded anew: that would take the place of where the person is going.
+  // What the page was about is gone, or not for this person any more: the page that says so is shown whole. So is the one that
+  // signs in, where a part of the page was asked for and whoever asks is signed in no more. A page that is being left is not
+  // loaded anew: that would take the place of where the person is going. (A download is announced like that, too.)
   let isLeft = false;
-  window.addEventListener("beforeunload", () => { isLeft = true; });
-  document.addEventListener("htmx:responseError", (event) => {
-    if (isLeft) return;
-    if (event.detail.requestConfig.verb !== "get" || [403, 404].includes(event.detail.xhr.status)) window.location.reload();
+  window.addEventListener("beforeunload", () => {
+    isLeft = true;
+    setTimeout(() => { isLeft = false; }, 10_000);
+  });
+  document.addEventListener("htmx:responseError", ({ detail }) => {
+    if (!isLeft && detail.requestConfig.verb === "get" && [403, 404].includes(detail.xhr.status)) window.location.reload();
+  });
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    const asked = new URL(detail.pathInfo.requestPath, window.location.href);
+    if (new URL(detail.xhr.responseURL).pathname === asked.pathname) return;
+    detail.shouldSwap = false;
+    if (!isLeft) window.location.reload();
   });
   document.addEventListener("DOMContentLoaded", () => dress(document.body));
   setInterval(() => each(document.body, "[data-until]", writeLeft), 5000);
