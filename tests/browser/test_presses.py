@@ -252,3 +252,29 @@ def test_press_when_it_is_not_answered_or_refused_then_the_page_says_so_and_what
     refresh(page, "#door-live")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     assert "/door/" not in page.url
+
+
+LOOKED_AWAY = """() => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => window.isHidden });
+  window.isHidden = true;
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+LOOKED_AGAIN = """() => { window.isHidden = false; document.dispatchEvent(new Event("visibilitychange")); }"""
+
+
+@pytest.mark.feature("E3")
+def test_page_when_as_many_are_open_as_a_browser_has_connections_then_it_is_heard_and_others_are_true_when_looked_at(
+    plant: Console, visitor: Visitor
+) -> None:
+    """Six tabs, of which one is looked at: the stream of each would take a connection, and a browser has six for a host."""
+    first = device_page(visitor(plant.house.owner.email), plant)
+    last = first
+    for _ in range(5):
+        last.evaluate(LOOKED_AWAY)
+        last = device_page(first.context.new_page(), plant)
+    last.get_by_role("switch").click()
+    last.get_by_role("button", name="Turn on").click()
+    expect(last.get_by_role("heading", name="Opening")).to_be_visible()
+    expect(first.get_by_role("heading", name="Shut")).to_be_visible()
+    first.evaluate(LOOKED_AGAIN)
+    expect(first.get_by_role("heading", name="Opening")).to_be_visible()
