@@ -1,7 +1,7 @@
 """A machine that the real systemd runs: PID 1 of namespaces of its own, with the system bus and whatever units are asked for.
 
 Its processes, mounts, host name, network (``wired0``, whose far end is ``far0``) and control groups are its own; so are /etc (over
-the host's), /var/lib, /run, /dev and /sys. Nothing of the host's boot comes with it: no generator, no unit that touches a disk, a device or
+the host's), /var/lib, /var/tmp, /tmp, /run, /dev and /sys. Nothing of the host's boot comes with it: no generator, no unit that touches a disk, a device or
 the kernel's settings. Killing PID 1 ends all of it, which is what a power cut looks like; what is below ``top`` stays.
 """
 
@@ -27,6 +27,8 @@ CHECKOUT: Final = Path(__file__).resolve().parents[2]
 TARGET: Final = "multi-user.target"
 _OF_THE_TEST: Final = ("systemd/system", "systemd/network", "NetworkManager")
 """Folders of /etc of which the host's content does not show."""
+_ITS_OWN: Final = ("/tmp", "/var/tmp", "/var/lib")
+"""What stands there on the host does not show, but for what has to."""
 _FIRST_STEPS: Final = """
 echo $$ >"$GROUP/cgroup.procs"
 exec unshare --mount --uts --net --pid --ipc --cgroup --fork --kill-child --mount-proc --propagation private /bin/sh -ec '
@@ -40,8 +42,9 @@ mount -t overlay -o "lowerdir=/etc,upperdir=$TOP/etc,workdir=$TOP/work" overlay 
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t overlay -o "lowerdir=$TOP/bin:/usr/bin" overlay /usr/bin
 mount -t overlay -o "lowerdir=$TOP/share:/usr/share" overlay /usr/share
-for path in $SHOWN; do mkdir -p "$TOP/lib/$path"; mount --bind "/var/lib/$path" "$TOP/lib/$path"; done
-mount --rbind "$TOP/lib" /var/lib
+mount -t tmpfs -o mode=1777 tmpfs "$TOP/own/tmp"
+for path in $SHOWN; do mkdir -p "$TOP/own/$path"; mount --bind "$path" "$TOP/own/$path"; done
+for folder in tmp var/tmp var/lib; do mount --rbind "$TOP/own/$folder" "/$folder"; done
 mount -t tmpfs tmpfs /lib/systemd/system-generators
 for target in local-fs multi-user sockets sysinit timers; do mount -t tmpfs tmpfs "/lib/systemd/system/$target.target.wants"; done
 mount -t tmpfs -o mode=755 tmpfs "$TOP/dev"
@@ -75,6 +78,7 @@ class Booted:
     units: Sequence[str] = ()
     holder: Program | None = field(default=None)
     init_pid: int = field(default=0)
+    boot: uuid.UUID = field(default_factory=uuid.uuid4)
 
     @property
     def etc(self) -> Path:
@@ -98,8 +102,9 @@ class Booted:
 
     def prepare(self) -> None:
         """Lay out once what stays."""
-        for name in ("etc", "work", "dev", "bin", "share", "lib/NetworkManager"):
+        for name in ("etc", "work", "dev", "bin", "share", "own/tmp", "own/var/tmp", "own/var/lib/NetworkManager"):
             (self.top / name).mkdir(parents=True)
+        (self.top / "own/var/tmp").chmod(0o1777)
         for name in _OF_THE_TEST:
             (self.etc / name).mkdir(parents=True)
             os.setxattr(self.etc / name, "trusted.overlay.opaque", b"y")  # overlayfs: nothing below it shows
@@ -117,8 +122,9 @@ class Booted:
     def power_on(self) -> None:
         """Boot it; what its units did is to be waited for."""
         self._group.mkdir(exist_ok=True)
-        write_whole(self.top / "boot_id", f"{uuid.uuid4()}\n", 0o444)
-        shown = [path.relative_to("/var/lib") for path in self._shown() if path.is_relative_to("/var/lib")]
+        self.boot = uuid.uuid4()
+        write_whole(self.top / "boot_id", f"{self.boot}\n", 0o444)
+        shown = {path for path in self._shown() if any(path.is_relative_to(folder) for folder in _ITS_OWN)}
         world = {"TOP": str(self.top), "GROUP": str(self._group), "TARGET": TARGET, "SHOWN": " ".join(map(str, shown))}
         self.holder = self.programs.start(
             "/bin/sh", "-ec", _FIRST_STEPS, name="booted", env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **world}
@@ -128,7 +134,7 @@ class Booted:
 
     def _shown(self) -> tuple[Path, ...]:
         """Give what of the host's own folders has to be seen on the machine: us."""
-        return self.top.parent, CHECKOUT, Path(sys.base_prefix)
+        return self.top.parent, CHECKOUT, Path(sys.prefix), Path(sys.base_prefix)
 
     def _find_init(self) -> int:
         assert self.holder is not None
@@ -146,6 +152,8 @@ class Booted:
         for folder, _, _ in os.walk(self._group, topdown=False):
             with suppress(FileNotFoundError):
                 Path(folder).rmdir()
+        left = [path for folder in ("/tmp", "/var/tmp") for path in Path(folder).glob(f"*{self.boot.hex}*")]
+        assert not left, f"the machine left on its host: {left}"
 
     def entered(self) -> tuple[str, ...]:
         """Give what stands before a command that is to run on the machine."""
