@@ -1,6 +1,7 @@
 """The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,11 @@ _LONGEST: Final = (
     "console/test_settings_valid", "relay/test_pairing", "runner/test_booted",
 )  # fmt: skip
 """Files that take twenty seconds and more (of two groups the first file), the longest first: begun last, one would keep a process busy alone."""
+
+
+def pytest_configure() -> None:
+    """Take everything down also where the run is ended from outside (timeout(1), a CI's limit): as Ctrl-C does, with all fixtures."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

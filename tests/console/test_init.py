@@ -17,6 +17,7 @@ from doorward_console.config import config_from_file
 from doorward_console.edges.key_files import wrapping_key_from_file
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.parts.accounts import remove_account
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.ports import free_port
 from tests.parts.processes import PLAIN_ENVIRONMENT, Programs, run
@@ -171,8 +172,7 @@ def users() -> Iterator[str]:
     prefix = f"dwt{os.getpid()}"
     yield prefix
     for name in ("web", "worker", "signer"):
-        if any(entry.pw_name == f"{prefix}-{name}" for entry in pwd.getpwall()):
-            run(["/usr/sbin/userdel", f"{prefix}-{name}"])
+        remove_account(f"{prefix}-{name}")
     run(["/usr/sbin/groupdel", prefix])
 
 

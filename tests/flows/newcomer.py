@@ -15,6 +15,7 @@ from typing import Any
 import pexpect
 
 from tests.house.machine import CHECKOUT
+from tests.parts.accounts import remove_account
 from tests.parts.files import scratch_folder
 from tests.parts.ordinary import as_ordinary
 from tests.parts.processes import PLAIN_ENVIRONMENT, run
@@ -91,7 +92,7 @@ def newcomer_with_account() -> Iterator[Newcomer]:
                 one.close(force=True)
             for pid in made.processes():  # of a test that failed
                 os.kill(pid, signal.SIGKILL)
-            run(["/usr/sbin/userdel", "--force", name])
+            remove_account(name)
 
 
 def read_or_empty(path: Path) -> bytes:

@@ -13,8 +13,8 @@ from tests.parts.waiting import wait_until
 
 LIMIT_S: Final = 5
 """The kernel ends a machine's processes after its first one; that takes a moment."""
-_OTHER_TESTS: Final = re.compile(r"dw(?:login|agent)[0-9a-f]{6}|doorward-[0-9a-f]{8}")
-"""Accounts and rules of tests/runner, which may come and go beside."""
+_OTHER_TESTS: Final = re.compile(r"dw(?:login|agent)[0-9a-f]{6}|doorward-[0-9a-f]{8}|(?:dwt|doorward-t)[0-9]+")
+"""Accounts and rules of other tests, which may come and go beside."""
 
 
 def traces_of(

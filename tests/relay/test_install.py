@@ -14,6 +14,7 @@ from doorward_relay.config import ConfigError, RelayConfig, config_from_text, te
 from doorward_relay.edges.users import make_tunnel_user
 from doorward_relay.sshd_text import sshd_config_text
 
+from tests.parts.accounts import remove_account
 from tests.parts.installed import require
 from tests.parts.ports import neighbours
 from tests.parts.processes import Programs, run
@@ -117,7 +118,7 @@ def test_the_tunnel_user_when_it_is_new_or_was_locked_then_keys_can_work() -> No
         assert _shadow(name) == "*"
         assert pwd.getpwnam(name).pw_shell == "/bin/sh"
     finally:
-        run(["/usr/sbin/userdel", name])
+        remove_account(name)
 
 
 def _shadow(user: str) -> str:

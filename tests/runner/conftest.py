@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from tests.parts.accounts import remove_account
 from tests.parts.files import scratch_folder, write_whole
 from tests.parts.installed import missing
 from tests.parts.processes import Programs, run
@@ -46,7 +47,7 @@ def users() -> Iterator[Users]:
         yield made
     finally:
         for name in (made.login, made.agent):
-            run(["/usr/sbin/userdel", "--force", "--remove", name])  # also where a failed test left a process
+            remove_account(name)
 
 
 @pytest.fixture(scope="module", params=["cgroup", "subreaper"])
