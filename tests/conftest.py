@@ -1,7 +1,9 @@
 """The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -44,9 +46,16 @@ _LONGEST: Final = (
 """Files that take twenty seconds and more (of two groups the first file), the longest first: begun last, one would keep a process busy alone."""
 
 
-def pytest_configure() -> None:
-    """Take everything down also where the run is ended from outside (timeout(1), a CI's limit): as Ctrl-C does, with all fixtures."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Take everything down also where the run is ended from outside (timeout(1), a CI's limit): as Ctrl-C does, with all fixtures.
+
+    Folders of ``tmp_path`` go, too. pytest's own place for them is every run's of this user: of two that end at once one fails by what
+    the other clears away, and three runs' folders stay. With ``--basetemp`` they stay where one wants them.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="doorward-pytest-")
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 @pytest.hookimpl(trylast=True)
