@@ -90,15 +90,12 @@ def _run(trial: Trial, telling: Telling) -> int:
 
 def _watch(trial: Trial, telling: Telling) -> None:
     """Show each line of the history as it comes, and the door, until Ctrl-C or until a program ends by itself."""
-    known = len(trial.console.lines())
+    telling.lines(trial.console.lines(), is_known=True)
     door: dict[str, Any] = {"state": "shut"}
     while True:
         door = trial.console.get(f"/devices/{trial.device}/door", wait=_LOOK_S, state=door["state"])
         trial.keep_known_hosts(door)
-        lines = trial.console.lines()
-        for line in reversed(lines[: max(0, len(lines) - known)]):
-            telling.line(line)
-        known = max(known, len(lines))
+        telling.lines(trial.console.lines())
         telling.door(door)
         trial.children.check()
         time.sleep(0.1)

@@ -18,6 +18,7 @@ from typing import Final
 
 PREFIX: Final = "doorward-demo-"
 MARK: Final = "children"
+LOCK: Final = "lock"
 _END_S: Final = 5.0
 
 
@@ -26,15 +27,25 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """Clean up after trials that were killed, make a folder below ``parent`` (TMPDIR), hold it, and take it away."""
     above = parent or Path(tempfile.gettempdir())
     clean_up(above)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=above))
-    held = _hold(folder)
+    folder, held = _made(above)
     try:
         yield folder
     finally:
         end_marked(folder)
         shutil.rmtree(folder, ignore_errors=True)
-        if held is not None:
-            os.close(held)
+        os.close(held)
+
+
+def _made(above: Path) -> tuple[Path, int]:
+    """Make a folder and hold it; another where a trial that starts in the same moment took it for a killed one's."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=above))
+        with suppress(FileNotFoundError):
+            held = _hold(folder)
+            if held is not None and (folder / LOCK).exists():
+                return folder, held
+            if held is not None:
+                os.close(held)
 
 
 def clean_up(above: Path) -> list[Path]:
@@ -55,7 +66,7 @@ def clean_up(above: Path) -> list[Path]:
 
 
 def _hold(folder: Path) -> int | None:
-    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    held = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -30,6 +30,7 @@ class Telling:
         self._is_terminal = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._has_colour = self._is_terminal and not os.environ.get("NO_COLOR")
         self._shown = ""
+        self._told: set[tuple[str, str]] = set()
         self._over = threading.Event()
         self._alive: threading.Thread | None = None
 
@@ -93,8 +94,15 @@ Ctrl-C ends everything and leaves nothing.
 """
         )
 
-    def line(self, line: dict[str, Any]) -> None:
-        """Say one line of the history."""
+    def lines(self, newest: list[dict[str, Any]], *, is_known: bool = False) -> None:
+        """Say, in order, what a first page of the history (newest first) has that was not said or known before."""
+        for line in reversed(newest):
+            name = (line["at"], line["verb"])
+            if name not in self._told and not is_known:
+                self._line(line)
+            self._told.add(name)
+
+    def _line(self, line: dict[str, Any]) -> None:
         at = datetime.fromisoformat(line["at"]).astimezone()
         by = f", {line['by']}" if line.get("by") else ""
         self._write(f"{at:%H:%M:%S}  {line['sentence']}{by}\n")

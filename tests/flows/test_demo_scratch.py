@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo.scratch import end_marked
+from demo.scratch import clean_up, end_marked, scratch_folder
 
+from tests.house.machine import CHECKOUT
 from tests.parts.waiting import wait_until
 
 CLOSER = """
@@ -51,3 +52,33 @@ def test_folder_when_it_goes_then_a_shell_that_only_stands_in_it_stays(
     started.append(subprocess.Popen(["/bin/sleep", "600"], cwd=tmp_path, env={"PWD": str(tmp_path)}))
     end_marked(tmp_path)
     assert started[0].poll() is None
+
+
+def test_folder_when_trials_start_in_the_same_moment_then_none_takes_anothers_for_a_killed_ones(
+    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+) -> None:
+    """Between a folder's making and its lock it looks like one that was left; whoever loses it makes another."""
+    other = [sys.executable, "-c", OTHERS, str(tmp_path)]
+    started.extend(subprocess.Popen(other, env={"PYTHONPATH": str(CHECKOUT / "examples")}) for _ in range(2))
+    wait_until((tmp_path / "started").exists, 10, "others")
+    for _ in range(40):
+        with scratch_folder(tmp_path) as folder:
+            clean_up(tmp_path)
+            assert folder.is_dir()
+    for one in started:
+        one.kill()
+        one.wait(10)
+    clean_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["started"]
+
+
+OTHERS = """
+import sys
+from pathlib import Path
+from demo.scratch import clean_up
+above = Path(sys.argv[1])
+(above / "started").touch()
+while True:
+    clean_up(above)
+"""
+"""Trials that start, as often as they can."""

@@ -1,5 +1,6 @@
 """What the demo writes on a terminal that knows colours, on one that does not want them, and on one that knows nothing."""
 
+import io
 import os
 import pty
 import re
@@ -70,3 +71,14 @@ def test_ready_when_there_is_no_ssh_client_then_the_line_says_what_to_install(tm
     words = shlex.split(line)
     assert words[:3] == ["ssh", "-i", str(folder / "device.key")]
     assert f'UserKnownHostsFile="{folder}/known_hosts"' in words
+
+
+def test_lines_when_the_history_has_grown_longer_than_its_first_page_then_each_new_one_is_still_said_once() -> None:
+    """Whoever plays with the switch for an hour sees the last time as the first."""
+    whole = [{"at": f"2026-01-01T00:00:{n:02}Z", "verb": "session.on", "sentence": f"line {n}"} for n in range(9)]
+    out = io.StringIO()
+    telling = Telling(out)
+    telling.lines(whole[2::-1], is_known=True)
+    for end in range(3, 9):
+        telling.lines(whole[max(0, end - 3) : end + 1][::-1])
+    assert re.findall(r"line \d", out.getvalue()) == [f"line {n}" for n in range(3, 9)]
