@@ -7,6 +7,7 @@ there is no limit by source.
 import select
 import socket
 import threading
+import time
 from typing import Final
 
 from paramiko import Ed25519Key
@@ -23,8 +24,14 @@ MOST_STRANGERS: Final = 16
 ENOUGH_S: Final = 10.0
 """In which one has logged in over a slow link. Whoever has had them makes room when all places of strangers are taken: a
 scanner that connects and waits would keep engineers and probes out of a public port for as long as it likes."""
+MUTE_ENOUGH_S: Final = 3.0
+"""The same for whoever has not even said which version he speaks: every client does so at once."""
 MOST_CONNECTIONS: Final = 48
+_QUEUE: Final = 128
+"""Who comes while there is no room waits here, first come, first served: a place that goes to whoever asks just then goes to
+the scanner, who asks a thousand times a second, and not to the engineer, who asks once."""
 _LOOK_EVERY_S: Final = 1.0
+_ROOM_EVERY_S: Final = 0.1
 
 
 class Listener:
@@ -38,11 +45,11 @@ class Listener:
 
     def serve(self) -> None:
         """Listen; returns when the end that the folder names is reached."""
-        with socket.create_server(("127.0.0.1", self._settings.port), backlog=128) as listening:
+        with socket.create_server(("127.0.0.1", self._settings.port), backlog=_QUEUE) as listening:
             listening.setblocking(False)
             while not self._settings.is_end_reached():
                 if select.select([listening], [], [], _LOOK_EVERY_S)[0]:
-                    self._admit(listening)
+                    self._admit(listening) if self._has_room() else time.sleep(_ROOM_EVERY_S)
                 self._look_around()
 
     def _admit(self, listening: socket.socket) -> None:
@@ -50,7 +57,7 @@ class Listener:
             stream, _ = listening.accept()
         except OSError:  # gone again, or no descriptor left: the next one may have better luck
             return
-        if not self._has_room():
+        if len(self._connections) >= MOST_CONNECTIONS:
             stream.close()
             return
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -60,15 +67,16 @@ class Listener:
         connection.serve(server, server.let_flow, threading.Event())
 
     def _has_room(self) -> bool:
-        """Tell whether one more may come; a stranger who had time enough leaves for him."""
+        """Tell whether one more stranger may come; one who had time enough leaves for him."""
         strangers = [connection for connection in self._connections if not connection.is_authenticated()]
-        if len(strangers) >= MOST_STRANGERS:
-            oldest = max(strangers, key=lambda connection: connection.age_s)
-            if oldest.age_s < ENOUGH_S:
-                return False
+        if len(strangers) < MOST_STRANGERS:
+            return True
+        done = [one for one in strangers if one.age_s >= (ENOUGH_S if one.has_spoken else MUTE_ENOUGH_S)]
+        if done:
+            oldest = max(done, key=lambda connection: connection.age_s)
             self._connections.remove(oldest)
             oldest.hang_up()
-        return len(self._connections) < MOST_CONNECTIONS
+        return bool(done)
 
     def _look_around(self) -> None:
         """Forget who is gone, hang up on whoever takes too long or is dead, and reap what has ended."""

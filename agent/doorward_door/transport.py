@@ -120,6 +120,11 @@ class DoorTransport(Transport):
         return time.monotonic() - self.began_at
 
     @property
+    def has_spoken(self) -> bool:
+        """Tell whether a whole version line has come."""
+        return bool(self.remote_version)
+
+    @property
     def silent_s(self) -> float:
         return time.monotonic() - float(self.packetizer.heard_at)  # type: ignore[attr-defined]
 

@@ -72,24 +72,45 @@ def test_door_when_a_packet_is_said_to_be_huge_then_it_hangs_up_before_reading_i
     assert door.memory_kib() - before < 4096
 
 
-def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_is_sent_away(door: Door) -> None:
+def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_waits_for_a_place(door: Door) -> None:
     """Who proves nothing takes one of a few places, and gives it back when gone."""
     with ExitStack() as waiting:
         strangers = [waiting.enter_context(door.raw()) for _ in range(MOST_STRANGERS)]
         for stranger in strangers:
+            stranger.sendall(b"SSH-2.0-stranger\r\n")
             assert stranger.recv(200).endswith(f" doorward-{BANNER}\r\n".encode())
         with door.raw() as one_more:
-            assert _is_closed(one_more, 5)
-        strangers[0].close()
+            one_more.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                one_more.recv(1)
+            strangers[0].close()
+            one_more.settimeout(10)
+            assert one_more.recv(1)
         wait_until(lambda: door.ssh("true").returncode == 0, 10, "room for an engineer")
 
 
-def test_door_when_strangers_keep_every_place_taken_then_an_engineer_comes_in_all_the_same(door: Door) -> None:
-    """A scanner that connects anew whenever it is hung up on shuts nobody out: who had time enough makes room."""
-    with ExitStack() as waiting:
-        for _ in range(MOST_STRANGERS):
-            waiting.enter_context(door.raw())
-        wait_until(lambda: door.ssh("true").returncode == 0, LOGIN_GRACE_S - 5, "room for an engineer")
+def test_door_when_strangers_take_every_place_again_at_once_then_an_engineer_waits_his_turn_and_comes_in(
+    door: Door,
+) -> None:
+    """A scanner that connects anew whenever it is hung up on shuts nobody out: who has had time enough makes room for whoever came first."""
+    over = threading.Event()
+    scanners = [threading.Thread(target=_scan, args=(door, over)) for _ in range(MOST_STRANGERS + 8)]
+    for scanner in scanners:
+        scanner.start()
+    try:
+        assert door.ssh("true", limit_s=LOGIN_GRACE_S).returncode == 0
+    finally:
+        over.set()
+        door.program.end()  # and hangs up on all of them
+        for scanner in scanners:
+            scanner.join()
+
+
+def _scan(door: Door, over: threading.Event) -> None:
+    """Connect and say nothing, again and again, as fast as one is hung up on."""
+    while not over.is_set():
+        with suppress(OSError), door.raw() as stream:
+            _is_closed(stream, 30)
 
 
 def test_door_when_a_stranger_proves_no_key_within_20_s_then_it_is_hung_up_on(door: Door) -> None:
