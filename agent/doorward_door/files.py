@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from paramiko import Channel, Message, ServerInterface, SFTPAttributes, SFTPHandle, SFTPServer, SFTPServerInterface
@@ -19,7 +20,10 @@ MOST_READ_BYTES: Final = 262_144
 _VERSION: Final = 3
 """Of the protocol (draft-ietf-secsh-filexfer-02), OpenSSH's and everybody's."""
 MOST_HANDLES: Final = 64
-"""Open files of one client; they are descriptors of the door's."""
+"""Open files and folders of one client; they are descriptors of the door's."""
+MOST_PACKET_BYTES: Final = 262_144
+"""As OpenSSH; paramiko would gather 16 MiB, several times over, of a request that nobody makes."""
+_NAMES_AT_ONCE: Final = 64
 
 T = TypeVar("T")
 
@@ -34,6 +38,20 @@ def serve_files(channel: Channel, server: ServerInterface) -> bool:
 
 class FileServer(SFTPServer):
     """paramiko's, with OpenSSH's renaming and without the extension that computes digests, which never ends past a file's end."""
+
+    def __init__(self, channel: Channel, name: str, server: ServerInterface, interface: type["Files"]) -> None:
+        super().__init__(channel, name, server, interface)
+        self.folder_table = _Folders()
+
+    def _read_all(self, n: int) -> bytes:
+        if n > MOST_PACKET_BYTES:
+            raise SFTPError("a packet larger than any client sends")
+        found: bytes = super()._read_all(n)  # type: ignore[misc]
+        return found
+
+    def _open_folder(self, request_number: int, path: str) -> None:
+        """Answer with a handle that reads as it is asked: paramiko's would hold all names of every folder that is open."""
+        self._send_handle_response(request_number, self.server.open_folder(path), folder=True)  # type: ignore[attr-defined]
 
     def _send_server_version(self) -> int:
         kind, data = self._read_packet()  # type: ignore[attr-defined]
@@ -106,6 +124,33 @@ class OpenFile(SFTPHandle):
         return _done(lambda: _change(self._descriptor, attr))
 
 
+class OpenFolder(SFTPHandle):
+    """One folder, listed from where the last answer ended."""
+
+    def __init__(self, path: str, files: "Files") -> None:
+        super().__init__()
+        self._entries = os.scandir(path or ".")
+        self._files = files
+        self._is_open = True
+        files.handles += 1
+
+    def _get_next_files(self) -> list[SFTPAttributes]:
+        return [_entry(entry) for entry in islice(self._entries, _NAMES_AT_ONCE)]
+
+    def close(self) -> None:
+        self._entries.close()
+        self._files.handles -= self._is_open
+        self._is_open = False
+
+
+class _Folders(dict[bytes, SFTPHandle]):
+    """paramiko forgets a folder that a client has closed, and closes it not."""
+
+    def __delitem__(self, handle: bytes) -> None:
+        self[handle].close()
+        super().__delitem__(handle)
+
+
 class Files(SFTPServerInterface):
     """What each request does, one system call each."""
 
@@ -124,8 +169,8 @@ class Files(SFTPServerInterface):
         self.handles += 1
         return OpenFile(opened.number, flags, self)
 
-    def list_folder(self, path: str) -> list[SFTPAttributes] | int:
-        return _tried(lambda: [_entry(entry) for entry in os.scandir(path or ".")])
+    def open_folder(self, path: str) -> OpenFolder | int:
+        return SFTP_FAILURE if self.handles >= MOST_HANDLES else _tried(lambda: OpenFolder(path, self))
 
     def stat(self, path: str) -> SFTPAttributes | int:
         return _tried(lambda: SFTPAttributes.from_stat(os.stat(path)))  # noqa: PTH116 - as the client writes it

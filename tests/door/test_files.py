@@ -1,11 +1,14 @@
 """sftp behind the embedded door: what the login user may do, whatever a path looks like, and no more."""
 
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import paramiko
 import pytest
+from doorward_door.files import MOST_HANDLES
 
 from tests.door.standing import Door
 from tests.parts.files import write_whole
@@ -98,6 +101,34 @@ def test_files_when_read_without_end_then_memory_is_bounded(sftp: paramiko.SFTPC
         assert door.memory_kib() - before < 16_384
 
 
+def test_files_when_large_folders_are_listed_then_none_is_held_and_each_gives_its_place_back(
+    sftp: paramiko.SFTPClient, door: Door
+) -> None:
+    """Names go over as they are asked for, all of them; a client that opens folder after folder is not remembered."""
+    assert sorted(sftp.listdir("/usr/bin")) == sorted(os.listdir("/usr/bin"))  # noqa: PTH208 - names alone
+    before = door.memory_kib()
+    handles = [sftp._request(paramiko.sftp.CMD_OPENDIR, "/usr/bin")[1].get_binary() for _ in range(MOST_HANDLES)]  # type: ignore[attr-defined]
+    assert door.memory_kib() - before < 8192
+    for handle in handles:
+        sftp._request(paramiko.sftp.CMD_CLOSE, handle)  # type: ignore[attr-defined]
+    assert sftp.listdir("/usr/bin")
+
+
+def test_files_when_a_packet_is_said_to_be_huge_then_the_channel_ends_before_it_is_gathered(door: Door) -> None:
+    """A request of 16 MiB is none; ten of them at once would be held several times over."""
+    with door.connect() as client:
+        transport = client.get_transport()
+        assert transport is not None
+        channel = transport.open_session()
+        channel.invoke_subsystem("sftp")
+        before = door.memory_kib()
+        channel.sendall(struct.pack(">IBI", 5, 1, 3))  # INIT, version 3
+        with suppress(OSError):
+            channel.sendall(struct.pack(">I", (1 << 24) - 1) + bytes(15 << 20))
+        wait_until(lambda: channel.closed, 10, "the channel's end")
+        assert door.memory_kib() - before < 8192
+
+
 def test_files_when_a_pipe_or_too_many_files_are_opened_then_the_session_goes_on(
     sftp: paramiko.SFTPClient, door: Door
 ) -> None:
@@ -112,6 +143,8 @@ def test_files_when_a_pipe_or_too_many_files_are_opened_then_the_session_goes_on
     with pytest.raises(OSError, match=REFUSED):
         opened = [sftp.open("a") for _ in range(200)]
     assert opened == []
+    with pytest.raises(OSError, match=REFUSED):
+        opened = [sftp._request(paramiko.sftp.CMD_OPENDIR, ".") for _ in range(200)]  # type: ignore[attr-defined]
     with pytest.raises(OSError, match=REFUSED):
         sftp.stat("a\0b")
     assert sftp.stat("a").st_size == 0
