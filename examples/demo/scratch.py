@@ -128,10 +128,20 @@ def _carriers(folder: Path) -> set[int]:
 def _names(pid: int, folder: Path) -> bool:
     """Tell whether a command line names the folder, or a variable of ours does; a shell that only stands in it is not ours."""
     wanted = os.fsencode(folder)
+    if _complains_to(pid).startswith(f"{folder}/"):
+        return True
     variables = (b"\0" + _read(pid, "environ")).split(b"\0")
     return wanted in _read(pid, "cmdline") or any(
         one.startswith((b"HOME=" + wanted, b"DOORWARD_DOOR=" + wanted)) for one in variables
     )
+
+
+def _complains_to(pid: int) -> str:
+    """Name where a process's standard error goes: a session of the relay's sshd writes its own title over all else by which it could be known."""
+    try:
+        return str(Path(f"/proc/{pid}/fd/2").readlink())
+    except OSError:
+        return ""
 
 
 def _pids() -> list[int]:

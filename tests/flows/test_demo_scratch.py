@@ -45,6 +45,16 @@ def test_folder_when_it_goes_then_an_engineers_stray_goes_with_the_doors_closer(
     assert started[0].wait(5) in {-9, 0}  # 0: whoever cleaned up has also seen it off
 
 
+def test_folder_when_it_goes_then_a_session_of_the_relays_sshd_goes_whose_master_is_dead(
+    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+) -> None:
+    """It hangs, names the folder nowhere, and is nobody's child any more; its log is the relay's."""
+    with (tmp_path / "relay.log").open("wb") as log:
+        started.append(subprocess.Popen(["/bin/sleep", "600"], cwd="/", env={}, stderr=log))
+    end_marked(tmp_path)
+    assert started[0].wait(5) in {-9, 0}
+
+
 def test_folder_when_it_goes_then_a_shell_that_only_stands_in_it_stays(
     tmp_path: Path, started: list["subprocess.Popen[bytes]"]
 ) -> None:
@@ -61,7 +71,7 @@ def test_folder_when_trials_start_in_the_same_moment_then_none_takes_anothers_fo
     other = [sys.executable, "-c", OTHERS, str(tmp_path)]
     started.extend(subprocess.Popen(other, env={"PYTHONPATH": str(CHECKOUT / "examples")}) for _ in range(2))
     wait_until((tmp_path / "started").exists, 10, "others")
-    for _ in range(40):
+    for _ in range(20):
         with scratch_folder(tmp_path) as folder:
             clean_up(tmp_path)
             assert folder.is_dir()
