@@ -52,7 +52,7 @@ bench: install parts  ## Figures against their anchors, in their quick form; ben
 	@for name in $(BENCHES); do $(V)/python bench/$$name.py --quick || exit; done
 
 demo: install  ## The whole of doorward on this machine, as an ordinary user, until Ctrl-C; PARTS=real|embedded forces which parts
-	@PYTHONPATH=examples $(V)/python -m demo $(if $(PARTS),--parts $(PARTS))
+	@PYTHONPATH=examples exec $(V)/python -m demo $(if $(PARTS),--parts $(PARTS))
 
 lab: install parts  ## Opens a network of device, NAT, two relays, broker, console and engineer until Ctrl-C; needs root
 	@PYTHONPATH=examples $(V)/python -m tests.lab

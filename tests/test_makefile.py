@@ -32,3 +32,27 @@ def test_install_when_somebody_watches_then_pip_shows_its_progress_and_elsewhere
     assert "pip install --disable" in said
     (tmp_path / ".venv" / ".stamp").unlink()
     assert b"pip install --quiet" in run(["/usr/bin/make", *make]).stdout
+
+
+DEMO = """\
+#!/bin/sh
+trap 'kill $!; echo ended; exit 0' INT
+echo runs
+sleep 60 &
+wait
+"""
+"""Ends on Ctrl-C as the demo does: by itself, and well."""
+
+
+def test_demo_when_ctrl_c_has_ended_it_then_make_says_nothing_of_errors(tmp_path: Path) -> None:
+    """The demo's last words are the last; a shell between it and make would call the end that was asked for an error."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / ".stamp").touch()
+    write_whole(tmp_path / ".venv" / "bin" / "python", DEMO, 0o755)
+    demo: pexpect.spawn[Any] = pexpect.spawn("/usr/bin/make", ["demo", "-C", str(tmp_path)], timeout=20)
+    demo.expect("runs\r\n")
+    demo.sendintr()
+    assert demo.read().decode().split() == ["^C" + "ended"]
+    demo.close()

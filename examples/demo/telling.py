@@ -104,7 +104,7 @@ Ctrl-C ends everything and leaves nothing.
 
     def _line(self, line: dict[str, Any]) -> None:
         at = datetime.fromisoformat(line["at"]).astimezone()
-        by = f", {line['by']}" if line.get("by") else ""
+        by = f" by {line['by']}" if line.get("by") else ""
         self._write(f"{at:%H:%M:%S}  {line['sentence']}{by}\n")
 
     def door(self, door: dict[str, Any]) -> None:
