@@ -1,5 +1,6 @@
 """``make demo`` and ``make smoke`` for an ordinary user: from nothing to a log-in and back, and nothing is left behind."""
 
+import io
 import json
 import os
 import re
@@ -78,6 +79,7 @@ def test_smoke_when_the_machine_is_bare_then_embedded_parts_and_a_library_do_it(
 def test_demo_when_followed_as_printed_then_one_logs_in_and_ctrl_c_leaves_nothing(newcomer: Newcomer) -> None:
     """Address, owner, password and ssh line are used as they stand on the terminal; then Ctrl-C."""
     terminal = newcomer.demo("--parts", "embedded")
+    terminal.logfile_read = whole = io.BytesIO()
     terminal.expect("Ctrl-C ends everything")
     said = re.sub(r"\x1b\[[0-9;]*[mK]", "", (terminal.before or b"").decode())
     found = {
@@ -101,6 +103,8 @@ def test_demo_when_followed_as_printed_then_one_logs_in_and_ctrl_c_leaves_nothin
     )
     second = newcomer.run(sys.executable, "-c", CLEAN_UP)
     assert second.stdout == b"[]\n", "a demo that starts beside this one leaves it alone"
+    console.shut_door(device)
+    terminal.expect("the door is .*SHUT")
     console.close()
     terminal.sendintr()
     terminal.expect("nothing is left")
@@ -108,6 +112,23 @@ def test_demo_when_followed_as_printed_then_one_logs_in_and_ctrl_c_leaves_nothin
     terminal.close()
     assert terminal.exitstatus == 0
     assert newcomer.left() == []
+    assert kinds_of(README_SAYS) - kinds_of(whole.getvalue().decode()) == set()
+
+
+(README_SAYS,) = re.findall(
+    r"^```\n(- console: .*?)^```$", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
+
+
+def kinds_of(said: str) -> set[str]:
+    """Give the lines without what is another one each time; a command is what it begins with."""
+    plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", said)
+    same = re.sub(
+        r"\d\d:\d\d:\d\d|\d+\.\d s|/\S.*doorward-demo-\w+|(?<=localhost:)\d+|(?<=password  )\S+|(?<=account, )\w+",
+        "…",
+        plain,
+    )
+    return {line.partition(" -i ")[0].strip() for line in re.split(r"[\r\n]+", same)}
 
 
 CLEAN_UP = "import sys; from demo.scratch import clean_up; import tempfile, pathlib; print(clean_up(pathlib.Path(tempfile.gettempdir())))"
