@@ -146,6 +146,14 @@ def test_tokens_page_when_there_is_none_then_it_says_what_one_is_for(project: Pr
     assert "You have none yet" in text
 
 
+def test_projects_page_when_one_is_in_none_then_it_says_who_can_add_one(project: Project) -> None:
+    """Whoever has an account and nothing to see reads whom to ask, and for which address."""
+    stranger = User.objects.create_user("new@example.com")
+    text = ask(client_of(stranger), "GET", "/projects/").content.decode()
+    assert project.name not in text
+    assert "owner adds people by their mail address; yours is new@example.com" in text
+
+
 def test_relays_page_when_one_is_to_be_added_then_each_kind_says_what_it_gives_and_cannot(project: Project) -> None:
     """Plain, managed, embedded: one reads the difference before one chooses, and the line to copy beside it."""
     text = page(project, name="relays")

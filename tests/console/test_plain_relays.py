@@ -63,6 +63,9 @@ def test_plain_relay_when_added_then_its_page_says_what_to_do_there_and_what_it_
         "closes nothing by itself",
     ):  # fmt: skip
         assert said in page
+    listed = ask(client, "GET", address("relays", house)).content.decode()
+    assert "those in its line" in listed
+    assert "Last answer" not in page  # nothing there would answer, and a door that is looked at says so by its colour
     assert Pending.objects.get(verb="relay.added").data["ssh_host_keys"] == [ED25519_LINE]
 
 
