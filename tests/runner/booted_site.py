@@ -60,14 +60,12 @@ class BootedSite(Site):
         return found["state"], found["code"]
 
 
-def installed(machine: Booted, folder: Path, **config: Any) -> BootedSite:
-    """Install, enable, boot anew and join, on a machine that runs."""
-    for unit in (path for path in UNITS.glob("doorward-runner*") if path.suffix in {".service", ".socket", ".timer"}):
-        machine.file(f"systemd/system/{unit.name}", unit.read_text())
-        if unit.name in {"doorward-runner@.service", "doorward-runner-clear.service"}:
-            machine.file(f"systemd/system/{unit.name}.d/test.conf", _SHOWN)
-    (machine.top / "share/doorward/systemd").mkdir(parents=True)
-    shutil.copy2(UNITS / "doorward-runner-renew-nonce.sh", machine.top / "share/doorward/systemd")
+def laid_out(machine: Booted) -> None:
+    """Put there what pip and useradd leave behind: the program, what comes with it, and the two users."""
+    for unit in ("doorward-runner@.service", "doorward-runner-clear.service"):
+        machine.file(f"systemd/system/{unit}.d/test.conf", _SHOWN)
+    for name in ("examples", "systemd"):
+        shutil.copytree(CHECKOUT / name, machine.top / "share/doorward" / name)
     write_whole(machine.top / "bin/doorward-runner", f'#!/bin/sh\nexec {RUNNER} "$@"\n', 0o755)
     for kind in ("passwd", "group"):
         accounts = {AGENT: 4711, LOGIN: 4712}
@@ -75,6 +73,13 @@ def installed(machine: Booted, folder: Path, **config: Any) -> BootedSite:
         lines = [f"{name}:x:{number}:{rest.format(number)}\n" for name, number in accounts.items()]
         machine.file(kind, Path(f"/etc/{kind}").read_text() + "".join(lines))
     machine.file("shadow", "".join(f"{name}:*:1::::::\n" for name in ("root", AGENT, LOGIN)), 0o640)
+
+
+def installed(machine: Booted, folder: Path, **config: Any) -> BootedSite:
+    """Install, enable, boot anew and join, on a machine that runs."""
+    laid_out(machine)
+    for unit in (path for path in UNITS.glob("doorward-runner*") if path.suffix in {".service", ".socket", ".timer"}):
+        machine.file(f"systemd/system/{unit.name}", unit.read_text())
     for verb in ("settings-apply", "settings-read", "settings-revert"):
         machine.file(f"doorward/hooks/{verb}", (FIRMWARE / verb).read_text(), 0o755)
     machine.file("doorward/runner.toml", "".join(f"{name} = {json.dumps(value)}\n" for name, value in config.items()))

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.parts.booted import PARTS
+from tests.flows.test_operations import blocks
+from tests.parts.booted import PARTS, Booted
 from tests.parts.installed import missing
+from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-from tests.runner.booted_site import ENABLED, BootedSite, installed
+from tests.runner.booted_site import ENABLED, BootedSite, installed, laid_out
 from tests.runner.managed import IFUPDOWN, MANAGERS, NEW, OLD, Device, managed
 
 pytestmark = [pytest.mark.feature("B7", "I15"), pytest.mark.real(*PARTS, "ssh"), pytest.mark.timeout(120)]
@@ -47,6 +50,28 @@ def test_units_when_the_machine_boots_then_each_has_its_turn_and_none_is_dropped
     shown = dict(line.split("=") for line in said.splitlines())
     assert (shown["Result"], shown["ExecMainStatus"]) == ("success", "0")
     assert int(shown["ExecMainExitTimestampMonotonic"]) > 0
+
+
+def test_page_when_its_block_for_systemd_is_typed_then_the_units_run_and_are_enabled(
+    scratch: Path, programs: Programs
+) -> None:
+    """operations.md as it stands there, on a machine with what stands above that block, and nothing else of ours."""
+    machine = Booted(scratch / "machine", programs)
+    machine.prepare()
+    laid_out(machine)
+    machine.power_on()
+    try:
+        (block,) = blocks("device systemd")
+        machine.must("mkdir", "/etc/doorward")
+        machine.must("/bin/sh", "-ec", block)
+        assert machine.must("systemctl", "is-enabled", *ENABLED).split() == ["enabled"] * 3
+        wait_until(lambda: machine.inside("/run/doorward-runner/nonce").exists(), 20, "the first nonce")
+        wait_until(lambda: machine.inside("/run/doorward-runner/socket").is_socket(), 20, "the runner's socket")
+        assert machine.must("systemctl", "show", "--property=Result", ENABLED[1]) == "Result=success\n"
+        assert machine.must("systemctl", "cat", "doorward-agent.service")
+        assert machine.inside("/etc/doorward/agent.toml").exists()
+    finally:
+        machine.cut_power()
 
 
 @pytest.mark.real(MANAGERS[1].part)
