@@ -7,6 +7,7 @@ demo should show both.
 """
 
 import os
+import pwd
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ _PACKAGES: Final = {"mosquitto": "mosquitto", "sshd": "openssh-server", "ssh": "
 
 
 class Lacking(Exception):
-    """A part that was asked for is not installed."""
+    """A part that was asked for is not installed, or the account that everything would belong to is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def found(name: str) -> Path | None:
 
 
 def chosen(kind: str) -> Parts:
-    """Choose the parts; raises Lacking where real ones are asked for and one is not installed."""
+    """Choose the parts; raises Lacking where real ones are asked for and one is not installed, or nobody could log in."""
+    _check_account()
     mosquitto, sshd, ssh = found("mosquitto"), found("sshd"), found("ssh")
     if kind == EMBEDDED:
         return Parts(None, None, None, None, ssh)
@@ -67,6 +69,16 @@ def chosen(kind: str) -> Parts:
             )
         return Parts(mosquitto, sshd, sshd, ssh, ssh)
     return Parts(mosquitto, None, sshd if may_give_terminals() else None, ssh, ssh)
+
+
+def _check_account() -> None:
+    """Raise Lacking in a container that runs as a number."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise Lacking(
+            f"uid {os.geteuid()} has no account here, and the door opens its user's account. Run it as a user of this machine."
+        ) from None
 
 
 def may_give_terminals() -> bool:

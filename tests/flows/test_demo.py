@@ -17,7 +17,7 @@ from demo.console import Console
 from tests.flows.newcomer import Newcomer, newcomer_with_account, read_or_empty
 from tests.house.machine import CHECKOUT
 from tests.parts.files import write_whole
-from tests.parts.installed import missing
+from tests.parts.installed import missing, require
 from tests.parts.processes import PLAIN_ENVIRONMENT, run
 from tests.parts.waiting import wait_until
 
@@ -233,6 +233,14 @@ def test_demo_when_run_by_root_then_it_says_why_not() -> None:
     ran = run([sys.executable, "-m", "demo"], env={**PLAIN_ENVIRONMENT, "PYTHONPATH": str(CHECKOUT / "examples")})
     assert (ran.returncode, ran.stdout) == (os.EX_NOPERM, b"")
     assert b"ordinary user" in ran.stderr
+
+
+def test_demo_when_its_user_has_no_account_then_it_says_so(newcomer: Newcomer) -> None:
+    """In a container that runs as a number there is no name to log in as."""
+    nameless: list[str | Path] = [require("unshare"), "--user", "--map-user=4242", sys.executable, "-m", "demo"]
+    ran = newcomer.run(*nameless)
+    assert (ran.returncode, ran.stdout) == (os.EX_UNAVAILABLE, b"")
+    assert ran.stderr.startswith(b"uid 4242 has no account here")
 
 
 def test_demo_when_a_real_part_is_missing_then_it_says_what_to_install(newcomer: Newcomer) -> None:
