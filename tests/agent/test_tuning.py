@@ -5,6 +5,7 @@ import os
 import re
 import select
 import socket
+import statistics
 import time
 from contextlib import ExitStack, closing
 
@@ -24,7 +25,7 @@ from tests.agent.tunnels import TUNNELS, Bench
 from tests.parts.descriptors import tcp_sockets_of
 from tests.parts.waiting import wait_until
 
-LEAST_S = 0.030
+LEAST_S = 0.036
 """A delayed acknowledgement takes 40 ms, an answer over loopback 3."""
 
 
@@ -72,9 +73,8 @@ def test_tunnel_when_small_pieces_go_over_it_then_neither_socket_holds_them_back
 
 @pytest.mark.parametrize("tunnel", ["paramiko"])
 def test_forward_when_it_is_asked_for_then_no_delayed_acknowledgement_is_waited_for(bench: Bench) -> None:
-    """The relay's answer waits until its last words are acknowledged; the quickest of several is no accident."""
-    took = [_granted_within_s(bench) for _ in range(5)]
-    assert min(took) < LEAST_S
+    """The relay's answer waits until its last words are acknowledged: nearly always, and on a busy machine not quite always."""
+    assert statistics.median(_granted_within_s(bench) for _ in range(7)) < LEAST_S
 
 
 def _granted_within_s(bench: Bench) -> float:
