@@ -1,7 +1,7 @@
 """What ``runtime`` needs of the world, as Protocol classes.
 
-``edges/`` holds the real ones, ``tests/worlds/`` those in memory; the same contract tests run against both. Nothing here
-blocks but where it says so: whoever takes long answers later, with an event.
+``edges/`` holds the real ones, ``tests/worlds/`` those in memory; the same tests, ``tests/agent/test_contracts*.py``, run against
+both. Nothing here blocks but where it says so: whoever takes long answers later, with an event.
 """
 
 from collections.abc import Mapping, Sequence

@@ -114,6 +114,12 @@ def relay(programs: Programs, scratch: Path, relay_options: tuple[str, ...]) -> 
     return Relay(start_sshd(programs, folder, [], options), ca)
 
 
+@pytest.fixture(params=["in memory", "real"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which edges a test of ``doorward_agent.contracts`` is about."""
+    return str(request.param)
+
+
 @pytest.fixture
 def tunnel() -> str:
     """Who dials the relay; a test that is parametrized by this name runs with each."""

@@ -156,7 +156,8 @@ class WorldRunner:
     def report(self) -> None:
         code = None if self.is_there else "runner.unavailable"
         session = self.session if self.is_there else None
-        self.came.append(events.RunnerReported(session, self.port or None, code, verbs=self.verbs))
+        port, verbs = (self.port or None, self.verbs) if self.is_there else (None, ())
+        self.came.append(events.RunnerReported(session, port, code, verbs=verbs))
 
     def run_command(self, command: CommandId, envelope: bytes) -> None:  # noqa: ARG002  the contract's
         """Run at most once, as the runner's memory sees to; ``refusals`` are used up first."""
@@ -268,7 +269,10 @@ class WorldJournal:
 
     payloads: list[bytes] = field(default_factory=list)
     head: Head = field(default_factory=Head)
-    first: int = 0
+
+    @property
+    def first(self) -> int:
+        return next((number for number, payload in enumerate(self.payloads, 1) if payload), 0)
 
     @property
     def size_bytes(self) -> int:
@@ -277,7 +281,6 @@ class WorldJournal:
     def append(self, payload: bytes) -> None:
         self.payloads.append(payload)
         self.head = head_after(payload, self.head)
-        self.first = self.first or 1
 
     def tear(self, count: int) -> None:
         """Lose the last records."""
