@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.house.house import AGENT_USER, House
 from tests.house.machine import CHECKOUT, PROGRAMS, Machine
+from tests.lab.kills import kill_part
 from tests.lab.middle import let_pass
 
 _LIBRARY: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
@@ -26,7 +27,10 @@ _TIME: Final = "run/time-of-day"
 
 
 def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]:
-    """Let the clock of device, relay or console jump by so many days, and back after a while."""
+    """Let the clock of device, relay, console or broker jump by so many days, and back after a while.
+
+    A broker's decides only on who comes anew, so the device does.
+    """
 
     def jump(house: House) -> None:
         machine, parts = _machine(house, place)
@@ -34,6 +38,9 @@ def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]
         _under_a_clock_that_moves(house, machine, parts)
         house.console.wait_for_door(house.device.id, was, 60)
         _set(machine, f"{days:+d}d")
+        if place == "broker":
+            _stop(house, ("agent",))
+            house.restore()
         let_pass(lasts_s)
         _set(machine, "+0")
         let_pass(2)
@@ -77,10 +84,7 @@ def _set(machine: Machine, offset: str) -> None:
 
 def _stop(house: House, parts: tuple[str, ...]) -> None:
     for part in parts:
-        if part != "agent":
-            house.stop(part)
-        elif house.device.agent is not None:
-            house.device.agent.kill()
+        kill_part(house, part)
 
 
 def _machine(house: House, place: str) -> tuple[Machine, tuple[str, ...]]:
@@ -88,4 +92,5 @@ def _machine(house: House, place: str) -> tuple[Machine, tuple[str, ...]]:
         "device": (house.device.machine, ("agent",)),
         "relay": (house.relay_machine, ("relay",)),
         "console": (house.console_machine, ("web", "worker", "signer")),
+        "broker": (house.console_machine, ("broker",)),
     }[place]

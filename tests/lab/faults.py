@@ -6,7 +6,7 @@ else has to be in the mechanism. Then the door has to come to where it was wante
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,18 @@ from typing import Final
 from tests.house.house import House
 from tests.house.machine import Inside, Machine
 from tests.house.weather import Weather
-from tests.lab import sightings
 from tests.lab.clocks import LACKING, a_day_alone, jumped
+from tests.lab.errands import BEGIN
 from tests.lab.invariants import all_hold
+from tests.lab.kills import DOOR_STATES, STATES, VICTIMS, kill_part, killing, pairs, states_of
 from tests.lab.middle import behind_a_proxy, let_pass, without_broker
-from tests.lab.sightings import AT_REST
+from tests.lab.sightings import AT_REST, device_status
 from tests.lab.twins import cloned, put_back
 from tests.parts.limits import none_left
+from tests.parts.waiting import wait_until
 
-STATES: Final = ("SHUT", "OPENING", "OPEN", "CLOSING")
-WANTED: Final[Mapping[str, str]] = {"SHUT": "shut", "OPENING": "open", "OPEN": "open", "CLOSING": "shut"}
-SERVICES: Final = ("broker", "signer", "worker", "web", "relay")
+OPENED: Final = ("OPENING", "OPEN", "RETRYING")
+"""In these the door is wanted open; in all others shut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Fault:
     """One way to break a house.
 
     Attributes:
-        do: breaks it; what stays broken ``House.restore`` mends.
+        do: breaks it; what stays broken ``House.restore`` mends. False where there was nobody to do it to.
         within_s: after the mending, everything is as it should be.
         states: where the door may be when it happens.
         lacking: what it needs and is not here; empty when it can be done.
@@ -41,75 +42,58 @@ class Fault:
     """
 
     name: str
-    do: Callable[[House], None]
+    do: Callable[[House], bool | None]
     within_s: float = 40
-    states: Sequence[str] = STATES
+    states: Sequence[str] = DOOR_STATES
     may_fail: Sequence[str] = ()
     lacking: str = ""
 
 
-def bring(house: House, state: str) -> None:
-    """Bring the device's door to a state; OPENING and CLOSING are on their way when this returns."""
+def bring(house: House, state: str) -> Callable[[float], None]:
+    """Bring the device to a state; OPENING, CLOSING and errands are on their way when this returns.
+
+    Gives what waits, for so many seconds at most, until an errand has ended as it should.
+    """
     device = house.device
     house.console.shut_and_wait(device.id)
-    if state == "SHUT":
-        return
-    house.console.open_door(device.id)
-    if state != "OPENING":
+    if state in BEGIN:
+        return BEGIN[state](house)
+    if state != "SHUT":
+        house.console.open_door(device.id)
+    if state in {"OPEN", "CLOSING", "RETRYING"}:
         house.console.wait_for_door(device.id, "open")
     if state == "CLOSING":
         house.console.shut_door(device.id)
+    if state == "RETRYING":
+        lose_tunnel(house)
+    return lambda _: None
 
 
-def go_through(house: House, fault: Fault, state: str, pause: Callable[[], None] = lambda: None) -> None:
-    """Do a fault in a state, mend, and wait for everything to be well; fails with what is not. ``pause`` comes before the fault."""
-    bring(house, state)
+def lose_tunnel(house: House) -> None:
+    """Cut the relay off and kill the tunnel, and wait until the device waits to dial again."""
+    assert house.network is not None
+    house.network.weather.cut("relay")
+    killing("tunnel")(house)
+    wait_until(lambda: device_status(house.device).get("state") == "RETRYING", 20, "the device to wait")
+
+
+def go_through(house: House, fault: Fault, state: str, pause: Callable[[], None] = lambda: None) -> bool:
+    """Do a fault in a state, mend, and wait for everything to be well; fails with what is not. ``pause`` comes before the fault.
+
+    Tells whether there was somebody to do it to.
+    """
+    is_well = bring(house, state)
     pause()
-    fault.do(house)
+    was_done = fault.do(house)
     house.restore()
-    if WANTED[state] == "open" and (door := house.console.door(house.device.id))["state"] in AT_REST:
+    wanted = "open" if state in OPENED else "shut"
+    if wanted == "open" and (door := house.console.door(house.device.id))["state"] in AT_REST:
         assert (door["why"] or {"code": ""})["code"] in fault.may_fail, door
         house.console.open_door(house.device.id)
-    house.console.wait_for_door(house.device.id, WANTED[state], fault.within_s)
+    house.console.wait_for_door(house.device.id, wanted, fault.within_s)
+    is_well(fault.within_s)
     all_hold(house, fault.within_s)
-
-
-def killing(*victims: str) -> Callable[[House], None]:
-    """SIGKILL each of these, in this order."""
-
-    def kill(house: House) -> None:
-        for victim in victims:
-            _kill(house, victim)
-
-    return kill
-
-
-def _kill(house: House, victim: str) -> None:
-    if victim in SERVICES:
-        house.stop(victim)
-    elif victim == "agent":
-        assert house.device.agent is not None
-        house.device.agent.kill()
-    else:
-        place, part = _PROCESSES[victim]
-        _kill_inside(house.device.machine if place == "device" else house.relay_machine, part)
-
-
-_PROCESSES: Final[Mapping[str, tuple[str, str]]] = {
-    "runner": ("device", "doorward-runner"),
-    "keeper": ("device", "keeper.sh"),
-    "tunnel": ("device", "/usr/bin/ssh -F none"),
-    "door": ("device", "[listener]"),
-    "relay-sshd": ("relay", "[listener]"),
-}
-"""By victim, where it runs and what stands in its title."""
-
-
-def _kill_inside(machine: Machine, part: str) -> None:
-    """Kill what a machine runs at this moment under such a title; nothing is fine, too: the moment was another."""
-    pids = [str(one.pid) for one in sightings.processes(machine) if part in one.title]
-    if pids:
-        machine.run("/bin/kill", "-KILL", *pids)
+    return was_done is not False
 
 
 def under(weather: Callable[[Weather], None], lasts_s: float) -> Callable[[House], None]:
@@ -205,7 +189,7 @@ def _disk_of(house: House, place: str) -> tuple[Machine, str, tuple[str, ...]]:
 def _stop(house: House, parts: Sequence[str]) -> None:
     for part in parts:
         if part == "agent" or part in house.parts:
-            _kill(house, part)
+            kill_part(house, part)
 
 
 def torn_journal(house: House) -> None:
@@ -230,39 +214,25 @@ def frozen(victim: str, lasts_s: float) -> Callable[[House], None]:
     return freeze
 
 
-VICTIMS: Final = (
-    "agent",
-    "runner",
-    "keeper",
-    "tunnel",
-    "door",
-    "relay",
-    "relay-sshd",
-    "worker",
-    "signer",
-    "web",
-    "broker",
-)
 _WITHOUT_RELAY: Final = ("relay.unreachable", "relay.unavailable")
 """An opening whose relay does not answer has failed at once, and says so."""
 _BY_THE_CLOCK: Final = ("", "session.expired", "relay.grant-ended", "grant.past-its-end", "grant.too-long")
 """By a clock that is a day ahead the session has ended: it is shut, and opens again when it is asked for."""
 
 FAULTS: Final[Sequence[Fault]] = (
-    *(Fault(f"SIGKILL {one}", killing(one), may_fail=_WITHOUT_RELAY) for one in VICTIMS),
+    *(Fault(f"SIGKILL {one}", killing(one), states=states_of(one), may_fail=_WITHOUT_RELAY) for one in VICTIMS),
     *(
-        Fault(f"SIGKILL {one} and {other}", killing(one, other), may_fail=_WITHOUT_RELAY)
-        for n, one in enumerate(VICTIMS)
-        for other in VICTIMS[n + 1 :]
+        Fault(f"SIGKILL {one} and {other}", killing(one, other), states=states_of(one, other), may_fail=_WITHOUT_RELAY)
+        for one, other in pairs()
     ),
-    Fault("power cut", reboot, 60),
+    Fault("power cut", reboot, 60, STATES),
     Fault("power cut, relay not told", silent_reboot, 60),
     Fault("half-open link to the device, 5 s", under(lambda weather: weather.black_hole("device", "to"), 5), 60),
     Fault("half-open link from the device, 5 s", under(lambda weather: weather.black_hole("device", "from"), 5), 60),
     Fault("black hole before the device, 60 s", under(lambda weather: weather.black_hole("device"), 60), 90, ("SHUT", "OPEN")),
-    Fault("device unplugged, 5 s", under(lambda weather: weather.cut("device"), 5), 60),
+    Fault("device unplugged, 5 s", under(lambda weather: weather.cut("device"), 5), 60, STATES),
     Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
-    Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90),
+    Fault("broker unreachable, 60 s", under(lambda weather: weather.black_hole("broker"), 60), 90, STATES),
     Fault("NAT forgets what is idle for 40 s, for 90 s", under(lambda weather: weather.forget_idle(40), 90), 60, ("SHUT", "OPEN")),
     Fault("NAT gets another address, and says so", under(lambda weather: weather.change_address(is_told=True), 2), 60),
     Fault("NAT gets another address, and says nothing", under(lambda weather: weather.change_address(is_told=False), 60), 90,
@@ -272,18 +242,24 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("no broker for 40 s", without_broker(40), 90),
     Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
     Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
-    *(Fault(f"descriptors used up: {one}", used_up(one), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "web")),
+    *(
+        Fault(f"descriptors used up: {one}", used_up(one), states=STATES, may_fail=_WITHOUT_RELAY)
+        for one in ("agent", "relay", "worker", "signer", "web", "broker")
+    ),
     *(
         Fault(f"disk full but for {left} KiB: {one}", full_disk(one, left), may_fail=_WITHOUT_RELAY)
         for one in ("device", "relay", "console")
         for left in (0, 4, 16, 64)
     ),
-    *(Fault(f"frozen 5 s: {one}", frozen(one, 5), may_fail=_WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "broker")),
-    *(Fault(f"frozen 60 s: {one}", frozen(one, 60), 90, ("OPEN", "CLOSING"), _WITHOUT_RELAY) for one in ("agent", "relay", "worker", "broker")),
+    *(
+        Fault(f"frozen 5 s: {one}", frozen(one, 5), states=STATES, may_fail=_WITHOUT_RELAY)
+        for one in ("agent", "relay", "worker", "signer", "web", "broker")
+    ),
+    *(Fault(f"frozen 60 s: {one}", frozen(one, 60), 90, ("OPEN", "CLOSING"), _WITHOUT_RELAY) for one in ("agent", "relay", "worker", "signer", "broker")),
     Fault("journal torn in its last record", torn_journal),
     *(
         Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)
-        for one, days in (("device", 1), ("relay", 1), ("relay", -1), ("console", 1), ("console", -1))
+        for one, days in (("device", 1), *((place, days) for place in ("relay", "console", "broker") for days in (1, -1)))
     ),
     Fault("broker away for a day", a_day_alone, 90, ("SHUT",)),
     Fault("disk put back from a backup", put_back, 60, ("SHUT", "OPEN")),

@@ -4,6 +4,7 @@ import pytest
 
 from tests.house.house import Device, House
 from tests.lab.faults import go_through, named
+from tests.lab.scales import Scales
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9", "B15")]
 
@@ -15,7 +16,7 @@ QUICK = (
     ("SIGKILL tunnel and broker", "OPEN"),
     ("power cut, relay not told", "OPEN"),
     ("journal torn in its last record", "SHUT"),
-    ("descriptors used up: relay", "OPEN"),
+    ("disk full but for 0 KiB: console", "OPENING"),
     ("disk put back from a backup", "SHUT"),
 )
 
@@ -24,5 +25,8 @@ QUICK = (
 def test_house_when_a_fault_was_mended_then_the_door_is_where_it_was_wanted_and_all_holds(
     lab: House, device: Device, fault: str, state: str
 ) -> None:
-    """Within the seconds of the table the door is open or shut as asked for, and every invariant holds."""
-    go_through(lab, named(fault), state)
+    """Within the seconds of the table the door is open or shut as asked for, every invariant holds, and nobody who lived has grown."""
+    scales = Scales()
+    scales.note(lab)
+    assert go_through(lab, named(fault), state)
+    scales.all_back(lab)

@@ -24,6 +24,7 @@ want ifup ifupdown
 want dbus-daemon dbus
 want dnsmasq dnsmasq-base
 want NetworkManager network-manager
+want faketime faketime
 ls -d /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 

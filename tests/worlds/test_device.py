@@ -146,7 +146,7 @@ def test_door_when_it_dies_while_the_tunnel_stands_or_is_dialled_again_then_it_i
     if is_tunnel_lost:
         world.tunnel.lose()
     world.runner.die()
-    world.move(20_000)
+    world.move(12_000)
     assert world.asks[-1].door.needs_order
     world.deliver(world.order(raw_body, revision=world.revision))
     assert (world.state, world.runner.session, world.tunnel.is_up) == ("OPEN", raw_body.session, True)
