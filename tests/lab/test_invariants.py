@@ -1,16 +1,23 @@
 """Each check fires on a defect that was put in on purpose, and is quiet where there is none."""
 
+import socket
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.house.house import LOGIN_USER, Device, House
+from tests.house.machine import Machine
 from tests.lab import invariants
 from tests.lab.invariants import all_hold, disagreements, growth, history_faults, stray_listeners, stray_processes
-from tests.lab.sightings import TUNNEL_USER, weigh
+from tests.lab.scales import Scales
+from tests.lab.sightings import TUNNEL_USER, weight_of
+from tests.parts.installed import cgroup_root
 from tests.parts.ports import free_port
 from tests.parts.waiting import wait_until
 
@@ -29,15 +36,54 @@ def test_house_when_nothing_was_done_then_everything_holds(lab: House, device: D
     all_hold(lab)
 
 
-def test_listener_when_the_tunnel_user_holds_one_without_a_grant_then_it_is_found(lab: House) -> None:
-    """A listener that the tunnel user opened beside everything of ours is named with its port."""
-    port = free_port()
-    stray = lab.relay_machine.start("/usr/bin/python3", "-c", LISTENS.format(port=port), user=TUNNEL_USER)
+@contextmanager
+def listening(machine: Machine, port: int, user: str | None = None) -> Iterator[None]:
+    """Hold a listener on a machine, beside everything of ours."""
+    stray = machine.start("/usr/bin/python3", "-c", LISTENS.format(port=port), user=user)
     try:
         wait_until(lambda: "there" in stray.log_text(), 10, "the stray listener")
-        assert any(str(port) in fault for fault in stray_listeners(lab))
+        yield
     finally:
         stray.kill()
+
+
+def test_listener_when_the_tunnel_user_holds_one_without_a_grant_then_it_is_found(lab: House) -> None:
+    """A listener that the tunnel user opened beside everything of ours is named with its port, and its process with its title."""
+    port = free_port()
+    with listening(lab.relay_machine, port, TUNNEL_USER):
+        assert any(f":{port} listens without a live grant" in fault for fault in stray_listeners(lab))
+        assert any(str(port) in fault for fault in stray_processes(lab))
+    wait_until(lambda: not stray_listeners(lab) + stray_processes(lab), 20, "both to be quiet again")
+
+
+def test_listener_when_anybody_holds_a_doors_port_without_a_grant_then_it_is_found(lab: House) -> None:
+    """Whoever it is: the port is a door's, and no session is live."""
+    with listening(lab.relay_machine, lab.ports.door):
+        assert [fault for fault in stray_listeners(lab) if f":{lab.ports.door} listens without a live grant" in fault]
+
+
+def test_device_when_something_listens_or_runs_there_at_rest_then_both_are_found(lab: House, device: Device) -> None:
+    """On a device whose door is shut there is the agent and nothing else, whoever's it is."""
+    port = free_port()
+    with listening(device.machine, port):
+        assert f"{device.name}: 127.0.0.1:{port} listens" in stray_listeners(lab)
+        assert any("root: /usr/bin/python3" in fault for fault in stray_processes(lab))
+
+
+def test_group_when_a_sessions_is_left_then_it_is_found(lab: House, device: Device) -> None:
+    """A door's control group that outlived its session is named."""
+    lab.console.open_door(device.id)
+    session = lab.console.wait_for_door(device.id, "open")["session"]
+    lab.console.shut_and_wait(device.id)
+    all_hold(lab)
+    root = cgroup_root()
+    assert root is not None
+    left = root / f"doorward-{session}"
+    left.mkdir()
+    try:
+        assert stray_processes(lab) == [f"{device.name}: control group {left}"]
+    finally:
+        left.rmdir()
 
 
 def test_process_when_one_of_the_login_user_is_left_then_it_is_found(lab: House, device: Device) -> None:
@@ -108,17 +154,17 @@ def test_history_when_a_row_is_gone_from_the_consoles_database_then_it_does_not_
     wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
 
 
-def cut_out(store: sqlite3.Connection, author: str) -> Callable[[], None]:
-    """Delete an author's second record; gives what puts everything back."""
+def cut_out(store: sqlite3.Connection, author: str, n: str = "2") -> Callable[[], None]:
+    """Delete an author's record with a number, the second; gives what puts everything back."""
     with store:
         triggers = store.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'history_record'"
         )
         known = triggers.fetchall()
-        row = store.execute("SELECT * FROM history_record WHERE author = ? AND n = 2", (author,)).fetchone()
+        row = store.execute(f"SELECT * FROM history_record WHERE author = ?1 AND n = {n}", (author,)).fetchone()
         for name, _ in known:
             store.execute(f"DROP TRIGGER {name}")
-        store.execute("DELETE FROM history_record WHERE author = ? AND n = 2", (author,))
+        store.execute(f"DELETE FROM history_record WHERE author = ?1 AND n = {n}", (author,))
 
     def put_back() -> None:
         with store:
@@ -127,6 +173,24 @@ def cut_out(store: sqlite3.Connection, author: str) -> Callable[[], None]:
                 store.execute(sql)
 
     return put_back
+
+
+@pytest.mark.parametrize("side", ["relay", "device"])
+def test_history_when_the_console_lacks_what_a_side_has_written_then_that_side_is_named(
+    lab: House, device: Device, side: str
+) -> None:
+    """The newest record is taken from the console's database: its export ends one record early, and whoever wrote it knows more."""
+    have_a_history(lab, device)
+    author = f"relay:{lab.relay_id}" if side == "relay" else f"device:{device.id}"
+    said = "the relay has written" if side == "relay" else f"{device.name} has written"
+    database = lab.console_machine.folder / "var/lib/doorward-console/console.sqlite3"
+    with closing(sqlite3.connect(database, timeout=20)) as store:
+        put_back = cut_out(store, author, "(SELECT max(n) FROM history_record WHERE author = ?1)")
+        try:
+            assert any(fault.startswith(said) for fault in history_faults(lab))
+        finally:
+            put_back()
+    wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
 
 
 def test_history_when_a_device_holds_another_record_than_the_console_then_it_is_named(
@@ -154,14 +218,50 @@ def written_over(path: Path, at: int, byte: bytes) -> bytes:
     return was
 
 
-def test_weight_when_an_agent_holds_more_descriptors_then_it_is_found(lab: House, device: Device) -> None:
-    """Twenty descriptors more than before are told; a second look at the same house is quiet."""
-    before = weigh(lab)
-    assert growth(before, weigh(lab)) == []
-    heavier = {
-        name: type(one)(one.pid, one.pss_kib + 20_000, one.threads + 5, one.descriptors + 20)
-        for name, one in before.items()
-    }
-    faults = growth(before, heavier)
-    for what in ("KiB", "threads", "descriptors"):
-        assert any(f"{device.name}: " in fault and what in fault for fault in faults)
+SWELLS: Final = """
+import sys, threading, time
+print("there", flush=True)
+sys.stdin.readline()
+held = [open("/dev/null") for _ in range(20)], bytes(range(256)) * 80_000
+for _ in range(5): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+print("more", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_weight_when_a_process_holds_more_than_before_then_each_kind_is_found() -> None:
+    """A real one that takes 20 MB, five threads and twenty descriptors; a second look at one that took nothing is quiet."""
+    with subprocess.Popen(  # with the test's own interpreter, as all of ours are
+        [sys.executable, "-c", SWELLS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        assert one.stdout.readline() == "there\n"
+        before = {"it": weight_of(one.pid)}
+        assert growth(before, {"it": weight_of(one.pid)}) == []
+        one.stdin.write("\n")
+        one.stdin.flush()
+        assert one.stdout.readline() == "more\n"
+        faults = growth(before, {"it": weight_of(one.pid)})
+        one.stdin.write("\n")
+    assert [fault.split()[2] for fault in faults] == ["KiB", "threads", "descriptors"]
+
+
+def test_weight_when_the_relay_holds_more_connections_than_at_first_then_the_soaks_scales_say_so(lab: House) -> None:
+    """Thirty strangers who say nothing at its control port, for as long as they may."""
+    scales = Scales()
+    scales.note(lab)
+    assert lab.network is not None
+    strangers = lab.network.call(
+        lambda: [socket.create_connection((lab.address, lab.ports.relay_control), 5) for _ in range(30)]
+    )
+    try:
+        wait_until(
+            lambda: any("relay: " in fault and "descriptors" in fault for fault in scales.grown(lab)),
+            10,
+            "it to be told",
+        )
+    finally:
+        for one in strangers:
+            one.close()
+    scales.all_back(lab)
