@@ -229,6 +229,8 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("power cut, relay not told", silent_reboot, 60),
     Fault("half-open link to the device, 5 s", under(lambda weather: weather.black_hole("device", "to"), 5), 60),
     Fault("half-open link from the device, 5 s", under(lambda weather: weather.black_hole("device", "from"), 5), 60),
+    Fault("half-open link to the device, 60 s", under(lambda weather: weather.black_hole("device", "to"), 60), 90, ("SHUT", "OPEN")),
+    Fault("half-open link from the device, 60 s", under(lambda weather: weather.black_hole("device", "from"), 60), 90, ("SHUT", "OPEN")),
     Fault("black hole before the device, 60 s", under(lambda weather: weather.black_hole("device"), 60), 90, ("SHUT", "OPEN")),
     Fault("device unplugged, 5 s", under(lambda weather: weather.cut("device"), 5), 60, STATES),
     Fault("relay unplugged, 5 s", under(lambda weather: weather.cut("relay"), 5), 60, ("SHUT", "OPEN", "CLOSING")),
