@@ -3,6 +3,7 @@
 Each test is one promise, and runs against either. The others are in ``test_contracts_broker`` and ``test_contracts_doors``.
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from typing import Final
 
 import pytest
 from doorward_agent import contracts
+from doorward_agent.config import Config
 from doorward_agent.edges.files import DocumentStore
 from doorward_agent.edges.journal import JournalOnDisk
-from doorward_agent.edges.system import SystemClock
+from doorward_agent.edges.system import Machine, SystemClock
 from doorward_protocol.digests import digest_of
 from doorward_protocol.records import Fact, Head, Moment, next_payload
 
-from tests.worlds.device import WorldClock, WorldJournal, WorldStore
+from tests.worlds.device import WorldClock, WorldJournal, WorldStore, WorldSystem
 
 pytestmark = pytest.mark.feature("E9")
 
@@ -121,6 +123,23 @@ def test_store_when_restarted_and_booted_then_each_document_lasts_as_long_as_was
     assert (again.load("held"), again.load("nonces")) == ({"n": 2}, None)
     again.save("nonces", {}, durable=False)
     assert again.load("nonces") == {}
+
+
+# -- the machine
+
+
+def test_machine_when_asked_what_it_is_then_it_says_the_same_each_time_and_never_the_same_nonce(kind: str) -> None:
+    """A boot is 32 hexadecimal digits, a nonce 22 characters of base64url (protocol.md §3), chance is below 1, a port can be had."""
+    machine: contracts.System = WorldSystem() if kind == "in memory" else Machine(Config())
+    assert re.fullmatch(r"[0-9a-f]{32}", machine.boot)
+    assert machine.facts() == machine.facts()
+    assert set(machine.facts()) == {"hostname", "os", "arch", "firmware"}
+    nonces = [machine.nonce() for _ in range(20)]
+    assert len(set(nonces)) == len(nonces)
+    assert all(re.fullmatch(r"[\w-]{22}", nonce) for nonce in nonces)
+    assert all(0 <= machine.chance() < 1 for _ in range(20))
+    assert 1024 <= machine.free_port() <= 65_535
+    assert all(":" in one.target for one in machine.forwards)
 
 
 # -- the clock
