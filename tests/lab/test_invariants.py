@@ -62,12 +62,19 @@ def test_listener_when_anybody_holds_a_doors_port_without_a_grant_then_it_is_fou
         assert [fault for fault in stray_listeners(lab) if f":{lab.ports.door} listens without a live grant" in fault]
 
 
-def test_device_when_something_listens_or_runs_there_at_rest_then_both_are_found(lab: House, device: Device) -> None:
-    """On a device whose door is shut there is the agent and nothing else, whoever's it is."""
+def test_device_when_something_listens_or_runs_there_at_rest_then_each_is_found(lab: House, device: Device) -> None:
+    """On a device whose door is shut there is the agent and nothing else: no listener, no process of root's, nothing an engineer left."""
     port = free_port()
-    with listening(device.machine, port):
-        assert f"{device.name}: 127.0.0.1:{port} listens" in stray_listeners(lab)
-        assert any("root: /usr/bin/python3" in fault for fault in stray_processes(lab))
+    left = device.machine.start("/bin/sleep", "600", user=LOGIN_USER)
+    try:
+        left.pid  # noqa: B018  # it runs
+        with listening(device.machine, port):
+            assert f"{device.name}: 127.0.0.1:{port} listens" in stray_listeners(lab)
+            found = stray_processes(lab)
+        assert any("root: /usr/bin/python3" in fault for fault in found)
+        assert any(f"{LOGIN_USER}: /bin/sleep 600" in fault for fault in found)
+    finally:
+        left.kill()
 
 
 def test_group_when_a_sessions_is_left_then_it_is_found(lab: House, device: Device) -> None:
@@ -84,16 +91,6 @@ def test_group_when_a_sessions_is_left_then_it_is_found(lab: House, device: Devi
         assert stray_processes(lab) == [f"{device.name}: control group {left}"]
     finally:
         left.rmdir()
-
-
-def test_process_when_one_of_the_login_user_is_left_then_it_is_found(lab: House, device: Device) -> None:
-    """What an engineer left behind after the session is named."""
-    left = device.machine.start("/bin/sleep", "600", user=LOGIN_USER)
-    try:
-        left.pid  # noqa: B018  # it runs
-        assert any("sleep 600" in fault for fault in stray_processes(lab))
-    finally:
-        left.kill()
 
 
 def test_sides_when_the_relay_says_it_has_no_session_then_that_is_found(lab: House, device: Device) -> None:
@@ -175,22 +172,20 @@ def cut_out(store: sqlite3.Connection, author: str, n: str = "2") -> Callable[[]
     return put_back
 
 
-@pytest.mark.parametrize("side", ["relay", "device"])
 def test_history_when_the_console_lacks_what_a_side_has_written_then_that_side_is_named(
-    lab: House, device: Device, side: str
+    lab: House, device: Device
 ) -> None:
     """The newest record is taken from the console's database: its export ends one record early, and whoever wrote it knows more."""
     have_a_history(lab, device)
-    author = f"relay:{lab.relay_id}" if side == "relay" else f"device:{device.id}"
-    said = "the relay has written" if side == "relay" else f"{device.name} has written"
     database = lab.console_machine.folder / "var/lib/doorward-console/console.sqlite3"
-    with closing(sqlite3.connect(database, timeout=20)) as store:
-        put_back = cut_out(store, author, "(SELECT max(n) FROM history_record WHERE author = ?1)")
-        try:
-            assert any(fault.startswith(said) for fault in history_faults(lab))
-        finally:
-            put_back()
-    wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
+    for author, said in ((f"relay:{lab.relay_id}", "the relay has"), (f"device:{device.id}", f"{device.name} has")):
+        with closing(sqlite3.connect(database, timeout=20)) as store:
+            put_back = cut_out(store, author, "(SELECT max(n) FROM history_record WHERE author = ?1)")
+            try:
+                assert any(fault.startswith(f"{said} written") for fault in history_faults(lab))
+            finally:
+                put_back()
+        wait_until(lambda: not history_faults(lab), 20, "the history to be whole again")
 
 
 def test_history_when_a_device_holds_another_record_than_the_console_then_it_is_named(
