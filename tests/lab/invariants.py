@@ -170,13 +170,13 @@ def payload_of(line: str) -> bytes:
     return base64.b64decode(json.loads(line)["payload"])
 
 
-MOST_PSS_KIB: Final = 12 * 1024
+MOST_KIB: Final = 12 * 1024
 """An agent takes up to 8 MiB with its first order (docs/performance.md), and allocators breathe; a leak is looked for over many."""
 MOST_DESCRIPTORS: Final = 4
 """Pools of connections to the database."""
 
 
-def growth(before: Mapping[str, Weight], after: Mapping[str, Weight], pss_kib: int = MOST_PSS_KIB) -> list[str]:
+def growth(before: Mapping[str, Weight], after: Mapping[str, Weight], most_kib: int = MOST_KIB) -> list[str]:
     """Memory, threads and descriptors are back to where they were, for whoever is the same process still."""
     found = []
     for name in before.keys() & after.keys():
@@ -184,7 +184,7 @@ def growth(before: Mapping[str, Weight], after: Mapping[str, Weight], pss_kib: i
         if was.pid != now.pid:
             continue
         for what, more, most in (
-            ("KiB", now.pss_kib - was.pss_kib, pss_kib),
+            ("KiB", now.memory_kib - was.memory_kib, most_kib),
             ("threads", now.threads - was.threads, 1),
             ("descriptors", now.descriptors - was.descriptors, MOST_DESCRIPTORS),
         ):

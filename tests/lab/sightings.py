@@ -121,10 +121,13 @@ def relay_head(house: House) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a process holds: private and its part of shared memory, threads, descriptors."""
+    """What a process holds: memory of its own, threads, descriptors.
+
+    What it maps of files is left out: its part of those is larger when others end that map them, too.
+    """
 
     pid: int
-    pss_kib: int
+    memory_kib: int
     threads: int
     descriptors: int
 
@@ -132,9 +135,9 @@ class Weight:
 def weight_of(pid: int) -> Weight:
     """Weigh a process; proc(5)."""
     folder = Path(f"/proc/{pid}")
-    pss = next(line for line in (folder / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+    memory = next(line for line in (folder / "smaps_rollup").read_text().splitlines() if line.startswith("Pss_Anon:"))
     return Weight(
-        pid, int(pss.split()[1]), len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
+        pid, int(memory.split()[1]), len(list((folder / "task").iterdir())), len(list((folder / "fd").iterdir()))
     )
 
 
