@@ -1,7 +1,6 @@
 """The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
 
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -53,9 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
     the other clears away, and three runs' folders stay. With ``--basetemp`` they stay where one wants them.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    files.IN_MEMORY[0] = True
     if config.option.basetemp is None:
-        config.option.basetemp = tempfile.mkdtemp(prefix="doorward-pytest-")
-        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
+        folder = Path(tempfile.mkdtemp(prefix="doorward-pytest-"))
+        files.keep_in_memory(folder)
+        config.option.basetemp = str(folder / "all")
+        config.add_cleanup(lambda: files.remove(folder))
 
 
 @pytest.hookimpl(trylast=True)
@@ -87,11 +89,6 @@ def pytest_xdist_setupnodes() -> None:
     """Let each process configure a console of its own, also where collecting has already done so in this one."""
     for name in ("DJANGO_SETTINGS_MODULE", "DOORWARD_CONSOLE_CONFIG"):
         os.environ.pop(name, None)
-
-
-def pytest_configure() -> None:
-    """Keep what tests write in memory, where we may."""
-    files.IN_MEMORY[0] = True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

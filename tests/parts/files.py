@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 IN_MEMORY = [False]
@@ -18,23 +18,33 @@ def scratch_folder() -> Iterator[Path]:
 
     As root it stands under /var/lib: sshd refuses authorized keys below a folder that others may write to, which /tmp is.
     """
-    is_root = os.geteuid() == 0
-    folder = Path(tempfile.mkdtemp(prefix="doorward-test-", dir="/var/lib" if is_root else None))
+    folder = Path(tempfile.mkdtemp(prefix="doorward-test-", dir="/var/lib" if os.geteuid() == 0 else None))
+    if IN_MEMORY[0]:
+        keep_in_memory(folder)
     folder.chmod(0o711)
-    is_mounted = is_root and IN_MEMORY[0] and _did("mount", "-t", "tmpfs", "-o", "mode=711", "doorward-test", folder)
     try:
         yield folder
     finally:
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # also of what is mounted: machines that run now see it until they end
-        if is_mounted:
-            _did("umount", "--lazy", folder)
-            folder.rmdir()
+        remove(folder)
 
 
-def _did(*argv: str | Path) -> bool:
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+def keep_in_memory(folder: Path) -> None:
+    """Let a folder's content be in memory and not on a disk, where we may mount."""
+    if os.geteuid() == 0:
+        _run("mount", "-t", "tmpfs", "doorward-test", folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and what is in it; of one in memory first the content, for machines that run now see it until they end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_mount():
+        _run("umount", "--lazy", folder)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _run(*argv: str | Path) -> None:
+    subprocess.run(argv, capture_output=True, check=False)
 
 
 def write_whole(path: Path, content: bytes | str, mode: int = 0o644) -> Path:
