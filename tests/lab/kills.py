@@ -14,7 +14,7 @@ ERRANDS: Final = ("COMMAND", "TRIAL")
 """What a device does beside its door: a command's hook runs, or settings are on trial."""
 STATES: Final = (*DOOR_STATES, "RETRYING", *ERRANDS)
 """RETRYING is a door whose tunnel was lost, while the relay cannot be reached."""
-COMES_S: Final = 1.5
+COMES_S: Final = 4.0
 """A process that has yet to be started is waited for so long: a kill that meets nobody shows nothing."""
 _AT_A_DOOR: Final = ("OPENING", "OPEN", "CLOSING")
 _BUT_RETRYING: Final = (*DOOR_STATES, *ERRANDS)
@@ -34,6 +34,7 @@ class Victim(NamedTuple):
     states: Sequence[str] = STATES
 
 
+# An sshd whose environment is small has no room for all of its title: "[listener]" may be cut off.
 VICTIMS: Final[Mapping[str, Victim]] = {
     "agent": Victim(),
     "runner": Victim("device", "doorward-runner", ("OPENING", "CLOSING", *ERRANDS)),
@@ -42,7 +43,7 @@ VICTIMS: Final[Mapping[str, Victim]] = {
     "tunnel": Victim("device", "/usr/bin/ssh -F none", _AT_A_DOOR),
     "door": Victim("device", "[listener]", (*_AT_A_DOOR, "RETRYING")),
     "relay": Victim(),
-    "relay-sshd": Victim("relay", "[listener]", _BUT_RETRYING),
+    "relay-sshd": Victim("relay", "sshd -D ", _BUT_RETRYING),
     "relay-session": Victim("relay", f"sshd: {sightings.TUNNEL_USER}", _AT_A_DOOR),
     "worker": Victim(),
     "signer": Victim(),
