@@ -37,6 +37,8 @@ BESIDE: Final[Mapping[str, Sequence[str]]] = {
 BESIDE_MINUTES: Final = 20
 LONGEST_PAUSE_S: Final = 1.0
 """An opening takes less: a fault may come at any moment of it."""
+CLOSING_PAUSE_S: Final = 0.3
+"""Later there is hardly anybody left at a door to be killed."""
 FUZZED: Final = 0.1
 """The part of the time that goes into fuzzing."""
 FUZZ_LIMIT_S: Final = 7_200
@@ -159,7 +161,8 @@ def by_chance(faults: Sequence[Fault], chance: random.Random) -> Iterator[Case]:
         deck = each(faults)
         chance.shuffle(deck)
         for case in deck:
-            yield replace(case, pause_s=chance.random() * LONGEST_PAUSE_S)
+            longest_s = CLOSING_PAUSE_S if case.state == "CLOSING" else LONGEST_PAUSE_S
+            yield replace(case, pause_s=chance.random() * longest_s)
 
 
 def in_one_lab(tally: Tally, plan: Iterator[Case], ends_at: float) -> bool:
