@@ -164,9 +164,11 @@ def postgres_cluster() -> Iterator[Postgres]:
     with scratch_folder() as folder:
         programs = Programs(folder)
         try:
-            yield start_postgres(programs, folder / "postgres")
+            cluster = start_postgres(programs, folder / "postgres")
+            yield cluster
         finally:
             programs.end_all()
+        assert cluster.program.process.returncode == 0, "it was killed, and left its shared memory behind"
 
 
 @pytest.fixture

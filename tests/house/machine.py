@@ -96,6 +96,9 @@ class Machine:
         # sshd that is not the system's gives a terminal only where /dev/pts has the group tty.
         lines.append("mount -t devpts -o newinstance,gid=5,mode=620,ptmxmode=666 devpts /dev/pts")
         lines.append("mount --bind /dev/pts/ptmx /dev/ptmx")
+        lines.append(
+            "mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+        )  # what is killed leaves its shared memory there (libfaketime)
         lines.append(f"exec {_PYTHON} -S -E -c '{_INIT}'")
         return "\n".join(lines)
 

@@ -2,12 +2,17 @@
 
 import os
 import pwd
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from tests.parts.installed import require
 from tests.parts.ports import free_port
 from tests.parts.processes import Program, Programs, run
+
+_FAST: Final = signal.SIGINT
+"""It leaves nobody connected; at SIGTERM it waits for whoever is, has to be killed, and leaves its shared memory behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,9 @@ def _started(programs: Programs, binaries: Path, folder: Path, port: int, networ
     if network:
         inside = ["/usr/bin/nsenter", f"--net=/proc/{network}/ns/net", "--"]
         as_user = ["/usr/bin/setpriv", f"--reuid={user}", "--regid=postgres", "--clear-groups"] if user else []
-        program = programs.start(*inside, *as_user, *server, name="postgres")
+        program = programs.start(*inside, *as_user, *server, name="postgres", ending=_FAST)
     else:
-        program = programs.start(*server, name="postgres", user=user)
+        program = programs.start(*server, name="postgres", user=user, ending=_FAST)
     program.wait_for_socket(folder / f".s.PGSQL.{port}", limit_s=30)
     program.wait_for_log("ready to accept connections", limit_s=30)
     return program

@@ -16,12 +16,17 @@ from tests.parts.waiting import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One started program; a holder waits for the process that it started, ends after it, and hears no SIGTERM (unshare(1))."""
+    """One started program; a holder waits for the process that it started, ends after it, and hears no SIGTERM (unshare(1)).
+
+    Attributes:
+        ending: the signal at which it ends and tidies up.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
     is_holder: bool = False
+    ending: signal.Signals = signal.SIGTERM
 
     @property
     def pid(self) -> int:
@@ -75,7 +80,7 @@ class Program:
         if self.is_holder:
             self._kill_held()
         else:
-            self.signal(signal.SIGTERM)
+            self.signal(self.ending)
 
     def wait_for_end(self, limit_s: float = 5) -> int:
         """Wait until a program that was asked has ended, insist after ``limit_s``, and give its exit status."""
@@ -121,6 +126,7 @@ class Programs:
         cwd: Path | None = None,
         user: str | None = None,
         is_holder: bool = False,
+        ending: signal.Signals = signal.SIGTERM,
     ) -> Program:
         """Start a program with an argument list.
 
@@ -131,6 +137,7 @@ class Programs:
             cwd: its working folder; the scratch folder when not given.
             user: the system user to run as, with its first group alone; needs root.
             is_holder: it is ended by killing the process that it waits for.
+            ending: the signal at which it ends.
         """
         called = name or Path(argv[0]).name
         log = self.scratch / f"{called}-{len(self._started)}.log"
@@ -146,7 +153,7 @@ class Programs:
                 group=_group_of(user),
                 extra_groups=None if user is None else (),
             )
-        program = Program(called, process, log, is_holder)
+        program = Program(called, process, log, is_holder, ending)
         self._started.append(program)
         return program
 
