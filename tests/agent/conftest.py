@@ -155,7 +155,13 @@ def running(scene: Scene) -> Scene:
 
 
 @pytest.fixture
-def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
+def limit_s() -> int:
+    """How long a dial may take: as long as on a device, for a busy machine needs seconds; a test of the limit itself names another."""
+    return 20
+
+
+@pytest.fixture
+def bench(relay: Relay, scratch: Path, tunnel: str, limit_s: int) -> Iterator[Bench]:
     """A tunnel edge, its relay, and a door that the test answers for."""
     key = Ed25519PrivateKey.generate()
     state, run = (scratch / name for name in FOLDERS)
@@ -163,7 +169,7 @@ def bench(relay: Relay, scratch: Path, tunnel: str) -> Iterator[Bench]:
     write_whole(state / "tunnel_key", private_pem(key), 0o600)
     run.mkdir()
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    config = Config(state_dir=state, tunnel=tunnel, tunnel_limit_s=4, relay_keepalive_s=1)
+    config = Config(state_dir=state, tunnel=tunnel, tunnel_limit_s=limit_s, relay_keepalive_s=1)
     edge = TunnelEdge(config, run, came.put)
     door = socket.create_server(("127.0.0.1", 0))
     made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)

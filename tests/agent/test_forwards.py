@@ -130,7 +130,7 @@ class Stages:
         run = self._bench.folder / "another run folder"
         run.mkdir()
         came: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        config = Config(state_dir=self._bench.state_dir, tunnel=self._tunnel, tunnel_limit_s=4, forwards=allowed)
+        config = Config(state_dir=self._bench.state_dir, tunnel=self._tunnel, forwards=allowed)
         more = {} if resolver is None else {"lookup": resolver}
         edge = TunnelEdge(config, run, came.put, **more)
         forwards = tuple(Forward(name, target, "localhost", free_port()) for name, target in ordered.items())

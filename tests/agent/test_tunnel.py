@@ -87,7 +87,7 @@ def test_dial_when_host_key_is_another_then_each_of_two_options_alone_refuses_it
     route = bench.relay.route(bench.certificate(), host_keys=(ssh_line(Ed25519PrivateKey.generate()),))
     write_whole(bench.folder / ssh_command.KNOWN_HOSTS, ssh_command.known_hosts_text(route))
     write_whole(bench.folder / ssh_command.CERTIFICATE, f"{route.certificate}\n")
-    config = Config(state_dir=bench.state_dir, ssh_program=require("ssh"), tunnel_limit_s=2)
+    config = Config(state_dir=bench.state_dir, ssh_program=require("ssh"))
     ssh, *rest = ssh_command.dial_command(config, route)
     first = [word for option in gone for word in ("-o", option)]  # of each option the first counts
     client = programs.start(ssh, *first, *rest, name="dial", cwd=bench.folder)
@@ -132,6 +132,7 @@ def test_tunnel_when_relay_cannot_be_reached_then_code_says_how_far_one_gets(
     assert bench.next() == events.TunnelFailed(1, code)
 
 
+@pytest.mark.parametrize("limit_s", [4])
 def test_tunnel_when_relay_accepts_and_says_nothing_then_timeout(bench: Bench) -> None:
     """A relay that hangs costs the configured time and no more."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
