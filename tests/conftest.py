@@ -5,11 +5,12 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+from xdist.workermanage import NodeManager  # type: ignore[import-untyped]
 
 from tests.parts import files
 from tests.parts.certificates import Authority, make_root
@@ -51,13 +52,22 @@ def pytest_configure(config: pytest.Config) -> None:
     Folders of ``tmp_path`` go, too. pytest's own place for them is every run's of this user: of two that end at once one fails by what
     the other clears away, and three runs' folders stay. With ``--basetemp`` they stay where one wants them.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # xdist kills what has not ended in 10 s; a house takes longer.
+    signal.signal(signal.SIGTERM, _end_once)
+    NodeManager.EXIT_TIMEOUT = 60
     files.IN_MEMORY[0] = True
     if config.option.basetemp is None:
         folder = Path(tempfile.mkdtemp(prefix="doorward-pytest-"))
         files.keep_in_memory(folder)
         config.option.basetemp = str(folder / "all")
         config.add_cleanup(lambda: files.remove(folder))
+
+
+def _end_once(number: int, frame: object) -> NoReturn:
+    """End as at Ctrl-C; what comes after it (a process of several hears it from its group, too) does not stop the taking down."""
+    for after in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(after, lambda *_: None)  # not SIG_IGN, which what is started then would inherit
+    raise KeyboardInterrupt
 
 
 @pytest.hookimpl(trylast=True)
