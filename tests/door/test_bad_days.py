@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import paramiko
 import pytest
-from doorward_door.listening import LOGIN_GRACE_S, MOST_STRANGERS
+from doorward_door.listening import ENOUGH_S, LOGIN_GRACE_S, MOST_STRANGERS
 from doorward_door.serving import MOST_CHANNELS
 from doorward_door.transport import WINDOW_BYTES
 from paramiko.packet import Packetizer
@@ -93,12 +93,13 @@ def test_door_when_strangers_take_every_place_again_at_once_then_an_engineer_wai
     door: Door,
 ) -> None:
     """A scanner that connects anew whenever it is hung up on shuts nobody out: who has had time enough makes room for whoever came first."""
-    over = threading.Event()
-    scanners = [threading.Thread(target=_scan, args=(door, over)) for _ in range(MOST_STRANGERS + 8)]
+    over, held_s = threading.Event(), list[float]()
+    scanners = [threading.Thread(target=_scan, args=(door, over, held_s)) for _ in range(MOST_STRANGERS + 8)]
     for scanner in scanners:
         scanner.start()
     try:
         assert door.ssh("true", limit_s=LOGIN_GRACE_S).returncode == 0
+        assert min(held_s) < ENOUGH_S  # and not only once paramiko itself waits no longer for their first line
     finally:
         over.set()
         door.program.end()  # and hangs up on all of them
@@ -106,11 +107,13 @@ def test_door_when_strangers_take_every_place_again_at_once_then_an_engineer_wai
             scanner.join()
 
 
-def _scan(door: Door, over: threading.Event) -> None:
-    """Connect and say nothing, again and again, as fast as one is hung up on."""
+def _scan(door: Door, over: threading.Event, held_s: list[float]) -> None:
+    """Connect and say nothing, again and again, as fast as one is hung up on; notes how long that took each time."""
     while not over.is_set():
         with suppress(OSError), door.raw() as stream:
+            began = time.monotonic()
             _is_closed(stream, 30)
+            held_s.append(time.monotonic() - began)
 
 
 def test_door_when_a_stranger_proves_no_key_within_20_s_then_it_is_hung_up_on(door: Door) -> None:
