@@ -176,9 +176,9 @@ def postgres_cluster() -> Iterator[Postgres]:
         try:
             cluster = start_postgres(programs, folder / "postgres")
             yield cluster
+            assert cluster.program.end(limit_s=30) == 0, "it was killed, and left its shared memory behind"
         finally:
             programs.end_all()
-        assert cluster.program.process.returncode == 0, "it was killed, and left its shared memory behind"
 
 
 @pytest.fixture
