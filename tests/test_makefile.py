@@ -1,6 +1,7 @@
 """What ``make`` says before there is anything of ours that could say it."""
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ wait
 """Ends on Ctrl-C as the demo does: by itself, and well."""
 
 
+def _as_in_a_terminal() -> None:
+    """Hear Ctrl-C, also where the tests run in the background of a script, which ignores it; a shell could not take that back."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_demo_when_ctrl_c_has_ended_it_then_make_says_nothing_of_errors(tmp_path: Path) -> None:
     """The demo's last words are the last; a shell between it and make would call the end that was asked for an error."""
     for name in ("Makefile", "pyproject.toml"):
@@ -51,7 +57,9 @@ def test_demo_when_ctrl_c_has_ended_it_then_make_says_nothing_of_errors(tmp_path
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / ".stamp").touch()
     write_whole(tmp_path / ".venv" / "bin" / "python", DEMO, 0o755)
-    demo: pexpect.spawn[Any] = pexpect.spawn("/usr/bin/make", ["demo", "-C", str(tmp_path)], timeout=20)
+    demo: pexpect.spawn[Any] = pexpect.spawn(
+        "/usr/bin/make", ["demo", "-C", str(tmp_path)], timeout=20, preexec_fn=_as_in_a_terminal
+    )
     demo.expect("runs\r\n")
     demo.sendintr()
     assert demo.read().decode().split() == ["^Cended"]

@@ -78,7 +78,7 @@ def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_wa
         strangers = [waiting.enter_context(door.raw()) for _ in range(MOST_STRANGERS)]
         for stranger in strangers:
             stranger.sendall(b"SSH-2.0-stranger\r\n")
-            assert stranger.recv(200).endswith(f" doorward-{BANNER}\r\n".encode())
+            assert f" doorward-{BANNER}\r\n".encode() in stranger.recv(200)  # its keys may come with it
         with door.raw() as one_more:
             one_more.settimeout(0.5)
             with pytest.raises(TimeoutError):
