@@ -203,7 +203,7 @@ class Console:
             answer = http.post("/v1/pair", json=self.pairing_document())
         assert answer.status_code == 200, answer.text
         self.introduced = answer.json()
-        wait_until(self._is_answered, 5, "the listener with client certificates")
+        wait_until(self._is_answered, 20, "the listener with client certificates")
         return self.introduced
 
     def _is_answered(self) -> bool:

@@ -67,7 +67,7 @@ def test_a_relay_when_a_client_shows_what_the_pinned_certificate_issued_then_it_
     issued = authority.client("worker-2")
     console.client = issued
     with console.http(issued) as http:
-        wait_until(lambda: _is_refused(http), 5, "the listener with client certificates")
+        wait_until(lambda: _is_refused(http), 20, "the listener with client certificates")
 
 
 def _is_refused(http: httpx.Client) -> bool:
