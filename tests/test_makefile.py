@@ -58,7 +58,11 @@ def test_demo_when_ctrl_c_has_ended_it_then_make_says_nothing_of_errors(tmp_path
     (tmp_path / ".venv" / ".stamp").touch()
     write_whole(tmp_path / ".venv" / "bin" / "python", DEMO, 0o755)
     demo: pexpect.spawn[Any] = pexpect.spawn(
-        "/usr/bin/make", ["demo", "-C", str(tmp_path)], timeout=20, preexec_fn=_as_in_a_terminal
+        "/usr/bin/make",
+        ["demo", "-C", str(tmp_path)],
+        timeout=20,
+        env=dict(PLAIN_ENVIRONMENT),
+        preexec_fn=_as_in_a_terminal,
     )
     demo.expect("runs\r\n")
     demo.sendintr()
