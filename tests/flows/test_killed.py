@@ -18,7 +18,7 @@ from tests.parts.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.feature("I11", "B7")]
 
-MOMENTS: Final = 6
+MOMENTS: Final = 10
 ENDED: Final = {"done", "failed", "cancelled", "expired", "refused"}
 MESSAGE: Final = "#!/bin/sh\ncat >> /var/lib/ran\necho >> /var/lib/ran\nsleep 0.2\n"
 READ: Final = '#!/bin/sh\nprintf \'{"values": {"mode": "%s"}}\' "$(cat /var/lib/mode)"\n'
@@ -109,7 +109,7 @@ def test_commands_when_everything_on_the_device_is_killed_at_any_moment_then_non
     path, asked, states = f"/devices/{hooked.id}/commands", [], []
     for number in range(MOMENTS):
         made = house.console.post(path, verb="message", arguments={"number": number})["id"]
-        time.sleep(0.1 * number)  # a moment by number: there is nothing to wait for
+        time.sleep(0.06 * number)  # a moment by number: there is nothing to wait for
         kill_all(hooked)
         hooked.start_agent()
 

@@ -15,7 +15,7 @@ from tests.parts.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("I10", "I11")]
 
-TIMES: Final = 4
+TIMES: Final = 6
 ENDED: Final = {"done", "failed", "cancelled", "expired", "refused"}
 
 

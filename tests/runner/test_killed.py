@@ -23,9 +23,9 @@ from tests.runner.site import Site
 pytestmark = [pytest.mark.feature("I11", "B7"), pytest.mark.timeout(300)]
 
 THEN: Final = ("the trial is over", "the machine boots")
-MOMENTS: Final = 7
+MOMENTS: Final = 12
 """How many times everything is killed, each time a little later."""
-MOST: Final = 4 * MOMENTS
+MOST: Final = 2 * MOMENTS
 """How many times where a busy machine let none of them fall into the middle."""
 APPLY: Final = """#!/bin/sh
 set -eu
