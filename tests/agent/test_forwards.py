@@ -13,6 +13,7 @@ import pytest
 from doorward_agent import events
 from doorward_agent.config import AllowedForward, Config
 from doorward_agent.contracts import Dial
+from doorward_agent.edges import scouting
 from doorward_agent.edges.dialling import Found
 from doorward_agent.edges.reachability import Address
 from doorward_agent.edges.rehearsing import RehearsalEdge
@@ -245,12 +246,31 @@ def test_forward_when_the_relay_refuses_its_port_then_told_and_the_door_is_open(
     assert stage.door_answers()
 
 
-def test_target_when_it_comes_up_later_then_it_is_found_then() -> None:
+def test_forward_when_its_port_at_the_relay_was_held_for_a_while_then_it_is_opened_afterwards(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an old connection's listener, or by whatever called out from that port a moment ago."""
+    monkeypatch.setattr(scouting, "AGAIN_S", 0.1)
+    service = Service(b"one")
+    stage = stages.stage({"one": AllowedForward(service.target)}, {"one": service.target})
+    port = stage.forwards[0].port
+    with socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True):
+        stage.open()
+        assert stage.told().code == "forward.port-refused"
+    told = stage.told()
+    while told.code is not None:
+        told = stage.told()
+    with socket.create_connection((LITERAL, port), 20) as visitor:
+        assert visitor.recv(100) == b"one"
+
+
+def test_target_when_it_comes_up_later_then_it_is_found_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be reached is tried again while the tunnel stands; what is not allowed is not."""
+    monkeypatch.setattr(scouting, "AGAIN_S", 0.05)
     port = free_port()
     target = f"tcp:{LITERAL}:{port}"
     came: queue.SimpleQueue[Found] = queue.SimpleQueue()
-    scout = Scout({"db": AllowedForward(target)}, Resolver([LITERAL]), came.put, again_s=0.05)
+    scout = Scout({"db": AllowedForward(target)}, Resolver([LITERAL]), came.put)
     forwards = (Forward("db", target, "*", 1), Forward("other", target, "*", 2))
     scout.begin(1, forwards)
     first = {(found.forward.name, found.code) for found in (came.get(timeout=20), came.get(timeout=20))}
@@ -268,7 +288,7 @@ def test_scout_when_it_is_stopped_then_it_tells_nothing_more() -> None:
     """A tunnel that is gone is told about by nobody, and no thread stays."""
     target = f"tcp:{LITERAL}:{free_port()}"
     came: queue.SimpleQueue[Found] = queue.SimpleQueue()
-    scout = Scout({"db": AllowedForward(target)}, Resolver([LITERAL]), came.put, again_s=600)
+    scout = Scout({"db": AllowedForward(target)}, Resolver([LITERAL]), came.put)
     scout.begin(1, (Forward("db", target, "*", 1),))
     came.get(timeout=20)
     scout.stop()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tests.house.house import House
 from tests.house.machine import Inside, Machine
 from tests.parts.files import write_whole
-from tests.parts.ports import free_ports
+from tests.parts.ports import free_port, neighbours
 from tests.parts.waiting import wait_until
 
 USER = "gateway"
@@ -79,5 +79,5 @@ def plain_relay_in(house: House) -> PlainRelay:
     machine.must("/bin/mkdir", "-m", "700", f"/home/{USER}/.ssh", user=USER)
     machine.must("/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/plain_host_key")
     machine.must("/bin/mkdir", "-p", "/run/sshd")
-    port, door_port = free_ports(2)
+    port, door_port = free_port(), neighbours(1)[0]
     return PlainRelay(house, machine, port, door_port)

@@ -1,7 +1,8 @@
 """Looking ahead for a tunnel's named forwards: whether they are allowed, where their names lead, whether anything answers there.
 
 A thread of its own for each tunnel that has some: a resolver or a target that hangs holds up neither the door nor its end. What
-cannot be reached is tried again; what the configuration does not allow is not, for it is read at the agent's start alone.
+cannot be reached, and what the relay refuses, is tried again; what the configuration does not allow is not, for it is read at the
+agent's start alone.
 """
 
 import threading
@@ -27,24 +28,28 @@ class Scout:
         allowed: Mapping[str, AllowedForward],
         lookup: Lookup,
         tell: Callable[[Found], None],
-        again_s: float = AGAIN_S,
     ) -> None:
-        self._allowed, self._lookup, self._tell, self._again_s = allowed, lookup, tell, again_s
+        self._allowed, self._lookup, self._tell = allowed, lookup, tell
         self._stopping = threading.Event()
 
     def begin(self, attempt: int, forwards: Sequence[Forward]) -> None:
-        threading.Thread(target=self._work, args=(attempt, forwards), name="scout", daemon=True).start()
+        threading.Thread(target=self._work, args=(attempt, forwards, 0.0), name="scout", daemon=True).start()
+
+    def again(self, attempt: int, forward: Forward) -> None:
+        """Look at one anew after a while: its target answered, and the relay refused its port, which may be held for a moment only."""
+        threading.Thread(target=self._work, args=(attempt, [forward], AGAIN_S), name="scout", daemon=True).start()
 
     def stop(self) -> None:
         """Find nothing more; what is under way has its own limits and is told to nobody."""
         self._stopping.set()
 
-    def _work(self, attempt: int, forwards: Sequence[Forward]) -> None:
+    def _work(self, attempt: int, forwards: Sequence[Forward], pause_s: float) -> None:
         waiting = list(forwards)
+        self._stopping.wait(pause_s)
         while waiting and not self._stopping.is_set():
             waiting = [one for one in waiting if self._is_to_be_tried_again(attempt, one)]
             if waiting:
-                self._stopping.wait(self._again_s)
+                self._stopping.wait(AGAIN_S)
 
     def _is_to_be_tried_again(self, attempt: int, forward: Forward) -> bool:
         trial = TargetTrial(forward.name, forward.target, self._allowed, self._lookup)

@@ -214,6 +214,8 @@ class TunnelEdge:
         if found.place is not None:
             relay_code = _refusal(child.connection, found.forward, found.place)
             code = None if relay_code is None else "forward.port-refused"
+            if code is not None and child.scout is not None:
+                child.scout.again(found.attempt, found.forward)
         if child.connection.process.poll() is None:  # else the tunnel was lost, which is told instead
             self._post(ForwardTold(found.attempt, found.forward, found.address, code, relay_code or None))
 
