@@ -77,6 +77,10 @@ class Errands:
         """Go on after a start of the agent."""
         return (*self._commands.resume(now_ms), *self._settling.resume())
 
+    def greet(self) -> tuple[Effect, ...]:
+        """Ask how the settings stand, before the console is told: much may have happened while nobody was there."""
+        return self._settling.resume()
+
     def take(self, order: Order, raw: bytes) -> tuple[Effect, ...]:
         """Begin what an accepted order asks for, unless it is the door's."""
         match order.body:

@@ -248,6 +248,7 @@ class Runtime:
                 self._edges.broker.disconnect()
             case do.GreetConsole():
                 self._history.greet()
+                self._perform_all(self._errands.greet())
                 self.timers[do.ASK] = self._now_ms + round(ASK_AGAIN_MS * (1 + self._edges.system.chance()))
                 self._ask()
 

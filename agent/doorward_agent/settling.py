@@ -1,8 +1,9 @@
 """Settings on their way: handed to the runner, on trial, kept or put back; as effects (protocol.md §4, "Body of part ``settings``").
 
 Part of ``runtime`` and called on its thread alone. The runner tries, waits and puts back, also without us; here is only known
-how it stood last, so that each change is a record once and the ask says it. A device without the hooks keeps the document and
-no more.
+how it stood last, so that each change is a record once and the ask says it. The console takes an ask that says "trying" for a
+sign of life under the new settings, and may confirm them: after each connection anew the runner has to say it first. A device
+without the hooks keeps the document and no more.
 """
 
 from collections.abc import Mapping
@@ -61,20 +62,24 @@ class Settling:
         self.standing = Standing() if known is None else Standing(**known)
         self._save = save
         self._spare: bytes | None = None
+        self._is_doubted = False
 
     def reported(self, held: Held, *, has_hook: bool | None) -> Standing:
         """Say how the accepted order ``held`` stands.
 
         One of which nothing more is known has to be signed again: the agent was ended between accepting it and handing it on,
-        or held it before there was a hook. Until the runner has said whether there is one, it is on its way.
+        or held it before there was a hook. Until the runner has said whether there is one, it is on its way; so is a trial of
+        which it has not said since we connected that it goes on.
         """
         is_only_held = self.standing.state == "none"
         if held[1] is None or (held == self.standing.mark and not (is_only_held and has_hook)):
-            return self.standing
+            is_hearsay = self._is_doubted and self.standing.state == "trying"
+            return replace(self.standing, state="applying") if is_hearsay else self.standing
         return Standing(*held[0], held[1], "applying", None, "settings" if has_hook else "")
 
     def resume(self) -> tuple[Effect, ...]:
-        """Go on after a start: ask the runner about what was not at rest."""
+        """Go on after a start, and after each connection: ask the runner about what was not at rest."""
+        self._is_doubted = True
         return () if self.standing.state in AT_REST else (do.LookAtSettings(),)
 
     def hold(self, held: Held) -> tuple[Effect, ...]:
@@ -108,6 +113,7 @@ class Settling:
         was = self.standing
         if event.refusal is not None:
             return self._refused(event, now_ms)
+        self._is_doubted = False
         if (Revision(event.epoch, event.revision), event.digest) != was.mark:
             self._keep(replace(was, lacks="settings"))  # our order never reached it; signed again, it tries it or tells
             return ()

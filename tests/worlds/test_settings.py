@@ -26,6 +26,13 @@ def told(world: World) -> list[str]:
     return [verb for verb in world.journal.verbs if verb in VERBS]
 
 
+def lose_link(world: World) -> None:
+    """Lose the connection; the next dial, within a second or so, gets through."""
+    world.broker.drop()
+    world.settle()
+    world.broker.is_up = True
+
+
 def confirmation(raw: bytes) -> ConfirmSettings:
     order = read(decode(raw, expected="order").payload)
     return ConfirmSettings(order.revision, order.digest)
@@ -59,6 +66,48 @@ def test_settings_when_the_runner_puts_them_back_then_the_agent_hears_and_says_s
     (fact,) = world.facts("settings.reverted")
     assert (fact["code"], fact["said"]) == ("settings.unconfirmed", "so it is")
     assert (world.asks[-1].settings.state, world.asks[-1].settings.code) == ("reverted", "settings.unconfirmed")
+
+
+@pytest.mark.parametrize("how", ["goes-on", "agent-killed"])
+def test_settings_when_they_were_put_back_while_nobody_was_there_then_no_ask_says_that_they_are_on_trial(
+    world: World, how: str
+) -> None:
+    """The console would take it for a sign of life under the new settings, and write that it confirmed them."""
+    world.deliver(world.order(NEW))
+    if how == "agent-killed":
+        world.crash()
+    else:
+        lose_link(world)
+    world.runner.settings = replace(world.runner.settings, state="reverted", code="settings.unconfirmed")
+    world.runner.is_there = False  # and takes its time
+    before = len(world.asks)
+    if how == "agent-killed":
+        world.start()
+    world.move(3_000)
+    world.runner.is_there = True
+    world.move(10_000)
+    states = [ask.settings.state for ask in world.asks[before:]]
+    assert states[-1] == "reverted"
+    assert "trying" not in states
+
+
+def test_settings_when_a_trial_goes_on_after_the_link_was_lost_then_the_console_is_told_once_the_runner_has_said_it(
+    world: World,
+) -> None:
+    """Its confirmation waits for that word, also where the runner takes its time."""
+    raw = world.order(NEW)
+    world.deliver(raw)
+    lose_link(world)
+    world.runner.is_there = False
+    before = len(world.asks)
+    world.move(10_000)
+    assert {ask.settings.state for ask in world.asks[before:]} == {"applying"}
+    world.runner.is_there = True
+    world.move(4_000)
+    states = [ask.settings.state for ask in world.asks[before:]]
+    assert (states[0], states[-1]) == ("applying", "trying")
+    world.deliver(world.order(confirmation(raw)))
+    assert told(world) == ["settings.begun", "settings.trying", "settings.applied"]
 
 
 def test_settings_when_the_runner_refuses_the_nonce_then_each_order_is_signed_again(world: World) -> None:
