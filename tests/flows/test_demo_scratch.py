@@ -1,14 +1,17 @@
 """What a trial's folder takes with it when it goes, and what not."""
 
+import fcntl
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from demo.scratch import clean_up, end_marked, scratch_folder
 
-from tests.house.machine import CHECKOUT
 from tests.parts.waiting import wait_until
 
 CLOSER = """
@@ -64,31 +67,38 @@ def test_folder_when_it_goes_then_a_shell_that_only_stands_in_it_stays(
     assert started[0].poll() is None
 
 
-def test_folder_when_trials_start_in_the_same_moment_then_none_takes_anothers_for_a_killed_ones(
-    tmp_path: Path, started: list["subprocess.Popen[bytes]"]
+@pytest.mark.parametrize("moment", ["made", "opened", "being-cleaned"])
+def test_folder_when_another_trial_starts_in_the_same_moment_then_each_has_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Between a folder's making and its lock it looks like one that was left; whoever loses it makes another."""
-    other = [sys.executable, "-c", OTHERS, str(tmp_path)]
-    started.extend(subprocess.Popen(other, env={"PYTHONPATH": str(CHECKOUT / "examples")}) for _ in range(2))
-    wait_until((tmp_path / "started").exists, 10, "others")
-    for _ in range(20):
-        with scratch_folder(tmp_path) as folder:
-            clean_up(tmp_path)
-            assert folder.is_dir()
-    for one in started:
-        one.kill()
-        one.wait(10)
-    clean_up(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["started"]
+    """Between a folder's making and its lock it looks like one that was left; whoever loses it makes another.
 
+    The other trial comes as soon as the folder is made, or its lock is opened and not held yet; or it is at cleaning still.
+    """
+    others: list[int] = []
 
-OTHERS = """
-import sys
-from pathlib import Path
-from demo.scratch import clean_up
-above = Path(sys.argv[1])
-(above / "started").touch()
-while True:
-    clean_up(above)
-"""
-"""Trials that start, as often as they can."""
+    def hold(opened: int) -> None:
+        other = os.open(f"/proc/self/fd/{opened}", os.O_RDWR)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        others.append(other)
+
+    def interrupted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def first(*arguments: Any, **named: Any) -> Any:
+            came = call(*arguments, **named)
+            monkeypatch.undo()
+            if moment == "being-cleaned":
+                hold(came)
+            else:
+                assert clean_up(tmp_path)
+            return came
+
+        return first
+
+    where, name = (tempfile, "mkdtemp") if moment == "made" else (os, "open")
+    monkeypatch.setattr(where, name, interrupted(getattr(where, name)))
+    with scratch_folder(tmp_path) as folder:
+        for other in others:
+            os.close(other)
+        assert folder not in clean_up(tmp_path)
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
