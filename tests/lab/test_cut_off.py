@@ -107,9 +107,20 @@ def has_way_out(device: Device, address: str, gateway: str) -> bool:
     return f"via {gateway} " in route and f" {address}/24 " in said
 
 
+def whole_history(lab: House, device: Device) -> list[dict[str, Any]]:
+    """Read every page: a device that is started again and again fills the newest one with other things."""
+    lines: list[dict[str, Any]] = []
+    page: dict[str, Any] = {"has_older": True, "page": 0}
+    while page["has_older"]:
+        address = f"/projects/{lab.console.project}/history"
+        page = lab.console.get(address, action="all", device=device.id, page=page["page"] + 1)
+        lines += page["lines"]
+    return lines
+
+
 def story(lab: House, device: Device) -> list[tuple[str, str | None, str | None]]:
     """Give what the history says of the last settings, oldest first: verb, who asked, and the reason's code."""
-    lines = [line for line in lab.console.lines("all", device.id) if line["verb"].startswith("settings.")]
+    lines = [line for line in whole_history(lab, device) if line["verb"].startswith("settings.")]
     asked = next(n for n, line in enumerate(lines) if line["verb"] == "settings.asked")
     return [(line["verb"], line["by"], line["data"].get("code")) for line in reversed(lines[: asked + 1])]
 
