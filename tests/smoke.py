@@ -23,6 +23,7 @@ from demo.parts import AUTO, CHOICES, EMBEDDED
 
 from tests import trial_smoke
 from tests.house.house import LOGIN_USER, OWNER, House
+from tests.house.machine import shut_to_devices
 from tests.house.traces import accounts, traces_of
 from tests.parts.files import scratch_folder
 from tests.parts.installed import missing
@@ -50,8 +51,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def _as_root() -> int:
-    lacking = [reason for part in NEEDED if (reason := missing(part))]
-    if lacking:
+    reasons = (*(missing(part) for part in NEEDED), shut_to_devices())
+    if lacking := [reason for reason in reasons if reason is not None]:
         print("make smoke cannot run here: " + "; ".join(lacking), file=sys.stderr)
         return 69  # EX_UNAVAILABLE
     accounts_before = accounts()

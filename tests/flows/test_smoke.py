@@ -47,6 +47,18 @@ def test_smoke_when_it_cannot_run_on_these_parts_then_it_says_so(parts: str, sta
     assert sentence in ran.stderr
 
 
+@pytest.mark.real("root", "mosquitto", "sshd", "ssh", "sudo", "unshare")
+def test_smoke_when_the_checkout_is_shut_to_a_devices_users_then_it_says_so_at_once() -> None:
+    """Root reads everything and a device's agent does not: one sentence names the folder, before anything is built."""
+    shown = """
+        mount -t tmpfs -o mode=700 tmpfs /mnt; mkdir /mnt/checkout; mount --bind "$1" /mnt/checkout
+        exec "$2" /mnt/checkout/tests/smoke.py
+    """
+    ran = run(["unshare", "--mount", "/bin/sh", "-ec", shown, "sh", CHECKOUT, sys.executable], limit_s=50)
+    assert (ran.returncode, ran.stdout) == (69, b"")
+    assert b"/mnt shuts them out: clone to a folder of mode 0755" in ran.stderr
+
+
 @pytest.mark.real("root", "cgroup")
 @pytest.mark.parametrize("kind", ["title", "cwd", "mount", "group", "account", "folder"])
 def test_traces_when_something_is_left_then_it_is_named(scratch: Path, programs: Programs, kind: str) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import uuid
@@ -224,6 +225,22 @@ def _unreadable(folder: str, names: list[str]) -> set[str]:
     return {name for name in names if name.endswith((".lock", "-", "+")) or _PASSING.fullmatch(name)} | {
         name for name in names if not (Path(folder) / name).is_symlink() and not os.access(Path(folder) / name, os.R_OK)
     }
+
+
+def shut_to_devices() -> str | None:
+    """Say why the users of a device's programs could not run them from this checkout, and the cure; None when they can.
+
+    What stands above it does not count where a machine covers that with its own folders.
+    """
+    inside = CHECKOUT / "agent" / "doorward_agent", PROGRAMS
+    for path in (*_parents_on_machine(CHECKOUT), *_parents_on_machine(Path(sys.base_prefix)), *inside):
+        if not path.stat().st_mode & stat.S_IXOTH:
+            return f"needs a checkout that a device's own users may read, and {path} shuts them out: clone to a folder of mode 0755"
+    return None
+
+
+def _parents_on_machine(shown: Path) -> list[Path]:
+    return [shown] if _is_covered(shown) else [*reversed(shown.parents), shown]
 
 
 def _is_covered(path: Path) -> bool:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from tests.house.house import House
+from tests.house.machine import shut_to_devices
 from tests.house.network import Network
 from tests.parts.files import scratch_folder
 from tests.parts.installed import missing
@@ -15,7 +16,8 @@ NEEDED: Final = ("root", "mosquitto", "sshd", "ssh", "sudo", "nft", "ip", "cgrou
 
 def lacking() -> list[str]:
     """Say why a lab cannot be built here, one sentence for each part that is missing; empty when it can."""
-    return [reason for part in NEEDED if (reason := missing(part))]
+    reasons = (*(missing(part) for part in NEEDED), shut_to_devices())
+    return [reason for reason in reasons if reason is not None]
 
 
 @contextmanager
