@@ -19,6 +19,7 @@ from doorward_relay.edges.control import Control
 from doorward_relay.edges.doorkeeper import Doorkeeper
 from doorward_relay.edges.files import make_folder, take_alone
 from doorward_relay.edges.hello_socket import serve_hello
+from doorward_relay.edges.listener import Listener
 from doorward_relay.edges.store import Store
 from doorward_relay.edges.supervisor import Supervisor
 from doorward_relay.runtime import Runtime
@@ -88,19 +89,19 @@ def _be_alone(config: RelayConfig, mode: int) -> None:
 
 async def _work(runtime: Runtime, more: tuple[Work, ...]) -> None:
     """Watch, answer the console, and do what this kind of relay does besides."""
-    control, supervisor = Control(runtime), Supervisor(os.environ)
+    listener, supervisor = Control(runtime).listener, Supervisor(os.environ)
     try:
         runtime.start()
-        watching = runtime.keep_watching(lambda: supervisor.turn(lambda: _waits_for(runtime, control)))
-        await _until_told(*(asyncio.create_task(work) for work in (watching, control.follow(), *more)))
+        watching = runtime.keep_watching(lambda: supervisor.turn(lambda: _waits_for(runtime, listener)))
+        await _until_told(*(asyncio.create_task(work) for work in (watching, listener.follow(), *more)))
     finally:
         supervisor.stopping()
-        await control.stop()
+        await listener.stop()
 
 
-def _waits_for(runtime: Runtime, control: Control) -> str:
+def _waits_for(runtime: Runtime, listener: Listener) -> str:
     """Name what is missing before this relay serves; empty when nothing is."""
-    if not control.is_listening:
+    if not listener.is_listening:
         return f"the control port, {runtime.config.control_port}"
     try:
         return "" if runtime.is_serving else f"ssh on port {runtime.config.ssh_port}"

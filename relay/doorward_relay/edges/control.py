@@ -1,10 +1,9 @@
 """The control API: HTTPS between one console and this relay (protocol.md §7). Reads requests, writes answers.
 
-While unpaired the listener asks for no certificate and offers the pairing alone. Once paired it is another listener: TLS
-itself refuses every client but the pinned one, and what got through is compared with the pinned certificate byte for byte.
+While unpaired the port asks for no certificate and offers the pairing alone. Once paired it has another shape: TLS itself
+refuses every client but the pinned one, and what got through is compared with the pinned certificate byte for byte.
 """
 
-import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,9 +19,9 @@ from doorward_protocol.signature import BadKey, KeyRing
 
 import doorward_relay
 from doorward_relay.chain import ReceiptRefused
-from doorward_relay.config import ConfigError
 from doorward_relay.contracts import StoreUnavailable
 from doorward_relay.edges import keys
+from doorward_relay.edges.listener import Listener
 from doorward_relay.pairing import PairingOffer, Pinned, judge_token, request_from_document
 from doorward_relay.requests import RequestRefused, end_request, envelope_bytes, reconcile_request, session_id
 from doorward_relay.runtime import Runtime
@@ -30,7 +29,6 @@ from doorward_relay.runtime import Runtime
 LONGEST_BODY: Final = 1_048_576
 """A list of 20,000 sessions fits; an envelope is sixteen times smaller."""
 LONGEST_WAIT_S: Final = 25
-_CLOSE_S: Final = 1.0
 _STATUS: Final = {
     "relay.bad-token": 403,
     "relay.wrong-certificate": 403,
@@ -48,61 +46,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Control:
-    """The listener, in one of its two shapes."""
+    """What is answered, and the ``listener`` in its two shapes."""
 
     def __init__(self, runtime: Runtime) -> None:
-        """Nothing listens before ``follow``."""
-        self.is_listening = False
+        """Nothing listens before the listener's ``follow``."""
         self._runtime = runtime
-        self._shape: str | None = None
-        self._runner: web.AppRunner | None = None
-        self._changes = asyncio.Event()
-        self._changes.set()
-
-    async def follow(self) -> None:
-        """Keep the listener in the shape that the pairing calls for; returns only by being cancelled."""
-        while True:
-            self._changes.clear()
-            await self._take_shape(self._runtime.pinned)
-            try:
-                await asyncio.wait_for(self._changes.wait(), 1)
-            except asyncio.TimeoutError:
-                continue  # a pairing that was withdrawn at the command line changes the runtime without a request
-
-    async def stop(self) -> None:
-        """Stop listening and cut what is connected."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner, self.is_listening = None, False
-
-    async def _take_shape(self, pinned: Pinned | None) -> None:
-        shape = None if pinned is None else pinned.client_certificate
-        if self._runner is not None and shape == self._shape:
-            return
-        await self.stop()
-        config = self._runtime.config
-        own = (config.tls_certificate_file, config.tls_key_file)
-        context = (
-            keys.unpaired_context(*own) if pinned is None else keys.paired_context(*own, pinned.client_certificate)
-        )
-        app = self._unpaired() if pinned is None else self._paired(ssl.PEM_cert_to_DER_cert(pinned.client_certificate))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
-        self._shape = shape
-        await self._runner.setup()
-        host = None if config.listen == "*" else config.listen
-        try:
-            await web.TCPSite(self._runner, host, config.control_port, ssl_context=context).start()
-        except OSError as error:
-            raise ConfigError([f"control_port: {config.control_port} cannot be bound: {error.strerror}"]) from None
-        self.is_listening = True
+        self.listener = Listener(runtime, self._unpaired(), self._paired())
 
     def _unpaired(self) -> web.Application:
         app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_answering])
         app.add_routes([web.post("/v1/pair", self._pair), *self._open_routes()])
         return app
 
-    def _paired(self, client_der: bytes) -> web.Application:
-        app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_answering, _only(client_der)])
+    def _paired(self) -> web.Application:
+        app = web.Application(client_max_size=LONGEST_BODY, middlewares=[_answering, self._only_pinned()])
         app.add_routes(
             [
                 web.post("/v1/pair", self._pair),
@@ -117,6 +74,20 @@ class Control:
         )
         return app
 
+    def _only_pinned(self) -> Middleware:
+        """Let the client alone pass that is pinned now: TLS would also let pass what the pinned certificate issued."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            pinned = self._runtime.pinned
+            tls = None if request.transport is None else request.transport.get_extra_info("ssl_object")
+            shown = None if tls is None else tls.getpeercert(binary_form=True)
+            if pinned is None or shown is None or shown != ssl.PEM_cert_to_DER_cert(pinned.client_certificate):
+                return _refusal("relay.wrong-certificate")
+            return await handler(request)
+
+        return check
+
     def _open_routes(self) -> list[web.RouteDef]:
         return [
             web.get("/healthz", _healthz),
@@ -125,9 +96,9 @@ class Control:
         ]
 
     async def _pair(self, request: web.Request) -> web.StreamResponse:
+        asked = request_from_document(await _document(request))
         if self._runtime.pinned is not None:
             raise RequestRefused("relay.already-paired")
-        asked = request_from_document(await _document(request))
         store, now = self._runtime.store, self._runtime.clock()
         judged = judge_token(store.offer(), asked.token, now=now)
         if isinstance(judged, PairingOffer):
@@ -135,13 +106,17 @@ class Control:
         if judged is not None:
             raise RequestRefused("relay.bad-token")
         _check_keys(asked.pinned)
-        self._runtime.pair(asked.pinned)
+        self._be_paired(asked.pinned, request)
         answer = web.json_response(self._introduction(asked.pinned))
         answer.force_close()
-        await answer.prepare(request)
-        await answer.write_eof()
-        self._changes.set()
         return answer
+
+    def _be_paired(self, pinned: Pinned, request: web.Request) -> None:
+        try:
+            self._runtime.pair(pinned)
+        finally:
+            if self._runtime.pinned is not None:  # also where something failed after that was kept
+                self.listener.be_paired(request)
 
     def _introduction(self, pinned: Pinned) -> dict[str, Any]:
         config = self._runtime.config
@@ -220,19 +195,6 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         return _refusal("relay.unavailable", f"The relay's store does not work: {unavailable}.")
     except (Malformed, BadKey) as malformed:
         return _refusal("grant.malformed", str(malformed))
-
-
-def _only(client_der: bytes) -> Middleware:
-    """Let the pinned client alone pass: TLS would also let pass what the pinned certificate issued."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        tls = None if request.transport is None else request.transport.get_extra_info("ssl_object")
-        if tls is None or tls.getpeercert(binary_form=True) != client_der:
-            return _refusal("relay.wrong-certificate")
-        return await handler(request)
-
-    return check
 
 
 def _refusal(code: str, message: str | None = None) -> web.StreamResponse:

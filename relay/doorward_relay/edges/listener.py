@@ -1,0 +1,104 @@
+"""The control API's listener: one port for the relay's life, in the shape that the pairing calls for.
+
+Which shape a caller meets is decided when he comes, by the pairing that stands in that moment. Who came before a pairing is
+cut together with it, with no ``await`` between the two. Who came before it was withdrawn is cut when the next one comes, or a
+second later; meanwhile each request of his is held against what is pinned (``control``), and that is nothing.
+"""
+
+import asyncio
+import socket
+import ssl
+from typing import Final
+
+from aiohttp import web
+
+from doorward_relay.config import ConfigError
+from doorward_relay.edges import keys
+from doorward_relay.edges.callers import Callers, Port
+from doorward_relay.runtime import Runtime
+
+_CLOSE_S: Final = 1.0
+_LOOK_S: Final = 1.0
+
+
+class Listener:
+    """Serves one app to whoever comes while the relay is unpaired, and another to the pinned client afterwards."""
+
+    def __init__(self, runtime: Runtime, unpaired: web.Application, paired: web.Application) -> None:
+        """Nothing listens before ``follow``."""
+        self.is_listening = False
+        self._runtime = runtime
+        self._unpaired, self._paired = _runner(unpaired), _runner(paired)
+        self._port = Port(self._take)
+        self._shape: str | None = None
+        self._callers: Callers | None = None
+        self._former: list[Callers] = []
+
+    async def follow(self) -> None:
+        """Listen in the shape that the pairing calls for; returns only by being cancelled. Raises ConfigError."""
+        await self._unpaired.setup()
+        await self._paired.setup()
+        config = self._runtime.config
+        try:
+            await self._port.listen(None if config.listen == "*" else config.listen, config.control_port)
+        except OSError as error:
+            raise ConfigError([f"control_port: {config.control_port} cannot be bound: {error.strerror}"]) from None
+        self.is_listening = True
+        while True:
+            self._standing()
+            await asyncio.sleep(_LOOK_S)  # a pairing that was withdrawn at the command line says nothing to us
+
+    async def stop(self) -> None:
+        """Stop listening and cut who is connected."""
+        self._port.close()
+        self.is_listening = False
+        self._leave()
+        for one in self._former:
+            one.cut_arriving()
+        await asyncio.gather(self._unpaired.cleanup(), self._paired.cleanup())
+        for one in self._former:
+            one.cut()
+
+    def be_paired(self, request: web.Request) -> None:
+        """Cut everybody but the one who paired us: his answer is the last that is said without a certificate."""
+        request.protocol.close()  # with the answer, whatever it is
+        transport = request.transport
+        self._leave(None if transport is None else transport.get_extra_info("socket").fileno())
+
+    def _take(self, caller: socket.socket) -> None:
+        self._standing().take(caller)
+
+    def _standing(self) -> Callers:
+        """Give those who are served as the pairing that stands wants it; others are cut."""
+        pinned = self._runtime.pinned
+        shape = None if pinned is None else pinned.client_certificate
+        if self._callers is None or shape != self._shape:
+            self._leave()
+            runner = self._unpaired if shape is None else self._paired
+            if runner.server is None:
+                raise AssertionError("nobody comes before follow")
+            self._callers, self._shape = Callers(self._context(shape), runner.server), shape
+        return self._callers
+
+    def _leave(self, answered: int | None = None) -> None:
+        """Cut who has no certificate, but the one who is being ``answered``; who has one may first hear what he asked."""
+        former, self._callers = self._callers, None
+        if former is None:
+            return
+        if self._shape is None:
+            former.cut(but=answered)
+        else:
+            former.cut_arriving()
+        self._former.append(former)
+        asyncio.get_running_loop().call_later(_CLOSE_S, self._end_former)
+
+    def _end_former(self) -> None:
+        self._former.pop(0).cut()
+
+    def _context(self, shape: str | None) -> ssl.SSLContext:
+        own = (self._runtime.config.tls_certificate_file, self._runtime.config.tls_key_file)
+        return keys.unpaired_context(*own) if shape is None else keys.paired_context(*own, shape)
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)

@@ -1,0 +1,92 @@
+"""Who is connected to the control port, in moments that no real relay can be made to stand still in."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiohttp import web
+from doorward_relay.edges import keys
+from doorward_relay.edges.callers import Callers, Port
+
+from tests.parts.ports import free_port
+from tests.relay.calling import HEALTHZ, Caller, client_context
+
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
+LIMIT_S: Final = 20
+
+
+@pytest.fixture
+def contexts(scratch: Path) -> Contexts:
+    """TLS of a relay that asks for no certificate, and of one who calls it."""
+    certificate, key = scratch / "tls.crt", scratch / "tls.key"
+    keys.make_tls(certificate, key, "127.0.0.1")
+    return keys.unpaired_context(certificate, key), client_context(certificate)
+
+
+def saying(text: str) -> Callable[[], asyncio.Protocol]:
+    """Answer every request with ``text``."""
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=text)
+
+    return web.Server(answer)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_caller_when_all_are_cut_after_some_turns_of_the_loop_then_he_is_hung_up_on_or_met_anew(
+    contexts: Contexts, turns: int
+) -> None:
+    """In the backlog, just accepted, not yet met, in his handshake: nobody is forgotten, or answered as before."""
+    told = asyncio.run(asyncio.wait_for(_told(contexts, turns), LIMIT_S))
+    assert told == b"" or told.endswith(b"after")
+
+
+async def _told(contexts: Contexts, turns: int) -> bytes:
+    own, client = contexts
+    standing = [Callers(own, saying("before"))]
+
+    def take(caller: socket.socket) -> None:
+        standing[-1].take(caller)
+
+    port, number = Port(take), free_port()
+    await port.listen("127.0.0.1", number)
+    caller = Caller(number, client)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    standing.append(Callers(own, saying("after")))
+    standing[0].cut()
+    told = await asyncio.to_thread(caller.ask, HEALTHZ)
+    caller.close()
+    port.close()
+    return told
+
+
+def test_a_caller_when_he_says_nothing_then_he_is_cut_when_his_handshake_has_lasted_too_long(
+    contexts: Contexts,
+) -> None:
+    """Strangers who connect and are silent hold no descriptor for ever."""
+    assert asyncio.run(asyncio.wait_for(_is_cut_for_his_silence(contexts), LIMIT_S))
+
+
+async def _is_cut_for_his_silence(contexts: Contexts) -> bool:
+    own, client = contexts
+    callers = Callers(own, saying("nothing"), handshake_s=0.1)
+    taken: list[socket.socket] = []
+
+    def take(caller: socket.socket) -> None:
+        taken.append(caller)
+        callers.take(caller)
+
+    port, number = Port(take), free_port()
+    await port.listen("127.0.0.1", number)
+    silent = [Caller(number, client), Caller(number, client)]
+    await asyncio.to_thread(silent[1].begin)
+    are_cut = [await asyncio.to_thread(one.is_cut) for one in silent]
+    port.close()
+    for one in silent:
+        one.close()
+    return all(are_cut) and all(one.fileno() == -1 for one in taken)
