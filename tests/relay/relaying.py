@@ -203,14 +203,8 @@ class Console:
             answer = http.post("/v1/pair", json=self.pairing_document())
         assert answer.status_code == 200, answer.text
         self.introduced = answer.json()
-        wait_until(self._is_answered, 20, "the listener with client certificates")
+        assert self.get("/healthz").status_code == 200, "the next call is one with a certificate"
         return self.introduced
-
-    def _is_answered(self) -> bool:
-        try:
-            return self.get("/healthz").status_code == 200
-        except httpx.HTTPError:
-            return False
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         with self.http(self.client) as http:

@@ -67,15 +67,8 @@ def test_a_relay_when_a_client_shows_what_the_pinned_certificate_issued_then_it_
     issued = authority.client("worker-2")
     console.client = issued
     with console.http(issued) as http:
-        wait_until(lambda: _is_refused(http), 20, "the listener with client certificates")
-
-
-def _is_refused(http: httpx.Client) -> bool:
-    try:
-        answer = http.get("/healthz")
-    except httpx.HTTPError:
-        return True
-    return answer.status_code == 409 or answer.json().get("code") == "relay.wrong-certificate"
+        answer = http.get("/healthz", timeout=5)
+    assert (answer.status_code, answer.json()["code"]) == (403, "relay.wrong-certificate")
 
 
 def test_a_token_when_an_hour_has_passed_then_it_is_void(relay: Relay) -> None:
