@@ -45,7 +45,7 @@ def _database() -> dict[str, Any]:
         "PORT": str(place.port or ""),
         # An event stream holds a request for hours: it must not hold a connection (docs/architecture.md, event stream).
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": True},
+        "OPTIONS": {"pool": {"timeout": 5}},
     }
 
 

@@ -1,16 +1,18 @@
 """The addresses by which load balancers and people with curl ask how the console is."""
 
+import json
 import ssl
 from importlib.metadata import version
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
 
 from tests.console.web_process import start_web
+from tests.parts.ports import free_port
 from tests.parts.processes import Programs
 
 
@@ -31,11 +33,11 @@ def test_addresses_when_written_to_then_refused(db: None) -> None:
     ] * 3
 
 
-def read(url: str) -> tuple[int, bytes]:
-    """Ask as ``curl -k`` does: over TLS, with no cookie and no sign-in."""
+def read(url: str, **headers: str) -> tuple[int, bytes]:
+    """Ask as ``curl -k`` does: over TLS, with no cookie and no sign-in but those given."""
     trusting = ssl._create_unverified_context()  # the test's own certificate
     try:
-        with urlopen(url, context=trusting) as answer:
+        with urlopen(Request(url, headers=headers), context=trusting, timeout=20) as answer:
             return answer.status, answer.read()
     except HTTPError as refused:
         return refused.code, refused.read()
@@ -56,3 +58,16 @@ def test_console_when_asked_with_a_plain_client_then_version_and_health_are_one_
     web.start()
     assert read(f"{web.url}/healthz") == (200, b'{"ok": true}')
     assert read(f"{web.url}/readyz") == (503, b'{"ok": false, "database": false}')
+
+
+def test_console_when_postgresql_is_away_then_people_and_programs_are_told_within_seconds(
+    programs: Programs, scratch: Path
+) -> None:
+    """Whose fault it is, on a page that needs no database itself; and not after the half minute that a pool waits by itself."""
+    web = start_web(programs, scratch, f"postgresql://postgres@127.0.0.1:{free_port()}/doorward")
+    status, said = read(f"{web.url}/api/v1/projects", Authorization="Bearer doorward-token-any")
+    assert (status, json.loads(said)["code"]) == (503, "console.no-database")
+    status, page = read(f"{web.url}/projects/", Cookie="sessionid=somebody", Accept="text/html")
+    assert status == 503
+    assert b"database does not work" in page
+    assert b"doorward-console check" in page

@@ -6,6 +6,7 @@ Asks what can be asked from outside: it needs none of the keys, and says so wher
 import argparse
 import json
 import os
+import shutil
 import socket
 import ssl
 import stat
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from django.conf import settings
@@ -31,6 +33,8 @@ from doorward_console.maintenance.models import Intent
 _LIMIT_S: Final = 5
 _STUCK: Final = timedelta(seconds=10)
 """Signer and worker look every two seconds; what waits for longer is not being looked at."""
+_LEAST_ROOM: Final = 2**20
+"""A wish writes some 24 KiB, and the database's log has to grow before it shrinks."""
 _SKEW_MS: Final = 5_000
 """A tunnel certificate starts 5 minutes early; ends are compared by both clocks."""
 
@@ -79,6 +83,7 @@ def _findings(config: Config) -> Iterator[Finding]:
     yield good("configuration", config.address)
     yield from _keys(config)
     yield _certificate(config)
+    yield _disk(config)
     database = _database()
     yield database
     if database.ok:
@@ -126,6 +131,25 @@ def _certificate(config: Config) -> Finding:
     except OSError as error:
         return bad("TLS certificate", f"{config.tls_certificate}: {error}", "doorward-console init")
     return good("TLS certificate", str(config.tls_certificate))
+
+
+def _disk(config: Config) -> Finding:
+    """Look at where the console writes; what room PostgreSQL has is seen by nobody but its own machine."""
+    scheme, _, path = config.database.partition(":")
+    folder = Path(path).parent if scheme == "sqlite" else config.data_dir
+    try:
+        room = shutil.disk_usage(folder).free
+    except OSError as error:
+        return bad(
+            "disk", f"{folder}: {error.strerror}", "Make the folder, or mend database and data_dir in the configuration"
+        )
+    if room < _LEAST_ROOM:
+        return bad(
+            "disk",
+            f"{folder} has room for {room // 1024} KiB: nothing can be asked for",
+            "Make room there, or give it a larger disk",
+        )
+    return good("disk", f"{folder} has room for {room // 2**20} MiB")
 
 
 def _database() -> Finding:

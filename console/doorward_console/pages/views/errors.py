@@ -1,7 +1,11 @@
 """Errors as sentences: what happened, whose move it is, what to do. No stack trace, no shrug."""
 
+import sys
+
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 
 _API = "/api/"
 
@@ -11,6 +15,17 @@ def _answer(request: HttpRequest, status: int, title: str, message: str, next_st
         return JsonResponse({"code": f"http.{status}", "message": message, "next": next_step}, status=status)
     context = {"title": title, "message": message, "next": next_step}
     return render(request, "pages/error.html", context, status=status)
+
+
+def _without_database(request: HttpRequest) -> HttpResponse:
+    """Answer 503 without asking for anything, not even for who is signed in."""
+    title = "The console's database does not work"
+    message = "It is full, away or too busy. What you asked for may not have been done; doors that are open still end at their time."
+    step = "Ask the administrator to run: doorward-console check. Look at the page again before you repeat what you asked for."
+    if request.path.startswith(_API):
+        return JsonResponse({"code": "console.no-database", "message": message, "next": step}, status=503)
+    context = {"title": title, "message": message, "next": step, "request": request}
+    return HttpResponse(render_to_string("pages/error.html", context), status=503)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  # Django's signature
@@ -35,7 +50,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500: our fault, written into the log."""
+    """Answer 500: our fault, written into the log; 503 where it is the database's."""
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):
+        return _without_database(request)
     return _answer(
         request, 500, "The console made a mistake",
         "This is a fault of doorward, not yours. What you asked for may not have been done; the log of the web process has the details.",
