@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.core.asgi import get_asgi_application
+from django.urls import get_resolver
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -17,6 +18,8 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "doorward_console.settings")
 _django = get_asgi_application()
+_ADDRESSES = get_resolver().url_patterns
+"""All that answers is loaded before the first request comes: Django would let the first person wait for it."""
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:

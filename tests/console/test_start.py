@@ -37,3 +37,9 @@ def test_command_when_it_serves_no_pages_then_it_does_not_load_what_serves_them(
 def test_web_when_its_database_is_sqlite_then_it_does_not_load_what_it_does_not_need() -> None:
     """Both come when they are needed: a start is a tenth quicker without, and a stranger's schema stays out of this process."""
     assert loaded("urls", OF_FEW) == []
+
+
+def test_web_when_it_takes_connections_then_what_answers_is_loaded_already() -> None:
+    """Django loads it at the first request otherwise: after each restart somebody would wait 0.7 s, and everybody beside that one."""
+    answers = ["doorward_console.api.doors", "doorward_console.pages.views.devices"]
+    assert loaded("asgi", answers) == answers
