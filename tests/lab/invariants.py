@@ -173,7 +173,7 @@ def payload_of(line: str) -> bytes:
 MOST_KIB: Final = 12 * 1024
 """An agent takes up to 8 MiB with its first order (docs/performance.md), and allocators breathe; a leak is looked for over many."""
 MOST_KIB_OF: Final = {"web": 24 * 1024}
-"""Web's answers grow with the history up to 500 records in each, and its heap with them: 16 MiB, and no more with 5,000 answers after that."""
+"""Its answers grow with the history, up to 500 records in each, and its heap with them: by 16 MiB until there are 2,000 (measured)."""
 MOST_DESCRIPTORS: Final = 4
 """Pools of connections to the database."""
 
