@@ -111,25 +111,30 @@ ED25519_LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUaYnQVMAiyX1b1tKjWFMwJ2RB1
 @contextmanager
 def _moved_to(url: str) -> Iterator[None]:
     """Move the console of this process to a PostgreSQL database."""
-    from django.db import connections
-
     place = urlsplit(url)
     query = parse_qs(place.query)
-    before = connections.settings["default"]
-    own = dict(before) | {
+    own = {
         "ENGINE": "django.db.backends.postgresql", "NAME": place.path.lstrip("/"), "USER": place.username or "",
         "HOST": query["host"][0], "PORT": query["port"][0], "OPTIONS": {}, "CONN_MAX_AGE": 0,
     }  # fmt: skip
-    kept = connections["default"]
-    connections.settings["default"] = own
+    with moved(**own):
+        yield
+
+
+@contextmanager
+def moved(**settings_of_it: Any) -> Iterator[None]:
+    """Move the console of this process to a database with these of Django's settings for it, and back."""
+    from django.db import connections
+
+    kept, before = connections["default"], connections.settings["default"]
+    connections.settings["default"] = dict(before) | settings_of_it
     del connections["default"]
     try:
         yield
     finally:
         connections["default"].close()
         del connections["default"]
-        connections.settings["default"] = before
-        connections["default"] = kept
+        connections.settings["default"], connections["default"] = before, kept
 
 
 @pytest.fixture(scope="session")

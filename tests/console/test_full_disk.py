@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import pytest
 from django.core.cache import cache
-from django.db import connection, connections
+from django.db import connection
 from django.test import Client
 from doorward_console.maintenance.models import Intent
 
-from tests.console.conftest import FOLDER, House, make_house
+from tests.console.conftest import FOLDER, House, make_house, moved
 from tests.console.test_api import BODIES, OPERATIONS, path_in, token_of
 from tests.console.test_init import console, init
 from tests.parts.installed import missing
@@ -56,15 +56,8 @@ def on_disk(place: Path) -> Iterator[None]:
     """Move the console of this process to a copy of its database."""
     with closing(sqlite3.connect(FOLDER / "test.sqlite3")) as now, closing(sqlite3.connect(place)) as copy:
         now.backup(copy)
-    kept, before = connections["default"], connections.settings["default"]
-    connections.settings["default"] = dict(before) | {"NAME": str(place)}
-    del connections["default"]
-    try:
+    with moved(NAME=str(place)):
         yield
-    finally:
-        connections["default"].close()
-        del connections["default"]
-        connections.settings["default"], connections["default"] = before, kept
 
 
 def leave_room(disk: Path, kib: int) -> None:

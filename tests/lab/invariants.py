@@ -172,8 +172,6 @@ def payload_of(line: str) -> bytes:
 
 MOST_KIB: Final = 12 * 1024
 """An agent takes up to 8 MiB with its first order (docs/performance.md), and allocators breathe; a leak is looked for over many."""
-MOST_KIB_OF: Final = {"web": 24 * 1024}
-"""Its answers grow with the history, up to 500 records in each, and its heap with them: by 16 MiB until there are 2,000 (measured)."""
 MOST_DESCRIPTORS: Final = 4
 """Pools of connections to the database."""
 
@@ -186,7 +184,7 @@ def growth(before: Mapping[str, Weight], after: Mapping[str, Weight], most_kib: 
         if was.pid != now.pid:
             continue
         for what, more, most in (
-            ("KiB", now.memory_kib - was.memory_kib, max(most_kib, MOST_KIB_OF.get(name, 0))),
+            ("KiB", now.memory_kib - was.memory_kib, most_kib),
             ("threads", now.threads - was.threads, 1),
             ("descriptors", now.descriptors - was.descriptors, MOST_DESCRIPTORS),
         ):

@@ -146,7 +146,7 @@ def _disk(config: Config) -> Finding:
     if room < _LEAST_ROOM:
         return bad(
             "disk",
-            f"{folder} has room for {room // 1024} KiB: nothing can be asked for",
+            f"{folder} has room for {room // 1024} KiB: what is asked for may be refused",
             "Make room there, or give it a larger disk",
         )
     return good("disk", f"{folder} has room for {room // 2**20} MiB")

@@ -44,9 +44,8 @@ def user_of_token(text: str) -> User | None:
         return None
     now = timezone.now()
     stale = Q(used_at__isnull=True) | Q(used_at__lt=now - _USED_EVERY)
-    with suppress(
-        OperationalError
-    ):  # looking goes on where nothing can be written; what has to be written fails by itself
+    # Looking goes on where nothing can be written; what has to be written fails by itself.
+    with suppress(OperationalError):
         ApiToken.objects.filter(stale, pk=token.pk).update(used_at=now)
     user: User = token.user
     return user
