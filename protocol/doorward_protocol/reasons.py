@@ -116,6 +116,7 @@ _ROWS: Final = (
     Reason("relay.wrong-certificate", "administrator", "The relay shows another TLS certificate than the one pinned at pairing.", "If the relay was set up anew, pair it again; otherwise somebody stands between."),
     Reason("relay.not-paired", "owner", "The relay is not paired with this console.", "Run doorward-relay install on the relay and paste its line into the console."),
     Reason("relay.already-paired", "administrator", "The relay is paired with a console already.", "To move it, run on the relay: doorward-relay install --pair-again"),
+    Reason("relay.unknown-request", "administrator", "The relay was asked for something that it does not know.", "Compare the versions of doorward on console and relay, and update the older one."),
     Reason("relay.bad-token", "owner", "The pairing token is wrong, was used, or is older than an hour.", "Run doorward-relay install --pair-again on the relay for a new line."),
     # A grant was refused by the relay (protocol.md §7)
     Reason("grant.too-large", "administrator", "The grant is larger than 64 KiB.", "Update console and relay to neighbouring versions."),

@@ -7,7 +7,7 @@ from typing import Final
 
 from doorward_relay import hello
 
-_NEEDED: Final = ("aiohttp", "asyncssh", "cryptography")
+_NEEDED: Final = ("asyncssh", "cryptography", "h11")
 
 
 def main() -> None:

@@ -3,14 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
-from aiohttp import web
 from doorward_relay.edges import keys
-from doorward_relay.edges.callers import Callers, Port
+from doorward_relay.edges.callers import MOST_ARRIVING, Callers, Port
+from doorward_relay.edges.conversation import Answer, Conversations, Request
 
 from tests.parts.ports import free_port
 from tests.relay.calling import HEALTHZ, Caller, client_context
@@ -27,13 +26,13 @@ def contexts(scratch: Path) -> Contexts:
     return keys.unpaired_context(certificate, key), client_context(certificate)
 
 
-def saying(text: str) -> Callable[[], asyncio.Protocol]:
+def saying(text: str) -> Conversations:
     """Answer every request with ``text``."""
 
-    async def answer(_: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(text=text)
+    async def answer(_: Request) -> Answer:
+        return Answer({"said": text})
 
-    return web.Server(answer)
+    return Conversations(answer, lambda status, what: Answer({"said": what}, status=status))
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -42,7 +41,7 @@ def test_a_caller_when_all_are_cut_after_some_turns_of_the_loop_then_he_is_hung_
 ) -> None:
     """In the backlog, just accepted, not yet met, in his handshake: nobody is forgotten, or answered as before."""
     told = asyncio.run(asyncio.wait_for(_told(contexts, turns), LIMIT_S))
-    assert told == b"" or told.endswith(b"after")
+    assert told == b"" or told.endswith(b'"after"}')
 
 
 async def _told(contexts: Contexts, turns: int) -> bytes:
@@ -90,3 +89,34 @@ async def _is_cut_for_his_silence(contexts: Contexts) -> bool:
     for one in silent:
         one.close()
     return all(are_cut) and all(one.fileno() == -1 for one in taken)
+
+
+def test_a_caller_when_many_silent_strangers_came_before_him_then_he_is_served_and_the_oldest_of_them_is_cut(
+    contexts: Contexts,
+) -> None:
+    """A crowd that says nothing neither takes the relay's descriptors nor keeps the console out."""
+    held, told = asyncio.run(asyncio.wait_for(_crowd(contexts), LIMIT_S))
+    assert held == MOST_ARRIVING
+    assert told.endswith(b'"served"}')
+
+
+async def _crowd(contexts: Contexts) -> tuple[int, bytes]:
+    own, client = contexts
+    callers = Callers(own, saying("served"))
+    taken: list[socket.socket] = []
+
+    def take(caller: socket.socket) -> None:
+        taken.append(caller)
+        callers.take(caller)
+
+    port, number = Port(take), free_port()
+    await port.listen("127.0.0.1", number)
+    silent = [await asyncio.to_thread(Caller, number, client) for _ in range(MOST_ARRIVING + 10)]
+    assert [await asyncio.to_thread(one.is_cut) for one in silent[:10]] == [True] * 10
+    held = sum(one.fileno() != -1 for one in taken)
+    told = await asyncio.to_thread(silent[-1].ask, HEALTHZ)
+    port.close()
+    callers.cut()
+    for one in silent:
+        one.close()
+    return held, told

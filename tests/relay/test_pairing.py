@@ -40,7 +40,7 @@ def test_a_relay_when_it_is_unpaired_then_it_serves_the_pairing_alone(relay: Rel
         put = http.put("/v1/grants/s-aaaaaaaaaaaaaaaa", json={})
         healthy = http.get("/healthz")
     assert (wrong.status_code, wrong.json()["code"]) == (403, "relay.bad-token")
-    assert put.status_code == 404
+    assert (put.status_code, put.json()["code"]) == (403, "relay.not-paired")
     assert healthy.json() == {"ok": True}
     assert console.pair()["relay"] == console.relay_id
 
@@ -69,6 +69,19 @@ def test_a_relay_when_a_client_shows_what_the_pinned_certificate_issued_then_it_
     with console.http(issued) as http:
         answer = http.get("/healthz", timeout=5)
     assert (answer.status_code, answer.json()["code"]) == (403, "relay.wrong-certificate")
+
+
+def test_a_request_when_the_relay_does_not_know_it_then_it_says_so_and_what_to_do(console: Console) -> None:
+    """A console may be newer than its relay."""
+    for method, path in (
+        ("GET", "/v2/records"),
+        ("DELETE", "/v1/reconcile"),
+        ("GET", "/v1/grants/s-a/b/c"),
+        ("GET", "/"),
+    ):
+        answer = console.call(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "relay.unknown-request")
+        assert "older" in answer.json()["next"]
 
 
 def test_a_token_when_an_hour_has_passed_then_it_is_void(relay: Relay) -> None:

@@ -16,6 +16,9 @@ from weakref import WeakSet
 
 HANDSHAKE_S: Final = 60.0
 """Who opens a connection and says nothing is cut then; asyncio's own limit."""
+MOST_ARRIVING: Final = 128
+"""Who is in his TLS handshake; one more, and whoever came first of them is cut. So silent strangers keep no more than that
+many of the relay's descriptors, and a console, whose handshake takes milliseconds, gets through between them."""
 _BACKLOG: Final = 128
 _REST_S: Final = 1.0
 
@@ -26,7 +29,7 @@ class Callers:
     """All who came under one pairing, each from the moment that he is accepted until his descriptor is closed.
 
     A descriptor belongs to one socket object, and whatever serves it holds that object. So what is cut here is everybody,
-    in his handshake or after it, and the kernel lets nothing more through, whatever asyncio and aiohttp are about to do.
+    in his handshake or after it, and the kernel lets nothing more through, whatever asyncio is about to do.
     """
 
     def __init__(self, context: ssl.SSLContext, serve: Serve, *, handshake_s: float = HANDSHAKE_S) -> None:
@@ -37,6 +40,8 @@ class Callers:
 
     def take(self, caller: socket.socket) -> None:
         """Meet a caller with TLS, and serve him once he is through."""
+        if len(self._arriving) >= MOST_ARRIVING:
+            _shut(next(iter(self._arriving)))
         self._sockets.add(caller)
         self._arriving[caller] = asyncio.create_task(self._meet(caller))
 

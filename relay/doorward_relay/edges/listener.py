@@ -10,11 +10,10 @@ import socket
 import ssl
 from typing import Final
 
-from aiohttp import web
-
 from doorward_relay.config import ConfigError
 from doorward_relay.edges import keys
 from doorward_relay.edges.callers import Callers, Port
+from doorward_relay.edges.conversation import Answering, Conversations, Refusing
 from doorward_relay.runtime import Runtime
 
 _CLOSE_S: Final = 1.0
@@ -22,13 +21,13 @@ _LOOK_S: Final = 1.0
 
 
 class Listener:
-    """Serves one app to whoever comes while the relay is unpaired, and another to the pinned client afterwards."""
+    """Lets one function answer whoever comes while the relay is unpaired, and another the pinned client afterwards."""
 
-    def __init__(self, runtime: Runtime, unpaired: web.Application, paired: web.Application) -> None:
+    def __init__(self, runtime: Runtime, unpaired: Answering, paired: Answering, refusing: Refusing) -> None:
         """Nothing listens before ``follow``."""
         self.is_listening = False
         self._runtime = runtime
-        self._unpaired, self._paired = _runner(unpaired), _runner(paired)
+        self._unpaired, self._paired = Conversations(unpaired, refusing), Conversations(paired, refusing)
         self._port = Port(self._take)
         self._shape: str | None = None
         self._callers: Callers | None = None
@@ -36,8 +35,6 @@ class Listener:
 
     async def follow(self) -> None:
         """Listen in the shape that the pairing calls for; returns only by being cancelled. Raises ConfigError."""
-        await self._unpaired.setup()
-        await self._paired.setup()
         config = self._runtime.config
         try:
             await self._port.listen(None if config.listen == "*" else config.listen, config.control_port)
@@ -55,15 +52,13 @@ class Listener:
         self._leave()
         for one in self._former:
             one.cut_arriving()
-        await asyncio.gather(self._unpaired.cleanup(), self._paired.cleanup())
+        await asyncio.gather(self._unpaired.end(_CLOSE_S), self._paired.end(_CLOSE_S))
         for one in self._former:
             one.cut()
 
-    def be_paired(self, request: web.Request) -> None:
-        """Cut everybody but the one who paired us: his answer is the last that is said without a certificate."""
-        request.protocol.close()  # with the answer, whatever it is
-        transport = request.transport
-        self._leave(None if transport is None else transport.get_extra_info("socket").fileno())
+    def be_paired(self, answered: int) -> None:
+        """Cut everybody but the one who paired us, by descriptor: his answer is the last that is said without a certificate."""
+        self._leave(answered)
 
     def _take(self, caller: socket.socket) -> None:
         self._standing().take(caller)
@@ -74,10 +69,8 @@ class Listener:
         shape = None if pinned is None else pinned.client_certificate
         if self._callers is None or shape != self._shape:
             self._leave()
-            runner = self._unpaired if shape is None else self._paired
-            if runner.server is None:
-                raise AssertionError("nobody comes before follow")
-            self._callers, self._shape = Callers(self._context(shape), runner.server), shape
+            serve = self._unpaired if shape is None else self._paired
+            self._callers, self._shape = Callers(self._context(shape), serve), shape
         return self._callers
 
     def _leave(self, answered: int | None = None) -> None:
@@ -98,7 +91,3 @@ class Listener:
     def _context(self, shape: str | None) -> ssl.SSLContext:
         own = (self._runtime.config.tls_certificate_file, self._runtime.config.tls_key_file)
         return keys.unpaired_context(*own) if shape is None else keys.paired_context(*own, shape)
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
