@@ -3,9 +3,10 @@
 import atexit
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,15 @@ def moved(**settings_of_it: Any) -> Iterator[None]:
         connections["default"].close()
         del connections["default"]
         connections.settings["default"], connections["default"] = before, kept
+
+
+@contextmanager
+def on_disk(place: Path) -> Iterator[None]:
+    """Move the console of this process to a copy of its database."""
+    with closing(sqlite3.connect(FOLDER / "test.sqlite3")) as now, closing(sqlite3.connect(place)) as copy:
+        now.backup(copy)
+    with moved(NAME=str(place)):
+        yield
 
 
 @pytest.fixture(scope="session")

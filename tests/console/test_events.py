@@ -1,6 +1,5 @@
 """The live stream with a real web process: what it says, whom it lets go, and what it holds while it waits."""
 
-import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,14 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from django.db import connection
-from django.test import Client
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.models import Device
 from doorward_console.maintenance import asking
 from doorward_console.people.models import Member
 
 from tests.console.conftest import House, make_house
-from tests.console.web_process import Web, start_web
+from tests.console.web_process import Web, browser_of, start_web
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
 
@@ -68,16 +66,6 @@ def listen() -> Iterator[Callable[..., Listener]]:
     yield open_one
     for one in opened:
         one.close()
-
-
-def browser_of(web: Web, user: Any) -> httpx.Client:
-    """Give an HTTP client in which ``user`` is signed in."""
-    signed_in = Client()
-    signed_in.force_login(user)
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    cookies = {"sessionid": signed_in.cookies["sessionid"].value}
-    return httpx.Client(base_url=web.url, verify=unverified, cookies=cookies, timeout=20)
 
 
 def rename(device: Device, name: str) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from doorward_console.maintenance.models import Intent
 
-from tests.console.conftest import FOLDER, House, make_house, moved
+from tests.console.conftest import House, make_house, on_disk
 from tests.console.test_api import BODIES, OPERATIONS, path_in, token_of
 from tests.console.test_init import console, init
 from tests.parts.installed import missing
@@ -49,15 +49,6 @@ def house(disk: Path, transactional_db: None) -> Iterator[House]:
     with on_disk(disk / "console.sqlite3"):
         cache.clear()
         yield make_house()
-
-
-@contextmanager
-def on_disk(place: Path) -> Iterator[None]:
-    """Move the console of this process to a copy of its database."""
-    with closing(sqlite3.connect(FOLDER / "test.sqlite3")) as now, closing(sqlite3.connect(place)) as copy:
-        now.backup(copy)
-    with moved(NAME=str(place)):
-        yield
 
 
 def leave_room(disk: Path, kib: int) -> None:

@@ -1,10 +1,13 @@
 """The web process, started for a test on a database of its own choice."""
 
+import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import httpx
+from django.test import Client
 from doorward_protocol.signature import SigningKey
 
 from tests.console.conftest import FOLDER
@@ -59,3 +62,13 @@ def start_web(programs: Programs, scratch: Path, database: str | None = None) ->
     web = Web(programs, scratch, database or f"sqlite:{FOLDER}/test.sqlite3", free_port())
     web.start()
     return web
+
+
+def browser_of(web: Web, user: Any) -> httpx.Client:
+    """Give an HTTP client in which ``user`` is signed in."""
+    signed_in = Client()
+    signed_in.force_login(user)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    cookies = {"sessionid": signed_in.cookies["sessionid"].value}
+    return httpx.Client(base_url=web.url, verify=unverified, cookies=cookies, timeout=20)

@@ -4,7 +4,7 @@ Beside it ``nonce.stamp`` holds the boot-time clock's whole seconds at which the
 of the timer's that needs no Python, writes both in the same form.
 """
 
-import secrets
+import os
 from pathlib import Path
 
 from doorward_runner import nonces
@@ -49,4 +49,4 @@ def _keep(folder: Path, held: tuple[str, ...], now: Moment) -> None:
 
 
 def _chance() -> str:
-    return nonces.nonce_from_bytes(secrets.token_bytes(nonces.RANDOM_BYTES))
+    return nonces.nonce_from_bytes(os.urandom(nonces.RANDOM_BYTES))

@@ -5,6 +5,7 @@ transaction while somebody downloads it. What a record names was stored before t
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from django.db.models import Q, QuerySet
 from doorward_protocol.envelope import decode, encode
@@ -13,7 +14,8 @@ from doorward_console.history.models import Chain, Record
 from doorward_console.history.own import head_of
 from doorward_console.history.verify import Claimed, header_text
 
-PAGE = 500
+PAGE: Final = 100
+"""Records that are read at a time: of the longest, 6 MiB."""
 
 
 def lines_of(project: str) -> Iterator[str]:
