@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
+from django.utils import timezone
 
 from doorward_console.edges.doorbell import Bell
 from doorward_console.edges.key_files import wrapping_key_from_file
@@ -20,7 +21,7 @@ from doorward_console.fleet.enrolling import certify, waiting_enrolments
 from doorward_console.keys.ceilings import ceilings_from_file
 from doorward_console.keys.making import SIGNER_KINDS, ensure_root, ensure_signer_keys, projects_without
 from doorward_console.keys.opening import SignerKeys
-from doorward_console.maintenance import trials
+from doorward_console.maintenance import closing, trials
 from doorward_console.maintenance.commands.promoting import (
     decide_commands,
     free_devices,
@@ -95,6 +96,7 @@ def look(signer: Signer, turn: Callable[[], object] = lambda: None) -> None:
         _make_keys(signer)  # last: a new project's first door can wait, others' need not
     except DatabaseError:
         log.exception("the database does not answer")
+        closing.make_room(timezone.now())  # and the next look has it
 
 
 def _work() -> tuple[tuple[Callable[[Signer, Any], None], Callable[[], list[Any]]], ...]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,12 @@ def relay_options() -> tuple[str, ...]:
     return ()
 
 
+@cache
+def rsa_host_key() -> bytes:
+    """Make one RSA key for all relays of a run: it takes a tenth of a second."""
+    return private_pem(rsa.generate_private_key(65_537, 2048))
+
+
 @pytest.fixture
 def relay(programs: Programs, scratch: Path, relay_options: tuple[str, ...]) -> Relay:
     """A plain sshd with a tunnel CA."""
@@ -108,7 +115,7 @@ def relay(programs: Programs, scratch: Path, relay_options: tuple[str, ...]) -> 
     ca = TunnelCa()
     write_whole(folder / "tunnel-ca.pub", f"{ssh_line(ca.key)}\n")
     write_whole(folder / "principals", "")
-    write_whole(folder / "host_key_rsa", private_pem(rsa.generate_private_key(65_537, 2048)), 0o600)
+    write_whole(folder / "host_key_rsa", rsa_host_key(), 0o600)
     write_whole(folder / "host_key_ecdsa", private_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
     options = [option.format(folder=folder) for option in (*relay_options, *RELAY_OPTIONS)]
     return Relay(start_sshd(programs, folder, [], options), ca)

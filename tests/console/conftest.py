@@ -41,7 +41,24 @@ def _configure() -> Path:
     ]  # quick; what is stored is not tested by it
     django.setup()
     _let_tests_empty_the_records()
+    _write_what_is_asked_for_alone()
     return folder
+
+
+def _write_what_is_asked_for_alone() -> None:
+    """Leave out what would be done after each test's rows are emptied and nobody reads, and do not wait for the disk."""
+    from django.contrib.contenttypes.management import create_contenttypes
+    from django.db.backends.signals import connection_created
+    from django.db.models.signals import post_migrate
+
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+    connection_created.connect(_without_waiting, dispatch_uid="tests")
+
+
+def _without_waiting(connection: Any, **_: Any) -> None:
+    if connection.vendor == "sqlite":
+        connection.cursor().execute("PRAGMA synchronous = OFF")
 
 
 def _let_tests_empty_the_records() -> None:

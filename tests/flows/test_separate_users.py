@@ -37,6 +37,8 @@ def test_console_when_its_three_processes_are_three_users_then_the_whole_way_wor
     users = {uid_of(separated.parts[name].pid) for name in ("web", "worker", "signer")}
     assert len(users) == 3
     assert 0 not in users
+    kept_back = separated.console_machine.inside("/var/lib/doorward-console/console.sqlite3.reserve")
+    assert (kept_back.stat().st_mode & 0o777, kept_back.stat().st_size) == (0o660, 4 * 2**20), "each may give it back"
     device, console = separated.device, separated.console
     console.open_door(device.id)
     console.wait_for_door(device.id, "open")

@@ -145,13 +145,18 @@ def full_disk(place: str, left_kib: int, lasts_s: float = 4) -> Callable[[House]
 
     def fill(house: House) -> None:
         with on_a_small_disk(house, place) as (machine, folder):
-            machine.run("/bin/dd", "if=/dev/zero", f"of={folder}/filler", "bs=4k")
+            fill_disk(machine, folder)
             size_kib = Path(f"{machine.inside(folder)}/filler").stat().st_size // 1024
             machine.must("/usr/bin/truncate", f"--size={max(0, size_kib - left_kib)}K", f"{folder}/filler")
             let_pass(lasts_s)
             machine.must("/bin/rm", f"{folder}/filler")
 
     return fill
+
+
+def fill_disk(machine: Machine, folder: str) -> None:
+    """Write ``filler`` into a folder until there is no room."""
+    machine.run("/bin/dd", "if=/dev/zero", f"of={folder}/filler", "bs=4k")
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def killing(*victims: str) -> Callable[[House], bool]:
             return all(found.values())
 
         with suppress(AssertionError):
-            wait_until(all_there, COMES_S, "the victims")
+            wait_until(all_there, COMES_S, "the victims", closely=True)
         for one in victims:
             _kill(house, one, found.get(one, []))
         return all(found.values())

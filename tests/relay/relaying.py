@@ -251,23 +251,30 @@ class Console:
 
     def records(self, after: int = 0) -> list[Record]:
         """Give the relay's records after the ``after``-th, page by page, signatures checked."""
-        ring, found = KeyRing([self.introduced["record_key"]]), list[Record]()
-        while page := self.get("/v1/records", after=after).json()["records"]:
-            raws = (ring.verify(decode(json.dumps(one).encode(), expected="record")) for one in page)
-            found += [record_from_payload(raw) for raw in raws]
-            after = found[-1].head.n
+        found = list[Record]()
+        while page := self._page(after):
+            found += page
+            after = page[-1].head.n
         return found
+
+    def _page(self, after: int, **query: int) -> list[Record]:
+        ring = KeyRing([self.introduced["record_key"]])
+        page = self.get("/v1/records", after=after, **query).json()["records"]
+        raws = (ring.verify(decode(json.dumps(one).encode(), expected="record")) for one in page)
+        return [record_from_payload(raw) for raw in raws]
 
     def verbs(self, session: str | None = None) -> list[str]:
         return [one.fact.verb for one in self.records() if session is None or one.fact.session == session]
 
     def wait_for_verb(self, verb: str, session: str | None = None, limit_s: float = 10) -> Record:
-        """Wait for a record; each is read once, for there may be thousands."""
-        read: list[Record] = []
+        """Wait for a record; each is read once, for there may be thousands, and news are waited for at the relay."""
+        after = 0
 
         def found() -> Record | None:
-            read.extend(self.records(read[-1].head.n if read else 0))
-            matching = (one for one in read if one.fact.verb == verb)
+            nonlocal after
+            page = self._page(after, wait=1)
+            after = page[-1].head.n if page else after
+            matching = (one for one in page if one.fact.verb == verb)
             return next((one for one in matching if session is None or one.fact.session == session), None)
 
         there = wait_until(found, limit_s, f"the record {verb}")
@@ -343,6 +350,6 @@ def device_for(relay: Relay, console: Console, folder: Path, session: str, **cer
     )
 
 
-def listeners_on(port: int) -> list[str]:
-    """Name who listens on a TCP port, by the kernel's tables."""
-    return [one.address for one in listening_on(kernel.sockets(), (port,))]
+def listeners_on(*ports: int) -> list[str]:
+    """Name the addresses at which somebody listens on these TCP ports, by the kernel's tables."""
+    return [one.address for one in listening_on(kernel.sockets(), ports)]

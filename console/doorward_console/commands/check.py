@@ -24,6 +24,7 @@ from django.utils import timezone
 from doorward_protocol.reasons import reason_of
 
 from doorward_console.config import Config
+from doorward_console.edges import reserve
 from doorward_console.edges.doorbell import is_listening
 from doorward_console.edges.system_users import user_of
 from doorward_console.fleet.models import Relay
@@ -146,10 +147,15 @@ def _disk(config: Config) -> Finding:
     if room < _LEAST_ROOM:
         return bad(
             "disk",
-            f"{folder} has room for {room // 1024} KiB: what is asked for may be refused",
+            f"{folder} has room for {room // 1024} KiB: what is asked for may be refused. {_for_shutting()}",
             "Make room there, or give it a larger disk",
         )
     return good("disk", f"{folder} has room for {room // 2**20} MiB")
+
+
+def _for_shutting() -> str:
+    kib = reserve.kept() // 1024
+    return f"{kib} KiB beside it are kept for shutting doors" if kib else "None is kept for shutting doors"
 
 
 def _database() -> Finding:

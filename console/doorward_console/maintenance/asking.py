@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from django.db import OperationalError
+
+from doorward_console.edges import reserve
 from doorward_console.edges.doorbell import ring
 from doorward_console.fleet.licensing import what_is_missing
 from doorward_console.fleet.models import Device
@@ -118,12 +121,21 @@ def turn_off(device: Device, user: User, from_address: str, reason: str = "") ->
     In one transaction the live session becomes ``closing`` (so the worker ends its grant on the relay), undecided ONs
     and extensions are voided, and orders that are not on their way yet are dropped. The signer then signs the device's
     order to shut. OFF where nothing is open is written down and does no harm. Whatever came before or comes within
-    ``SHUT_WINS_S`` after it from somebody else loses: shut wins.
+    ``SHUT_WINS_S`` after it from somebody else loses: shut wins. A full disk is no reason to refuse it: room is kept back for this.
 
     Raises:
         NotEntitled: ``signer.not-entitled``.
     """
     asker = entitled(device, user, from_address, Right.TOGGLE)
+    try:
+        return _off(device, asker, reason)
+    except OperationalError:
+        if not reserve.give_back():
+            raise
+        return _off(device, asker, reason)
+
+
+def _off(device: Device, asker: Asker, reason: str) -> Intent | Session:
     with held(device):
         session = live_session(device)
         already = session is None or session.state == Session.State.CLOSING

@@ -5,15 +5,19 @@ device's order to shut.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Final
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 
+from doorward_console.edges import reserve
 from doorward_console.fleet.models import Device
 from doorward_console.history.writing import note
 from doorward_console.maintenance.models import Intent, Order, Session
+
+LATELY: Final = timedelta(minutes=1)
 
 
 @contextmanager
@@ -39,6 +43,26 @@ def start_closing(device: Device, code: str, by: str, at: datetime) -> None:
     Order.objects.filter(device=device, part="door", state__in=(Order.State.ASKED, Order.State.SIGNED)).update(
         state=Order.State.DROPPED
     )
+
+
+def is_under_way(now: datetime) -> bool:
+    """Tell whether anything was asked to be shut and is not yet, or since a minute at most: a relay may be away for days."""
+    closing = Session.objects.filter(state=Session.State.CLOSING, closing_at__gte=now - LATELY)
+    asked = Intent.objects.filter(kind=Intent.Kind.OFF, state=Intent.State.ASKED)
+    return bool(asked.exists() or closing.exists())
+
+
+def make_room(now: datetime) -> bool:
+    """Give the reserve back where something is being shut and the disk has no room for it; tells whether it was."""
+    with suppress(DatabaseError):
+        return reserve.kept() > 0 and is_under_way(now) and reserve.give_back()
+    return False
+
+
+def keep_room(now: datetime) -> None:
+    """Take the reserve, or take it again, while nothing is being shut."""
+    if not is_under_way(now):
+        reserve.take()
 
 
 def void(device: Device, code: str) -> list[str]:

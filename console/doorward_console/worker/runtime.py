@@ -20,7 +20,7 @@ from doorward_console.fleet import relays
 from doorward_console.history import own
 from doorward_console.keys.making import WORKER_KINDS, ensure_worker_keys, projects_without
 from doorward_console.keys.opening import WorkerKeys
-from doorward_console.maintenance import grants, orders, probes, sessions
+from doorward_console.maintenance import closing, grants, orders, probes, sessions
 from doorward_console.maintenance.commands import hearing as commands
 from doorward_console.maintenance.commands import wishes
 from doorward_console.times import ms_from_time
@@ -101,6 +101,7 @@ class Runtime:
                 batch = []
             except OperationalError:
                 LOG.exception("the database does not answer")
+                closing.make_room(self._clock())
                 self._begin_again()
         self._prober.stop()
 
@@ -245,6 +246,7 @@ class Runtime:
             self._ask_for_rehearsals(now)
         if at >= self._next_reconcile:
             self._next_reconcile = at + RECONCILE_S
+            closing.keep_room(now)
             for relay in self._links.relays():
                 self._links.call(relay, grants.to_reconcile(relay))
 
