@@ -146,11 +146,14 @@ class Console:
 
     def wait_for_door(self, device: str, state: str, limit_s: float = 30) -> dict[str, Any]:
         """Wait, as a waiting page does, until the door is ``state``; gives it, and fails with what it was."""
+        return self._door_once(device, (state,), limit_s)
+
+    def _door_once(self, device: str, states: tuple[str, ...], limit_s: float) -> dict[str, Any]:
         ends_at = time.monotonic() + limit_s
         door = self.door(device)
-        while door["state"] != state and time.monotonic() < ends_at:
+        while door["state"] not in states and time.monotonic() < ends_at:
             door = self.get(f"/devices/{device}/door", wait=2, state=door["state"])
-        _expect(door["state"] == state, f"waited {limit_s} s for the door to be {state}: {door}")
+        _expect(door["state"] in states, f"waited {limit_s} s for the door to be {' or '.join(states)}: {door}")
         return door
 
     def wait_for_device(self, device: str, is_so: Callable[[Any], bool], limit_s: float = 30) -> Any:
@@ -162,7 +165,7 @@ class Console:
         """Bring a door to rest, whatever it was."""
         if self.door(device)["state"] not in {"shut", "failed"}:
             self.shut_door(device)
-            wait_until(lambda: self.door(device)["state"] in {"shut", "failed"}, 30, "the door to be at rest")
+            self._door_once(device, ("shut", "failed"), 30)
 
     def lines(self, action: str = "", device: str = "") -> list[dict[str, Any]]:
         """Give the newest page of the history."""

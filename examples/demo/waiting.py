@@ -7,6 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 PAUSE_S = 0.03
+"""Between the first looks; later a tenth of what was waited already."""
+_LONGEST_PAUSE_S = 0.25
 
 
 class InVain(AssertionError):
@@ -15,9 +17,10 @@ class InVain(AssertionError):
 
 def wait_until(predicate: Callable[[], T], limit_s: float, what: str) -> T:
     """Give the first true value of ``predicate``; raises InVain after ``limit_s``."""
-    ends_at = time.monotonic() + limit_s
+    began = time.monotonic()
     while not (found := predicate()):
-        if time.monotonic() > ends_at:
+        waited_s = time.monotonic() - began
+        if waited_s > limit_s:
             raise InVain(f"waited {limit_s:.0f} s in vain for {what}; last seen: {found!r}")
-        time.sleep(PAUSE_S)
+        time.sleep(min(max(PAUSE_S, waited_s / 10), _LONGEST_PAUSE_S))
     return found

@@ -8,18 +8,23 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.fleet.models import Device
+from doorward_console.history.models import Record
+from doorward_console.history.writing import note
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance.commands.wishes import NIGHT_MINUTES, minute_of
 from doorward_console.maintenance.models import Command
 from doorward_console.worker.hearing import hear_asks, relay_head
 from doorward_console.worker.relay_links import RelayLinks
-from doorward_console.worker.runtime import Runtime
+from doorward_console.worker.runtime import POLL_S, Runtime
 from doorward_protocol.ids import DeviceId
 
 from tests.console.commanding import ALL, can_all
 from tests.console.conftest import House
+from tests.parts.waiting import wait_until
 from tests.worlds.scripted_device import ScriptedDevice
 
 NIGHT = datetime(2026, 11, 25, 1, tzinfo=timezone.utc)
@@ -89,3 +94,28 @@ def test_worker_when_it_hears_a_device_that_has_started_then_it_has_it_say_how_i
         hear_asks({device.device: [device.ask_bytes(verbs=("settings-read",))]}, NIGHT + timedelta(minutes=minute))
         assert Command.objects.filter(verb="settings-read").count() == count
         Command.objects.update(state="done")
+
+
+@pytest.mark.feature("E9")
+def test_worker_when_it_has_just_looked_at_everything_then_a_quiet_round_chains_and_looks_no_second_time(
+    house: House,
+) -> None:
+    """Each thing that happens is followed by a quiet moment: looking twice would be half of what a busy worker does."""
+    with worker_at([NIGHT]) as worker:
+        worker.round(is_quiet=False)
+        with CaptureQueriesContext(connection) as first:
+            worker.round(is_quiet=False)
+        note(house.project, "session.on", device=house.device.pk)
+        with CaptureQueriesContext(connection) as quiet:
+            worker.round(is_quiet=True)
+        assert Record.objects.filter(verb="session.on").exists()
+        with CaptureQueriesContext(connection) as again:
+            worker.round(is_quiet=True)
+        assert len(again) * 5 < len(first), (len(again), len(first), len(quiet))
+        wait_until(lambda: _looks(worker) >= len(first) / 2, 2 * POLL_S, "the next look at everything")
+
+
+def _looks(worker: Runtime) -> int:
+    with CaptureQueriesContext(connection) as found:
+        worker.round(is_quiet=True)
+    return len(found)

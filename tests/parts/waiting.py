@@ -9,7 +9,7 @@ T = TypeVar("T")
 _PAUSE_S = 0.02
 """Between the first looks."""
 _LONGEST_PAUSE_S = 0.25
-_PART = 20
+_PART = 10
 """A pause is at most this part of what was waited already: what comes after half a minute may come to light a quarter of a second
 late, and is not looked for a thousand times, each look a program or a TLS handshake."""
 

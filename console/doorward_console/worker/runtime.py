@@ -80,7 +80,7 @@ class Runtime:
         self._prober = Prober(links.tell)
         self._puts, self._ends = Pauses(), Pauses()
         self._stopping = False
-        self._next_second = self._next_reconcile = self._chain_by = 0.0
+        self._next_second = self._next_reconcile = self._chain_by = self._look_by = 0.0
         self._is_chained = False
         self._nightly, self._asked_nightly = settings.CONFIG.nightly_rehearsals, clock()
 
@@ -108,6 +108,7 @@ class Runtime:
     def _begin_again(self) -> None:
         """Forget what was under way and look at everything anew."""
         time.sleep(DATABASE_PAUSE_S)
+        self._look_by = 0.0
         self._puts.forget_all()
         self._ends.forget_all()
         self._links.nudge()
@@ -134,7 +135,19 @@ class Runtime:
         self._hear_said(records, asked, now)
 
     def round(self, *, is_quiet: bool) -> None:
-        """Do what is due now, whoever brought it about: first what somebody waits for."""
+        """Do what is due now and chain what was written, when it is quiet; within ``POLL_S`` of such a look nothing new is due in a quiet one."""
+        at = time.monotonic()
+        if not is_quiet or at >= self._look_by:
+            self._look_by = at + POLL_S
+            self._do_what_is_due()
+        if self._is_chained and not is_quiet:
+            self._chain_by = time.monotonic() + POLL_S
+        self._is_chained = is_quiet or time.monotonic() >= self._chain_by
+        if self._is_chained:
+            own.chain_pending(self._keys)
+
+    def _do_what_is_due(self) -> None:
+        """Look at everything, whoever brought it about: first what somebody waits for."""
         now = self._clock()
         self._links.follow(relays.paired_now())
         self._each_second(now)
@@ -145,11 +158,6 @@ class Runtime:
         self._prober.follow(probes.to_probe())
         for project in projects_without(WORKER_KINDS):
             ensure_worker_keys(project, self._keys.wrapping)
-        if self._is_chained and not is_quiet:
-            self._chain_by = time.monotonic() + POLL_S
-        self._is_chained = is_quiet or time.monotonic() >= self._chain_by
-        if self._is_chained:
-            own.chain_pending(self._keys)
 
     def _take_batch(self) -> list[Event]:
         events, batch = self._links.events, list[Event]()
