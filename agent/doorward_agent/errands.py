@@ -62,7 +62,7 @@ class Errands:
         if verbs != self._known:
             self._known = verbs
             self._save("verbs", {"verbs": list(verbs)}, durable=False)
-        return () if self._has_hook else self._settling.hold(kept.part("settings"))
+        return self._settling.know(kept.part("settings"), has_hook=bool(self._has_hook))
 
     def standing(self, kept: Holdings) -> Standing:
         """Say how the accepted settings stand."""

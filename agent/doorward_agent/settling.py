@@ -62,6 +62,7 @@ class Settling:
         self.standing = Standing() if known is None else Standing(**known)
         self._save = save
         self._spare: bytes | None = None
+        self._early: tuple[Order, bytes] | None = None
         self._is_doubted = False
 
     def reported(self, held: Held, *, has_hook: bool | None) -> Standing:
@@ -82,6 +83,13 @@ class Settling:
         self._is_doubted = True
         return () if self.standing.state in AT_REST else (do.LookAtSettings(),)
 
+    def know(self, held: Held, *, has_hook: bool) -> tuple[Effect, ...]:
+        """Do what had to wait for the runner's word on whether there is a hook; the order that came before it is good for it now."""
+        early, self._early = self._early, None
+        if not has_hook:
+            return self.hold(held)
+        return () if early is None else self.take(*early, has_hook=True)
+
     def hold(self, held: Held) -> tuple[Effect, ...]:
         """Say once that the accepted document is held, which is all there is to do where the device has no hook for it."""
         if held[1] is None or held == self.standing.mark:
@@ -90,10 +98,13 @@ class Settling:
         return (do.WriteRecord("settings.applied", None, {"digest": held[1]}),)
 
     def take(self, order: Order, raw: bytes, *, has_hook: bool | None) -> tuple[Effect, ...]:
-        """Begin a trial; without a hook only hold the document, and wait while it is not known whether there is one."""
+        """Begin a trial; without a hook only hold the document, and keep the order while it is not known whether there is one."""
         mark = (order.revision, order.digest)
+        if has_hook is None:
+            self._early = (order, raw)
+            return ()
         if not has_hook:
-            return () if has_hook is None else self.hold(mark)
+            return self.hold(mark)
         is_known = self.standing.mark == mark and self.standing.state != "none"
         if is_known and self.standing.lacks != "settings":
             self._spare = raw

@@ -156,7 +156,7 @@ def test_tunnel_when_one_does_not_read_then_others_are_served_and_memory_is_boun
         looks.append(cpu_ticks(child) + (1_000_000 * len(looks) if is_flowing else 0))
         return len(looks) > 100 and looks[-1] - looks[-100] <= 5
 
-    wait_until(are_stuck, 30, "a jam")
+    wait_until(are_stuck, 30, "a jam", closely=True)
     send(quick.visitor, quick.door)
     assert resident_bytes(child) - before < 40 * MIB
 

@@ -19,9 +19,9 @@ _LIBRARY: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime
 LACKING: Final = "" if _LIBRARY else "needs libfaketime: apt install faketime"
 """Why clocks cannot jump here; empty when they can."""
 DAY_TAKES_S: Final = 240
-FEWEST_DIALS: Final = 24 * 60
-"""Nobody waits longer than a minute for a device that could have been back..."""
-MOST_DIALS: Final = 24 * 60 * 4
+FEWEST_DIALS: Final = 60
+"""In an hour: nobody waits longer than a minute for a device that could have been back..."""
+MOST_DIALS: Final = 60 * 4
 """... and a device that is alone is quiet."""
 _TIME: Final = "run/time-of-day"
 
@@ -50,18 +50,22 @@ def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]
     return jump
 
 
-def a_day_alone(house: House) -> None:
-    """Take the broker away for a day that is moved, not waited: the real agent dials all day, then an agent starts as ever."""
-    agent = house.device.agent
-    assert agent is not None
-    house.stop("broker")
-    agent.kill()
-    done = house.device.machine.run(
-        PROGRAMS / "python", CHECKOUT / "bench" / "alone.py", "24", user=AGENT_USER, limit_s=DAY_TAKES_S
-    )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
-    dials = json.loads(done.stdout)["dials"]
-    assert FEWEST_DIALS < dials < MOST_DIALS, dials
+def alone(hours: int) -> Callable[[House], None]:
+    """Take the broker away for hours that are moved, not waited: the real agent dials all that time, then an agent starts as ever."""
+
+    def be_alone(house: House) -> None:
+        agent = house.device.agent
+        assert agent is not None
+        house.stop("broker")
+        agent.kill()
+        done = house.device.machine.run(
+            PROGRAMS / "python", CHECKOUT / "bench" / "alone.py", str(hours), user=AGENT_USER, limit_s=DAY_TAKES_S
+        )
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        dials = json.loads(done.stdout)["dials"]
+        assert FEWEST_DIALS * hours < dials < MOST_DIALS * hours, dials
+
+    return be_alone
 
 
 def _under_a_clock_that_moves(house: House, machine: Machine, parts: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from tests.house.house import House
 from tests.house.machine import Inside, Machine
 from tests.house.weather import Weather
-from tests.lab.clocks import LACKING, a_day_alone, jumped
+from tests.lab.clocks import LACKING, alone, jumped
 from tests.lab.errands import BEGIN
 from tests.lab.invariants import all_hold
 from tests.lab.kills import DOOR_STATES, STATES, VICTIMS, kill_part, killing, pairs, states_of
@@ -268,7 +268,8 @@ FAULTS: Final[Sequence[Fault]] = (
         Fault(f"clock {days:+d} d for 8 s: {one}", jumped(one, days), 60, ("SHUT", "OPEN"), _BY_THE_CLOCK, LACKING)
         for one, days in (("device", 1), *((place, days) for place in ("relay", "console", "broker") for days in (1, -1)))
     ),
-    Fault("broker away for a day", a_day_alone, 90, ("SHUT",)),
+    Fault("broker away for an hour", alone(1), 90, ("SHUT",)),
+    Fault("broker away for a day", alone(24), 90, ("SHUT",)),
     Fault("disk put back from a backup", put_back, 60, ("SHUT", "OPEN")),
     Fault("disk copied into a second machine", cloned, 130, ("SHUT", "OPEN")),
 )  # fmt: skip

@@ -1,6 +1,5 @@
 """PostgreSQL is restarted while people toggle: web, worker and signer go on by themselves, and nothing is lost."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -67,7 +66,6 @@ def toggling(house: House) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.skipif("DOORWARD_FUZZ_MINUTES" not in os.environ, reason="builds a house of its own: make soak does it")
 @pytest.mark.timeout(240)
 @pytest.mark.feature("E9", "B5")
 def test_console_when_postgresql_is_restarted_under_load_then_it_goes_on_by_itself_and_nothing_is_lost(

@@ -180,10 +180,24 @@ def test_settings_when_they_come_before_the_runner_said_which_hooks_there_are_th
         world.runner.report()
         world.settle()
         now = world.asks[-1].settings
-        assert (now.state, now.lacks) == (("applying", "settings") if has_hook else ("none", ""))
+        assert (now.state, now.lacks) == (("trying", "") if has_hook else ("none", ""))
         world.crash()
         world.start()
-    assert told(world) == ([] if has_hook else ["settings.applied"])
+    assert told(world) == (["settings.begun", "settings.trying"] if has_hook else ["settings.applied"])
+
+
+def test_settings_when_the_agent_is_ended_before_the_runner_said_which_hooks_there_are_then_they_are_signed_again(
+    world: World,
+) -> None:
+    """The order was kept in memory alone; the next agent says that it lacks it."""
+    world.crash()
+    world.runner.is_there = False
+    world.start()
+    world.deliver(world.order(NEW))
+    world.crash()
+    world.runner.is_there = True
+    world.start()
+    assert (world.asks[-1].settings.state, world.asks[-1].settings.lacks) == ("applying", "settings")
 
 
 def test_settings_when_a_hook_comes_later_then_what_was_only_held_is_tried(world: World) -> None:
