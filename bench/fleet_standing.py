@@ -49,12 +49,12 @@ class Fleet:
     _fleets: list["subprocess.Popen[str]"] = field(default_factory=list)
     _done: list[threading.Event] = field(default_factory=list)
 
-    def start_devices(self, names: list[str]) -> dict[str, str]:
-        """Start the processes of devices; gives each one's public key."""
+    def start_devices(self, names: list[str], pinned: dict[str, str]) -> dict[str, str]:
+        """Start the processes of devices, each with what it ``pinned`` at joining; gives each one's public key."""
         keys: dict[str, str] = {}
         for n in range(PROCESSES):
             plan = self.folder / f"devices-{n}.json"
-            place = {"host": self.broker.host, "port": self.broker.port, "ca": str(self.broker.ca_file)}
+            place = {"host": self.broker.host, "port": self.broker.port, "ca": str(self.broker.ca_file), **pinned}
             write_whole(plan, json.dumps(place | {"devices": [self._plan(one) for one in names[n::PROCESSES]]}))
             started = subprocess.Popen(
                 [sys.executable, "-m", "bench.fleet_devices", plan], cwd=CHECKOUT, text=True,
@@ -168,6 +168,7 @@ def _write_rows(fleet: Fleet, size: int) -> None:
     from doorward_console.history.models import Chain
     from doorward_console.keys.making import ensure_root, ensure_signer_keys, ensure_worker_keys
     from doorward_console.keys.models import EngineerPair
+    from doorward_console.keys.opening import public_part
     from doorward_console.people.models import Member, Project, User
 
     call_command("migrate", verbosity=0)
@@ -187,7 +188,9 @@ def _write_rows(fleet: Fleet, size: int) -> None:
         )
         for n in range(size)
     ]  # fmt: skip
-    keys = fleet.start_devices([one.pk for one in fleet.devices])
+    pinned = {kind: public_part(kind.removesuffix("_key"), project.id) for kind in ("grant_key", "record_key")}
+    pinned |= {"project": project.id, "login_user": project.login_user}
+    keys = fleet.start_devices([one.pk for one in fleet.devices], pinned)
     for one in fleet.devices:
         one.identity_key = keys[one.pk]
     Device.objects.bulk_create(fleet.devices)

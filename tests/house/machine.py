@@ -150,10 +150,13 @@ class Machine:
         )
         enter = ["/usr/bin/nsenter", f"--target={self.init_pid}", "--mount", "--uts", "--pid", "--wd=/"]
         enter.append(f"--net=/proc/{network}/ns/net" if network else "--net")
-        return [*enter, "--", *as_user, *(os.fspath(part) for part in argv)]
-
-    def _environment(self) -> dict[str, str]:
-        return {**PLAIN_ENVIRONMENT, "HOME": "/root", **self.environment}
+        # Behind whoever changes the user: libfaketime, once loaded by root, keeps what nobody else may open.
+        more = (
+            ["/usr/bin/env", *(f"{name}={value}" for name, value in self.environment.items())]
+            if self.environment
+            else []
+        )
+        return [*enter, "--", *as_user, *more, *(os.fspath(part) for part in argv)]
 
     def _group(self, user: str) -> str:
         """Give the id of a user's first group, which need not have the user's name; passwd(5)."""
@@ -164,7 +167,7 @@ class Machine:
         self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None, limit_s: float = 60
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program on the machine to its end; never raises for a status."""
-        return run(self._inside(argv, user), stdin=stdin, limit_s=limit_s, env=self._environment())
+        return run(self._inside(argv, user), stdin=stdin, limit_s=limit_s, env={**PLAIN_ENVIRONMENT, "HOME": "/root"})
 
     def must(self, *argv: str | os.PathLike[str], stdin: bytes = b"", user: str | None = None) -> str:
         """Run a program on the machine and give its output; a status other than 0 fails with all it said."""
@@ -179,7 +182,7 @@ class Machine:
         """Start a program on the machine, with the network of the process ``network`` instead of the machine's own if given."""
         called = name or Path(argv[0]).name
         entered = self.programs.start(
-            *self._inside(argv, user, network), name=f"{self.name}-{called}", env=self._environment()
+            *self._inside(argv, user, network), name=f"{self.name}-{called}", env={**PLAIN_ENVIRONMENT, "HOME": "/root"}
         )
         return Inside(entered)
 

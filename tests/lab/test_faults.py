@@ -24,6 +24,7 @@ QUICK = (
     ("no broker for 40 s", "OPEN"),
     ("broker away for an hour", "SHUT"),
     ("descriptors used up: worker", "OPENING"),
+    ("clock +1 d for 8 s: device", "OPEN"),
     ("clock +1 d for 8 s: relay", "OPEN"),
     ("clock -1 d for 8 s: console", "OPEN"),
 )

@@ -7,7 +7,7 @@ the real ones do.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from doorward_agent import events
 from doorward_agent.contracts import Dial, Edges
@@ -43,6 +43,12 @@ from doorward_protocol.targets import ForwardTest, Offered
 MINUTE_MS = 60_000
 YEAR_MS = 365 * 24 * 60 * MINUTE_MS
 CONSOLE_NOW = 1_790_000_000_000
+
+
+class Inbox(Protocol):
+    """Where edges put their events: a world's deque, or the queue of a fleet's device."""
+
+    def append(self, event: Event, /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -89,7 +95,7 @@ class WorldSystem:
 class WorldBroker:
     """Delivers while ``is_up``; keeps what was published."""
 
-    came: deque[Event]
+    came: Inbox
     is_up: bool = True
     generation: int | None = None
     published: list[tuple[str, bytes]] = field(default_factory=list)
@@ -120,7 +126,7 @@ class WorldBroker:
 class WorldRunner:
     """Opens and closes at once; ``refusals`` are used up first."""
 
-    came: deque[Event]
+    came: Inbox
     refusals: list[str] = field(default_factory=list)
     session: SessionId | None = None
     port: int = 0
@@ -130,6 +136,7 @@ class WorldRunner:
     verbs: tuple[str, ...] = ("message", "reboot", "settings-apply")
     settings: events.SettingsTold = field(default_factory=lambda: events.SettingsTold(""))
     outcome: Outcome | None = field(default_factory=lambda: Outcome(None, 0))
+    nonce_now: str = "runner-nonce"
 
     def open_door(self, session: SessionId, envelope: bytes, port: int) -> None:  # noqa: ARG002  the contract's
         self.calls.append("order")
@@ -190,7 +197,7 @@ class WorldRunner:
         self.came.append(replace(self.settings, asked="") if self.is_there else silent)
 
     def nonce(self) -> str | None:
-        return "runner-nonce"
+        return self.nonce_now
 
     def nonce_age_s(self) -> float | None:
         return 1.0
@@ -206,7 +213,7 @@ class WorldRunner:
 class WorldTunnel:
     """Comes up once it knows the door's port; ``failures`` are used up first."""
 
-    came: deque[Event]
+    came: Inbox
     failures: list[str] = field(default_factory=list)
     dial: Dial | None = None
     dialled: list[Dial] = field(default_factory=list)
@@ -246,7 +253,7 @@ class WorldTunnel:
 class WorldRehearser:
     """Keeps what it was asked; a test says how it goes."""
 
-    came: deque[Event]
+    came: Inbox
     asked: list[tuple[CommandId, Rehearsal | ForwardTest]] = field(default_factory=list)
 
     def rehearse(self, command: CommandId, rehearsal: Rehearsal | ForwardTest) -> None:
