@@ -35,6 +35,19 @@ def saying(text: str) -> Conversations:
     return Conversations(answer, lambda status, what: Answer({"said": what}, status=status))
 
 
+async def listening(callers: Callers) -> tuple[Port, int, list[socket.socket]]:
+    """Listen, and keep hold of whoever is taken."""
+    taken: list[socket.socket] = []
+
+    def take(caller: socket.socket) -> None:
+        taken.append(caller)
+        callers.take(caller)
+
+    port, number = Port(take), free_port()
+    await port.listen("127.0.0.1", number)
+    return port, number, taken
+
+
 @pytest.mark.parametrize("turns", range(6))
 def test_a_caller_when_all_are_cut_after_some_turns_of_the_loop_then_he_is_hung_up_on_or_met_anew(
     contexts: Contexts, turns: int
@@ -74,14 +87,7 @@ def test_a_caller_when_he_says_nothing_then_he_is_cut_when_his_handshake_has_las
 async def _is_cut_for_his_silence(contexts: Contexts) -> bool:
     own, client = contexts
     callers = Callers(own, saying("nothing"), handshake_s=0.1)
-    taken: list[socket.socket] = []
-
-    def take(caller: socket.socket) -> None:
-        taken.append(caller)
-        callers.take(caller)
-
-    port, number = Port(take), free_port()
-    await port.listen("127.0.0.1", number)
+    port, number, taken = await listening(callers)
     silent = [Caller(number, client), Caller(number, client)]
     await asyncio.to_thread(silent[1].begin)
     are_cut = [await asyncio.to_thread(one.is_cut) for one in silent]
@@ -103,14 +109,7 @@ def test_a_caller_when_many_silent_strangers_came_before_him_then_he_is_served_a
 async def _crowd(contexts: Contexts) -> tuple[int, bytes]:
     own, client = contexts
     callers = Callers(own, saying("served"))
-    taken: list[socket.socket] = []
-
-    def take(caller: socket.socket) -> None:
-        taken.append(caller)
-        callers.take(caller)
-
-    port, number = Port(take), free_port()
-    await port.listen("127.0.0.1", number)
+    port, number, taken = await listening(callers)
     silent = [await asyncio.to_thread(Caller, number, client) for _ in range(MOST_ARRIVING + 10)]
     assert [await asyncio.to_thread(one.is_cut) for one in silent[:10]] == [True] * 10
     held = sum(one.fileno() != -1 for one in taken)
