@@ -19,6 +19,7 @@ from tests.parts.installed import missing
 from tests.parts.mosquitto import Broker, start_mosquitto
 from tests.parts.postgres import Postgres, start_postgres
 from tests.parts.processes import Programs
+from tests.parts.tls import close_failed_handshakes
 from tests.parts.trial_broker import start_trial_broker
 
 # Examples are timed by pytest-timeout: a limit for each one fails on a busy machine and finds nothing.
@@ -57,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, _end_once)
     NodeManager.EXIT_TIMEOUT = 60
     files.IN_MEMORY[0] = True
+    close_failed_handshakes()
     if config.option.basetemp is None:
         folder = Path(tempfile.mkdtemp(prefix="doorward-pytest-"))
         files.keep_in_memory(folder)

@@ -1,6 +1,8 @@
 """The parts that other tests stand on do what those tests believe of them."""
 
 import os
+import socket
+import ssl
 import stat
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from tests.parts import installed
 from tests.parts.files import write_whole
 from tests.parts.installed import require
-from tests.parts.ports import free_ports
+from tests.parts.ports import free_port, free_ports, neighbours
 from tests.parts.postgres import Postgres
 from tests.parts.processes import Programs, run
 from tests.parts.sshd import make_ssh_key, start_sshd
@@ -82,9 +84,33 @@ def test_program_when_it_holds_another_then_both_have_ended_at_once(programs: Pr
     assert not Path(f"/proc/{holder.pid}").exists()
 
 
-def test_free_ports_when_several_are_asked_for_then_they_differ() -> None:
-    """Ports named together are different ones."""
-    assert len(set(free_ports(20))) == 20
+def test_free_ports_when_asked_for_then_each_is_another_and_none_is_one_that_connections_get() -> None:
+    """What connects between the finding and the listening takes none away."""
+    first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = [port for _ in range(30) for port in free_ports(20)]
+    assert len(set(found)) == 600
+    assert max(found) < first_of_kernel
+
+
+def test_free_ports_when_one_is_listened_at_then_it_is_not_named() -> None:
+    """Nor are neighbours of which one is taken."""
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        found = {port for _ in range(1_000) for port in neighbours(4)}
+    assert port not in found
+    assert len(found) > 1_000
+
+
+def test_handshake_when_it_fails_then_the_socket_is_closed_whoever_dialled() -> None:
+    """paho does not close it, and what is left to be cleared away fails another test."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()[:2]) as link:
+        server.accept()[0].close()
+        dialled = ssl.create_default_context().wrap_socket(
+            link, server_hostname="localhost", do_handshake_on_connect=False
+        )
+        with pytest.raises(OSError, match=r"EOF|reset"):
+            dialled.do_handshake()
+        assert dialled.fileno() == -1
 
 
 def test_require_when_program_is_missing_then_the_skip_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

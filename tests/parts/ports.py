@@ -1,8 +1,8 @@
 """Free TCP ports on loopback.
 
-A port that was free a moment ago may be taken when it is used; so far as the kernel's choice of ephemeral ports goes
-that is rare, and a program that cannot bind says so in its log. Ports that a relay is to give away are looked for below
-those, and in a lane that no other process of the same run looks in: a relay refuses a port where anybody listens.
+All lie below those that the kernel gives to whoever asks for any (ip_local_port_range), so that no connection made in
+between takes one, and in a lane that no other process of the same run looks in. What is named is not named again until
+the lane has been gone through: a port that is found now may be listened at minutes later.
 """
 
 import os
@@ -10,7 +10,7 @@ import secrets
 import socket
 from typing import Final
 
-_LANE: Final = 1_000
+_LANE: Final = 2_000
 _LANES: Final = 10
 _FIRST: Final = 10_000
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _LANES
@@ -20,33 +20,32 @@ _next = secrets.randbelow(_LANE)
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Name a TCP port on which nobody listens right now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return neighbours(1, host).start
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Name ``count`` different free ports: all are held until the last is found."""
-    probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((host, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+def free_ports(count: int) -> list[int]:
+    """Name ``count`` different free ports."""
+    return [free_port() for _ in range(count)]
 
 
-def neighbours(count: int) -> range:
+def neighbours(count: int, host: str = "127.0.0.1") -> range:
     """Name ``count`` free ports in a row, at most 100; each call gives others, until the lane has been gone through."""
     global _next  # noqa: PLW0603  one lane for the whole process
     while True:
         start = _lane.start + _next % (_LANE - count)
         _next += count
         found = range(start, start + count)
-        if not any(is_listening(port) for port in found):
+        if all(_can_be_bound(port, host) for port in found):
             return found
+
+
+def _can_be_bound(port: int, host: str) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def is_listening(port: int, host: str = "127.0.0.1") -> bool:

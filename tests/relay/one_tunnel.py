@@ -118,8 +118,8 @@ async def standing_tunnel(folder: Path) -> AsyncIterator[Tunnel]:
     )  # fmt: skip
     tunnel = Tunnel(server, port, config.ssh_port, device)
     tunnel.may_answer.set()
-    tunnel.listener = await device.create_server(lambda *_: tunnel.answer(), "", port, encoding=None)
     try:
+        tunnel.listener = await device.create_server(lambda *_: tunnel.answer(), "", port, encoding=None)
         yield tunnel
     finally:
         device.abort()
