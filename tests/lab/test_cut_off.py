@@ -33,8 +33,8 @@ iface eth0 inet static
     address {DEVICE}/24
     gateway {GATEWAY}
 """
-CUT_OFF_S: Final = 12
-"""Long enough for the broker to miss the device (one and a half times KEEPALIVE_S), and no longer: all of it is waited for."""
+CUT_OFF_S: Final = 20
+"""Long enough for the broker to miss the device (one and a half times KEEPALIVE_S, and it looks every five seconds), and to be seen missing."""
 KEPT_S: Final = 120
 """A trial that is confirmed is not waited for; redialling, a rehearsal and the confirmation have to fit on a busy machine."""
 KEEPALIVE_S: Final = 5
