@@ -125,6 +125,8 @@ class ScriptedConsole:
     revision: int = 0
     door_revision: int = 0
     port: int = 22001
+    _receipting: threading.Lock = field(default_factory=threading.Lock)
+    """Held while an ask is answered: a lower receipt that came after a higher one would take the device back."""
     _client: mqtt.Client | None = None
 
     def start(self) -> None:
@@ -158,7 +160,8 @@ class ScriptedConsole:
             self.asks.append(ask_from_bytes(bytes(message.payload)))
             if self.asks[-1].journal.n != self.receipted:
                 # A console says so to every ask of a device with unsent records; nothing is waited for in paho's own thread.
-                client.publish(topic(self.seat.device, "receipt"), self._receipt(self.receipted), qos=1)
+                with self._receipting:
+                    client.publish(topic(self.seat.device, "receipt"), self._receipt(self.receipted), qos=1)
         elif leaf == "presence":
             self.presence.append(json.loads(message.payload)["state"])
         elif leaf == "record":
@@ -246,7 +249,8 @@ class ScriptedConsole:
 
     def receipt(self, upto: int, **changes: Any) -> None:
         """Send a receipt for the device's records up to ``upto``."""
-        self.receipted = upto
+        with self._receipting:
+            self.receipted = upto
         self.publish(self._receipt(upto, **changes), "receipt")
 
     def _receipt(self, upto: int, **changes: Any) -> bytes:

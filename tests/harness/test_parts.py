@@ -92,6 +92,13 @@ def test_free_ports_when_asked_for_then_each_is_another_and_none_is_one_that_con
     assert max(found) < first_of_kernel
 
 
+def test_free_ports_when_the_lane_has_been_gone_through_then_those_named_just_before_are_not_named() -> None:
+    """A relay refuses a port of its own within those that it gives away."""
+    for _ in range(1_000):
+        given, own = neighbours(8), free_ports(2)
+        assert not set(given) & set(own)
+
+
 def test_free_ports_when_one_is_listened_at_then_it_is_not_named() -> None:
     """Nor are neighbours of which one is taken."""
     with socket.create_server(("127.0.0.1", free_port())) as taken:

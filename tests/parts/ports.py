@@ -15,7 +15,7 @@ _LANES: Final = 10
 _FIRST: Final = 10_000
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _LANES
 _lane: Final = range(_FIRST + _worker * _LANE, _FIRST + (_worker + 1) * _LANE)
-_next = secrets.randbelow(_LANE)
+_at = secrets.randbelow(_LANE)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -30,11 +30,11 @@ def free_ports(count: int) -> list[int]:
 
 def neighbours(count: int, host: str = "127.0.0.1") -> range:
     """Name ``count`` free ports in a row, at most 100; each call gives others, until the lane has been gone through."""
-    global _next  # noqa: PLW0603  one lane for the whole process
+    global _at  # noqa: PLW0603  one lane for the whole process
     while True:
-        start = _lane.start + _next % (_LANE - count)
-        _next += count
-        found = range(start, start + count)
+        start = _at if _at + count <= _LANE else 0
+        _at = start + count
+        found = _lane[start:_at]
         if all(_can_be_bound(port, host) for port in found):
             return found
 
