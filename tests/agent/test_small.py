@@ -59,6 +59,20 @@ def test_agent_when_an_init_starts_it_then_neither_parser_nor_package_data_is_lo
     assert "/nonexistent/agent.toml" in ran.stderr.decode()
 
 
+@pytest.mark.parametrize("module", ["doorward_agent.edges.paramiko_child", "doorward_door.__main__"])
+def test_paramiko_when_a_tunnel_or_a_door_loads_it_then_what_it_brings_for_nobody_is_not_there(module: str) -> None:
+    """A runner of tasks with its parser of YAML, a loop and a library for tests: 7 MiB of a device's memory."""
+    named = {"invoke", "yaml", "asyncio", "unittest"}
+    ran = run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, {module}; print(*sorted({named} & set(filter(sys.modules.get, sys.modules))))",
+        ]
+    )
+    assert ran.stdout.decode() == "\n", ran.stderr.decode()
+
+
 def test_agent_when_it_names_its_version_then_it_is_the_distributions() -> None:
     """One version for all rooms."""
     assert importlib.metadata.version("doorward") == doorward_agent.VERSION

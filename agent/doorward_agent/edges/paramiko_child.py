@@ -13,7 +13,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
-from doorward_agent.edges.paramiko_link import Link, NotDialled, dialled
+# paramiko takes it where it is there, for one word of an ssh_config that nobody reads here: 7 MiB, and a quarter of the start.
+sys.modules["invoke"] = None  # type: ignore[assignment]
+
+from doorward_agent.edges.paramiko_link import Link, NotDialled, dialled  # noqa: E402
 
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """paramiko trusts a relay to keep to the windows that it was given; one that does not takes the tunnel down, and no more."""
