@@ -1,5 +1,6 @@
 """The harness: scratch folders, started programs, real parts, and skips that say what is missing."""
 
+import gc
 import os
 import signal
 import tempfile
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest; the others stay as they are, and so does each file's own order."""
     ranks = {f"tests/{name}.py": rank for rank, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on only among what the tests make: what was loaded for them is a million objects, and stays."""
+    gc.collect()
+    gc.freeze()
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]

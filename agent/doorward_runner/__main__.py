@@ -12,6 +12,7 @@ Parsed by hand: argparse would cost each opening 10 ms. Exit status 0 also for a
 command line, 78 for a wrong configuration (sysexits.h), 1 where pinning was refused.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit status."""
+    gc.disable()  # one request, and gone: looking for what nobody holds any more would be a seventh of it
     os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
     path = DEFAULT_PATH

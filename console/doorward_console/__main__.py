@@ -5,9 +5,11 @@ do not load it.
 """
 
 import argparse
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -65,9 +67,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(command: Command, arguments: argparse.Namespace) -> int:
     try:
-        if command.needs_django:
-            set_up_django(arguments.config)
-        module = import_module(command.module)
+        with _loading():
+            if command.needs_django:
+                set_up_django(arguments.config)
+            module = import_module(command.module)
         code: int = module.run(arguments)
     except Exception as error:
         known = next((status for kind, status in _foreseen() if isinstance(error, kind)), None)
@@ -76,6 +79,17 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"{error}\n")
         return known
     return code
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Look for no garbage meanwhile, nor ever again among what was loaded: it stays for as long as the process does."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _foreseen() -> tuple[tuple[type[Exception], int], ...]:

@@ -1,5 +1,6 @@
 """doorward-relay: the command line. Reads arguments and files, calls the room, turns errors into exit statuses."""
 
+import gc
 import os
 import sys
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ def main() -> None:
     if missing:
         sys.stderr.write(f"doorward-relay: {', '.join(missing)} is missing; install doorward[relay]\n")
         sys.exit(os.EX_UNAVAILABLE)
+    gc.disable()  # nothing is garbage that is being loaded; a relay that stays looks from when it serves
     from doorward_relay.commands import run_command  # late: hello must stay quick
 
     sys.exit(run_command(sys.argv[1:]))

@@ -4,6 +4,7 @@ Two compositions of one core: ``run`` stands beside an OpenSSH of its own, ``ser
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -89,6 +90,7 @@ def _be_alone(config: RelayConfig, mode: int) -> None:
 
 async def _work(runtime: Runtime, more: tuple[Work, ...]) -> None:
     """Watch, answer the console, and do what this kind of relay does besides."""
+    gc.enable()  # see __main__
     listener, supervisor = Control(runtime).listener, Supervisor(os.environ)
     try:
         runtime.start()

@@ -22,6 +22,18 @@ print(*sorted({"argparse", "importlib.metadata", "cryptography", "paramiko", "em
 """
 
 
+TELLING = """
+import gc, sys, threading, time
+from doorward_agent.__main__ import main
+def tell():
+    while True:
+        time.sleep(0.5)
+        sys.stderr.write(f"garbage is looked for: {gc.isenabled()}\\n")
+threading.Thread(target=tell, daemon=True).start()
+main(["--config", sys.argv[1], "run"])
+"""
+
+
 def own_kib(pid: int) -> int:
     """Read the memory that a process shares with nobody."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -50,6 +62,13 @@ def test_agent_when_it_has_obeyed_orders_then_it_holds_no_second_openssl(running
     mapped = Path(f"/proc/{running.agent.pid}/maps").read_text()
     assert "libcrypto" in mapped
     assert "cryptography" not in mapped
+
+
+def test_agent_when_it_has_loaded_all_then_it_looks_for_garbage(scene: Scene) -> None:
+    """It does not while it loads; what goes in circles would else stay for months."""
+    scene.agent = scene.programs.start(sys.executable, "-c", TELLING, scene.config, name="agent")
+    scene.console.next_ask()
+    wait_until(lambda: "garbage is looked for: True\n" in scene.log())
 
 
 def test_agent_when_an_init_starts_it_then_neither_parser_nor_package_data_is_loaded() -> None:

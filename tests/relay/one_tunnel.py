@@ -38,12 +38,12 @@ class _Loop(asyncio.SelectorEventLoop):
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run in such a loop; fails where anything was said in it. What was in memory before is not looked at: it is hundreds of times as much."""
     loop = _Loop()
+    gc.collect()
     gc.freeze()
     try:
         result = loop.run_until_complete(coroutine)
         gc.collect()  # a task whose error nobody has asked for says so when it goes
     finally:
-        gc.unfreeze()
         loop.close()
     assert loop.said == []
     return result

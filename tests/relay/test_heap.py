@@ -18,8 +18,11 @@ class _Knot:
 
 @pytest.fixture(autouse=True)
 def _thawed() -> Iterator[None]:
+    gc.unfreeze()
     yield
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as all other tests have it
 
 
 def test_heap_when_enough_came_then_it_is_frozen_and_the_next_looks_leave_it_alone() -> None:

@@ -10,7 +10,8 @@ import gc
 
 
 def give_back() -> None:
-    """Free what nothing refers to, and return whole free pages; without glibc (musl) there is nothing to call for it."""
+    """Free what nothing refers to, from now on by itself, and return whole free pages; musl has nothing to call for that."""
+    gc.enable()
     gc.collect()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

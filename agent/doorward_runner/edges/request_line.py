@@ -49,10 +49,8 @@ def read_line(descriptor: int, most: int, within_s: float) -> bytes | None:
     taken = b""
     while b"\n" not in taken and len(taken) <= most:
         left_s = give_up_at - time.monotonic()
-        if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
-            break
-        piece = os.read(descriptor, 65_536)
-        if not piece:
+        has_more = left_s > 0 and select.select([descriptor], [], [], left_s)[0]
+        if not has_more or not (piece := os.read(descriptor, 65_536)):
             break
         taken += piece
     line = taken.partition(b"\n")[0]
