@@ -195,12 +195,12 @@ def _paths(console: Console) -> dict[str, str]:
 def test_open_door_when_it_is_pictured_then_its_page_and_its_history_tell_one_story(
     console: Console, visitor: Callable[..., Page]
 ) -> None:
-    """Opened at, time left and end agree to the minute, and the history's ON stands at the time of the opening."""
+    """Opened at, time left and end agree to the minute, over midnight too, and the history's ON stands at the time of the opening."""
     paths = _paths(console)
     page = visitor(console.house.owner.email, timezone_id="Asia/Tokyo")
     page.goto(paths["device-open"])
     said = page.locator("#door").inner_text()
-    found = re.search(r"Open for (?:(\d+) h )?(\d+) min more, opened by \S+ at (\d\d):(\d\d), .* at (?:\S+ )?(\d\d):(\d\d)\.", said)  # fmt: skip
+    found = re.search(r"Open for (?:(\d+) h )?(\d+) min more, opened by \S+ at (?:\S+ )?(\d\d):(\d\d), .* at (?:\S+ )?(\d\d):(\d\d)\.", said)  # fmt: skip
     assert found is not None, said
     hours, minutes, *clock = (int(one or 0) for one in found.groups())
     opened, ends = clock[0] * 60 + clock[1], clock[2] * 60 + clock[3]
