@@ -4,6 +4,7 @@ Exit status: 0 done; 1 no (the sentence says why and what to do); 64 wrong usage
 here; 77 not joined yet; 78 the configuration has faults.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit status."""
     os.umask(0o077)
     gc.disable()  # nothing is garbage that is being loaded; an agent that stays looks from when it has all of it
+    atexit.register(gc.freeze)  # nor is it worth a look when all of it goes
     chosen = chosen_from_words(sys.argv[1:] if arguments is None else arguments)
     missing = [name for name in ("cryptography", "paho", "transitions") if find_spec(name) is None]
     if missing:

@@ -12,6 +12,7 @@ Parsed by hand: argparse would cost each opening 10 ms. Exit status 0 also for a
 command line, 78 for a wrong configuration (sysexits.h), 1 where pinning was refused.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -30,12 +31,12 @@ USAGE: Final = "usage: doorward-runner [--config FILE] [prepare | pin [--again] 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and give the exit status."""
-    gc.disable()  # one request, and gone: looking for what nobody holds any more would be a seventh of it
+    # One request, and gone: looking for what nobody holds any more, at last once through everything, would be a seventh of it.
+    gc.disable()
+    atexit.register(gc.freeze)
     os.umask(0o077)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    path = DEFAULT_PATH
-    if words[:1] == ["--config"] and len(words) > 1:
-        path, words = Path(words[1]), words[2:]
+    path, words = (Path(words[1]), words[2:]) if words[:1] == ["--config"] and words[1:] else (DEFAULT_PATH, words)
     if words not in ([], ["prepare"], ["pin"], ["pin", "--again"], ["clear"], ["revert"]):
         complain(USAGE)
         return os.EX_USAGE

@@ -5,6 +5,7 @@ do not load it.
 """
 
 import argparse
+import atexit
 import gc
 import os
 import sys
@@ -83,8 +84,9 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """Look for no garbage meanwhile, nor ever again among what was loaded: it stays for as long as the process does."""
+    """Look for no garbage meanwhile, nor ever again among what was loaded, also not as all of it goes."""
     gc.disable()
+    atexit.register(gc.freeze)
     try:
         yield
         gc.freeze()

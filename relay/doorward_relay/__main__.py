@@ -1,5 +1,6 @@
 """doorward-relay: the command line. Reads arguments and files, calls the room, turns errors into exit statuses."""
 
+import atexit
 import gc
 import os
 import sys
@@ -22,6 +23,7 @@ def main() -> None:
         sys.stderr.write(f"doorward-relay: {', '.join(missing)} is missing; install doorward[relay]\n")
         sys.exit(os.EX_UNAVAILABLE)
     gc.disable()  # nothing is garbage that is being loaded; a relay that stays looks from when it serves
+    atexit.register(gc.freeze)  # nor is it worth a look when all of it goes
     from doorward_relay.commands import run_command  # late: hello must stay quick
 
     sys.exit(run_command(sys.argv[1:]))

@@ -4,14 +4,13 @@ import argparse
 
 from django.conf import settings
 
+from doorward_console import signer
 from doorward_console.edges.alone import be_alone
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sign; gives 0 after SIGTERM or SIGINT; raises AlreadyRunning."""
     del arguments
-    from doorward_console import signer  # Django's models can only be imported once it is set up
-
     be_alone("signer", settings.CONFIG.run_dir)
     signer.run()
     return 0

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import uvicorn
 from django.conf import settings
 
+from doorward_console.asgi import application
 from doorward_console.config import Config
 from doorward_console.edges.alone import be_alone
 from doorward_console.edges.supervisor import Supervisor
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(number, _end)  # uvicorn has its own while it serves, and raises anew what it took
     server = uvicorn.Server(
         uvicorn.Config(
-            "doorward_console.asgi:application",
+            application,
             host=config.listen_host,
             port=config.listen_port,
             ssl_certfile=str(config.tls_certificate),
