@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import pytest
 from django.conf import settings
 from django.utils import timezone
@@ -84,6 +83,6 @@ def test_relays_answer_when_it_is_anything_then_the_worker_reads_it_or_calls_the
 
     def read() -> None:
         with _read():
-            _paired(_document(httpx.Response(status, content=raw)))
+            _paired(_document(status, raw))
 
     only_refuses(read, RelayAway, RelayRefused)

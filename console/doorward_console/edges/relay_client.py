@@ -1,7 +1,7 @@
 """The relay's control API as the console calls it: HTTPS, mutual TLS, the relay's certificate pinned (protocol.md §7).
 
 Nothing is sent before the relay has shown the pinned certificate and proved that it holds its key: the certificate is the
-connection's only trust anchor, so host names and dates in it do not matter. httpx's errors end here: whoever calls sees
+connection's only trust anchor, so host names and dates in it do not matter. httpcore's errors end here: whoever calls sees
 ``RelayAway`` (nobody answered, or somebody else did) or ``RelayRefused`` (the relay said no), both with a reason code.
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
+import httpcore
 from doorward_protocol import fields
 from doorward_protocol.fields import Malformed
 from doorward_protocol.joining import fingerprint_of
@@ -28,9 +28,9 @@ MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME: a pinned certificate is the right one whatever year it is."""
 
-
-_HUNG_UP: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-"""What httpx raises when a connection that was made ends without an answer."""
+_FAILED: Final = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+_HUNG_UP: Final = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
+"""What httpcore raises when a connection that was made ends without an answer."""
 
 
 class RelayAway(Exception):
@@ -114,12 +114,12 @@ class RelayClient:
     def __init__(self, place: RelayPlace, identity: ControlIdentity | None) -> None:
         """Prepare; connects at the first call. Without ``identity`` only pairing is possible."""
         host = f"[{place.host}]" if ":" in place.host else place.host
-        self._http = httpx.Client(
-            base_url=f"https://{host}:{place.port}",
-            verify=_context(place.certificate, identity),
-            trust_env=False,
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-            limits=httpx.Limits(max_keepalive_connections=4, keepalive_expiry=120),
+        self._base = f"https://{host}:{place.port}"
+        self._http = httpcore.ConnectionPool(
+            _context(place.certificate, identity),
+            max_connections=None,
+            max_keepalive_connections=4,
+            keepalive_expiry=120,
         )
 
     def close(self) -> None:
@@ -188,12 +188,16 @@ class RelayClient:
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None, limit_s: float = ANSWER_S
     ) -> Mapping[str, Any]:
-        timeout = httpx.Timeout(limit_s, connect=CONNECT_S)
+        more = {"timeout": {"connect": CONNECT_S, "read": limit_s, "write": limit_s, "pool": limit_s}}
+        content = None if body is None else json.dumps(body).encode()
+        headers = [] if body is None else [("Content-Type", "application/json")]
         try:
-            response = self._http.request(method, path, json=body, timeout=timeout)
-        except httpx.HTTPError as error:
+            with self._http.stream(
+                method, self._base + path, headers=headers, content=content, extensions=more
+            ) as answer:
+                return _document(answer.status, _whole(answer))
+        except _FAILED as error:
             raise RelayAway(_code_of(error)) from error
-        return _document(response)
 
 
 def certificate_at(host: str, port: int, fingerprint: str) -> str:
@@ -236,7 +240,7 @@ def _load(context: ssl.SSLContext, identity: ControlIdentity) -> None:
         os.close(descriptor)
 
 
-def _code_of(error: httpx.HTTPError) -> str:
+def _code_of(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -245,14 +249,22 @@ def _code_of(error: httpx.HTTPError) -> str:
     return "relay.unreachable"
 
 
-def _document(response: httpx.Response) -> Mapping[str, Any]:
-    if len(response.content) > MAX_ANSWER_BYTES:
-        raise RelayAway("relay.unavailable")
+def _whole(answer: httpcore.Response) -> bytes:
+    """Read an answer to its end; whoever says more than a relay has to say is hung up on."""
+    said = bytearray()
+    for piece in answer.iter_stream():
+        said += piece
+        if len(said) > MAX_ANSWER_BYTES:
+            raise RelayAway("relay.unavailable")
+    return bytes(said)
+
+
+def _document(status: int, said: bytes) -> Mapping[str, Any]:
     try:
-        document = fields.object_from_json(response.content)
+        document = fields.object_from_json(said)
     except Malformed as error:
         raise RelayAway("relay.unavailable") from error
-    if response.is_success:
+    if 200 <= status < 300:
         return document
     code = document.get("code")
     raise RelayRefused(code[:60] if isinstance(code, str) else "relay.unavailable")

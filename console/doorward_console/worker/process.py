@@ -28,7 +28,6 @@ LISTEN_S: Final = 1.0
 def work() -> None:
     """Work until SIGTERM or SIGINT."""
     config: Config = settings.CONFIG
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each call would drown the rest
     keys = WorkerKeys(wrapping_key_from_file(config.worker_key))
     links = RelayLinks(keys, relay_head, MOST_EVENTS)
     broker = Broker(config, links.tell)
