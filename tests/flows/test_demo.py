@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -185,6 +186,9 @@ def test_demo_when_a_step_is_slow_then_it_says_how_long_and_ctrl_c_again_and_aga
     path = {"PATH": f"{slow.parent}:{newcomer.environment['PATH']}"}
     terminal = newcomer.demo(environment={**newcomer.environment, **path})
     terminal.expect(r"[|/\\-] broker: Mosquitto 3 s", timeout=60)
+    modes = termios.tcgetattr(terminal.child_fd)
+    modes[3] |= termios.NOFLSH  # else each press throws away what was not read yet, and here nobody reads meanwhile
+    termios.tcsetattr(terminal.child_fd, termios.TCSANOW, modes)
     for _ in range(200):  # leaning on it
         terminal.sendintr()
     terminal.expect("nothing is left")
