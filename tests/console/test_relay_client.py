@@ -24,13 +24,14 @@ class Talker:
     context: ssl.SSLContext
     credentials: Credentials
     socket: socket.socket
+    asked: bytes = b""
     sent: int = 0
     has_ended: threading.Event = field(default_factory=threading.Event)
 
     def serve(self) -> None:
         plain, _ = self.socket.accept()
         with plain, self.context.wrap_socket(plain, server_side=True) as caller:
-            caller.recv(65_536)
+            self.asked = caller.recv(65_536)
             try:
                 caller.sendall(HEAD)
                 while self.sent < MOST_PIECES:
@@ -42,13 +43,15 @@ class Talker:
         self.has_ended.set()
 
 
-@pytest.fixture
-def talker(scratch: Path) -> Iterator[Talker]:
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def talker(scratch: Path, request: pytest.FixtureRequest) -> Iterator[Talker]:
     """Somebody who talks on."""
+    host = str(request.param)
     credentials = make_root("relay").server()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*credentials.write(scratch, "relay"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listening:
         made = Talker(context, credentials, listening)
         threading.Thread(target=made.serve, daemon=True).start()
         yield made
@@ -56,11 +59,14 @@ def talker(scratch: Path) -> Iterator[Talker]:
 
 def test_relay_when_its_answer_does_not_end_then_it_is_hung_up_on_and_no_more_is_kept(talker: Talker) -> None:
     """A relay that was taken over cannot fill the console's memory."""
+    host, port, *_ = talker.socket.getsockname()
     certificate = ssl.DER_cert_to_PEM_cert(talker.credentials.leaf_der)
-    client = RelayClient(RelayPlace("127.0.0.1", talker.socket.getsockname()[1], certificate), None)
+    client = RelayClient(RelayPlace(host, port, certificate), None)
     with pytest.raises(RelayAway) as raised:
         client.version()
     assert raised.value.code == "relay.unavailable"
     assert talker.has_ended.wait(10)
     assert talker.sent < MOST_PIECES // 2
+    named = f"[{host}]" if ":" in host else host
+    assert f"\r\nHost: {named}:{port}\r\n".encode() in talker.asked
     client.close()

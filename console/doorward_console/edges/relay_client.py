@@ -114,7 +114,7 @@ class RelayClient:
     def __init__(self, place: RelayPlace, identity: ControlIdentity | None) -> None:
         """Prepare; connects at the first call. Without ``identity`` only pairing is possible."""
         host = f"[{place.host}]" if ":" in place.host else place.host
-        self._base = f"https://{host}:{place.port}"
+        self._authority = f"{host}:{place.port}"
         self._http = httpcore.ConnectionPool(
             _context(place.certificate, identity),
             max_connections=None,
@@ -190,11 +190,12 @@ class RelayClient:
     ) -> Mapping[str, Any]:
         more = {"timeout": {"connect": CONNECT_S, "read": limit_s, "write": limit_s, "pool": limit_s}}
         content = None if body is None else json.dumps(body).encode()
-        headers = [] if body is None else [("Content-Type", "application/json")]
+        headers = [("Host", self._authority)]  # httpcore's own has an IPv6 address without its brackets
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
+        url = f"https://{self._authority}{path}"
         try:
-            with self._http.stream(
-                method, self._base + path, headers=headers, content=content, extensions=more
-            ) as answer:
+            with self._http.stream(method, url, headers=headers, content=content, extensions=more) as answer:
                 return _document(answer.status, _whole(answer))
         except _FAILED as error:
             raise RelayAway(_code_of(error)) from error
