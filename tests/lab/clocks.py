@@ -1,8 +1,8 @@
 """Clocks that are set while everything runs: libfaketime moves the time of day of one machine, and no other clock of it.
 
 A machine's programs are started anew under it, then its time jumps, and jumps back. What counts seconds (monotonic and boot-time
-clocks) is left alone, as when somebody sets the clock of a machine. An agent under libfaketime cannot be moved back (its pauses
-fail there): tests/worlds moves its clock both ways.
+clocks) is left alone, as when somebody sets the clock of a machine. It gets wrong how Python pauses, so there Python pauses in another
+way. An agent under libfaketime cannot be moved back: tests/worlds moves its clock both ways.
 """
 
 import json
@@ -14,6 +14,7 @@ from tests.house.house import AGENT_USER, House
 from tests.house.machine import CHECKOUT, PROGRAMS, Machine
 from tests.lab.kills import kill_part
 from tests.lab.middle import let_pass
+from tests.parts.files import write_whole
 
 _LIBRARY: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 LACKING: Final = "" if _LIBRARY else "needs libfaketime: apt install faketime"
@@ -24,6 +25,12 @@ FEWEST_DIALS: Final = 60
 MOST_DIALS: Final = 60 * 4
 """... and a device that is alone is quiet."""
 _TIME: Final = "run/time-of-day"
+_PAUSING: Final = "run/pausing"
+_PAUSES: Final = """\
+import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+"""``clock_nanosleep`` up to a moment of the monotonic clock: libfaketime counts that from its own time, and the kernel refuses it."""
 
 
 def jumped(place: str, days: int, lasts_s: float = 8) -> Callable[[House], None]:
@@ -70,7 +77,12 @@ def alone(hours: int) -> Callable[[House], None]:
 
 def _under_a_clock_that_moves(house: House, machine: Machine, parts: tuple[str, ...]) -> None:
     _set(machine, "+0")
+    folder = machine.folder / _PAUSING
+    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.chmod(0o755)
+    write_whole(folder / "sitecustomize.py", _PAUSES, 0o644)
     machine.environment |= {
+        "PYTHONPATH": f"/{_PAUSING}",
         "LD_PRELOAD": str(_LIBRARY),
         "FAKETIME_TIMESTAMP_FILE": f"/{_TIME}",
         "FAKETIME_NO_CACHE": "1",
