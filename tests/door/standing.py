@@ -75,11 +75,11 @@ class Door:
         return run(command, stdin=stdin, limit_s=limit_s)
 
     def memory_kib(self) -> int:
-        """Give what it holds in memory, and nobody else with it (PSS)."""
+        """Give what it holds in memory and no file has (``Pss_Anon``): files' pages become more its own when another Python ends."""
         for line in Path(f"/proc/{self.program.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Pss_Anon:"):
                 return int(line.split()[1])
-        raise AssertionError("no Pss")
+        raise AssertionError("no Pss_Anon")
 
     def threads(self) -> int:
         return len(list(Path(f"/proc/{self.program.pid}/task").iterdir()))

@@ -72,6 +72,20 @@ def test_door_when_a_packet_is_said_to_be_huge_then_it_hangs_up_before_reading_i
     assert door.memory_kib() - before < 4096
 
 
+def test_door_when_hundreds_of_strangers_came_and_hung_up_then_nothing_of_them_stays(door: Door) -> None:
+    """Whoever is gone takes no place, so there may be hundreds in a few seconds: a thread that outlived each would be one for each."""
+    assert door.ssh("true").returncode == 0
+    threads, memory_kib = door.threads(), door.memory_kib()
+    for _ in range(300):
+        with door.raw() as stranger:
+            stranger.sendall(b"SSH-2.0-stranger\r\n")
+            stranger.shutdown(socket.SHUT_WR)
+            assert _is_closed(stranger, 5)
+    wait_until(lambda: door.threads() <= threads, 2, "the strangers' threads to end")
+    assert door.memory_kib() - memory_kib < 2048
+    assert door.ssh("true").returncode == 0
+
+
 def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_waits_for_a_place(door: Door) -> None:
     """Who proves nothing takes one of a few places, and gives it back when gone."""
     with ExitStack() as waiting:

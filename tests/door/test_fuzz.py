@@ -9,6 +9,7 @@ from tests.fuzz.shapes import patient
 from tests.parts.waiting import wait_until
 
 pytestmark = [pytest.mark.real("root", "ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
+GONE_S = 5
 GROWTH_KIB = 4096
 """paramiko keeps caches; a hundred strangers who each left a transport behind would cost ten times that."""
 
@@ -25,6 +26,6 @@ def test_door_when_strangers_say_anything_then_it_keeps_nothing_of_it_and_serves
         assert door.program.is_running
 
     throw()
-    wait_until(lambda: door.threads() <= threads, 30, "the strangers' threads to end")
+    wait_until(lambda: door.threads() <= threads, GONE_S, "the strangers' threads to end")
     assert door.memory_kib() - memory_kib < GROWTH_KIB
     assert door.ssh("true").returncode == 0
