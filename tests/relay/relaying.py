@@ -177,13 +177,18 @@ class Console:
     epoch: int = 0
     introduced: Mapping[str, Any] = field(default_factory=dict)
 
-    def http(self, client: Credentials | None = None) -> httpx.Client:
-        """A client that trusts the relay's certificate alone and shows ``client``."""
+    def context(self, client: Credentials | None = None) -> ssl.SSLContext:
+        """TLS that trusts the relay's certificate alone and shows ``client``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self.relay.folder / "state/tls.crt")
         if client is not None:
             context.load_cert_chain(*client.write(self.folder, secrets.token_hex(4)))
-        return httpx.Client(base_url=f"https://127.0.0.1:{self.relay.control_port}", verify=context, timeout=40)
+        return context
+
+    def http(self, client: Credentials | None = None) -> httpx.Client:
+        """A client that speaks over such TLS."""
+        url = f"https://127.0.0.1:{self.relay.control_port}"
+        return httpx.Client(base_url=url, verify=self.context(client), timeout=40)
 
     def pairing_document(self, token: str | None = None) -> dict[str, Any]:
         leaf = self.client.chain_pem.decode()
