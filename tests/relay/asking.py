@@ -6,6 +6,8 @@ that is a host's. Here every request is sent and wants an answer (RFC 4254, sect
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,16 +94,24 @@ def _channel(connection: asyncssh.SSHClientConnection) -> Any:
     return asyncssh.SSHClientChannel(connection, asyncio.get_running_loop(), "strict", None, "strict", 65_536, 32_768)
 
 
-def is_logged_in(device: Device) -> bool:
-    """Show the relay whatever certificate ``device`` has, and tell whether it lets us in by it."""
+@contextmanager
+def logged_in(device: Device) -> Iterator[paramiko.Transport]:
+    """Show the relay whatever certificate ``device`` has; raises AuthenticationException where the relay does not let us in by it."""
     key = paramiko.Ed25519Key.from_private_key_file(str(device.folder / "device_key"))
     key.load_certificate(device.certificate)
     transport = paramiko.Transport(socket.create_connection(("127.0.0.1", device.relay.ssh_port), timeout=10))
     try:
         transport.start_client(timeout=10)
         transport.auth_publickey(device.user, key)
-        return transport.is_authenticated()
-    except paramiko.AuthenticationException:
-        return False
+        yield transport
     finally:
         transport.close()
+
+
+def is_logged_in(device: Device) -> bool:
+    """Tell whether the relay lets ``device`` in by its certificate."""
+    try:
+        with logged_in(device) as transport:
+            return transport.is_authenticated()
+    except paramiko.AuthenticationException:
+        return False

@@ -8,15 +8,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import paramiko
 import pytest
 from doorward_protocol.joining import pairing_from_text
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzz.channels import messages, polite
 from tests.fuzz.handshakes import handshakes, say
 from tests.fuzz.shapes import NASTY, documents_like, messages_like, patient
 from tests.parts.waiting import wait_until
-from tests.relay.relaying import Console, Relay, of_embedded
+from tests.relay.asking import logged_in
+from tests.relay.relaying import Console, Device, Relay, of_embedded
 from tests.relay.serving import Dial, Serving, echo, opened
 
 pytestmark = [of_embedded, pytest.mark.real("ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
@@ -63,6 +66,38 @@ def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing
     with keeping_nothing(relay):
         throw()
     opened(relay, console, dial, service(echo).port)
+
+
+def say_as(device: Device, said: list[bytes]) -> bool:
+    """Log in, say it all, hear what the relay says to it, and hang up; tells whether the log-in worked."""
+    with logged_in(device) as transport, suppress(OSError, EOFError, paramiko.SSHException):
+        for one in said:
+            transport._send_user_message(paramiko.Message(one))  # type: ignore[attr-defined]
+        transport.global_request("keepalive@openssh.com")
+        return True
+    return False
+
+
+def test_relay_when_an_admitted_device_says_anything_then_it_keeps_nothing_and_serves(
+    relay: Relay, console: Console, dial: Dial, service: Serving
+) -> None:
+    """A device is in somebody's hands: it has a key and a grant, and nothing else is given to it."""
+    device = dial(console.granted(relay.ports[0]).session)
+    logins = [0]
+
+    @given(st.lists(polite, max_size=8), st.lists(messages, max_size=3))
+    @patient
+    def throw(first: list[bytes], then: list[bytes]) -> None:
+        logins[0] += say_as(device, first + then)
+        assert relay.daemon is not None
+        assert relay.daemon.is_running
+
+    with keeping_nothing(relay):
+        throw()
+    assert logins[0] > 20, "each was heard after a log-in"
+    assert relay.daemon is not None
+    assert "Traceback" not in relay.daemon.log.read_text()
+    opened(relay, console, dial, service(echo).port, 1)
 
 
 def http_of(verb: bytes, path: bytes, headers: list[bytes], body: bytes) -> bytes:
