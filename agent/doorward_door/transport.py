@@ -45,8 +45,10 @@ def _feed(channel: Any, message: Message, feed: Callable[[Any, Message], None]) 
 
 def _answer(channel: Any, message: Message) -> None:
     """Answer a channel's request, and only then let flow what it started: data before the answer confuses clients."""
-    channel._handle_request(message)  # noqa: SLF001 - the table names paramiko's own
-    channel.get_transport().after_request(channel)
+    try:
+        channel._handle_request(message)  # noqa: SLF001 - the table names paramiko's own
+    finally:  # also where the answer's reader is gone: what was started has to hear of it
+        channel.get_transport().after_request(channel)
 
 
 class BoundedPacketizer(Packetizer):

@@ -1,6 +1,8 @@
 """Bad days of the embedded door: strangers without manners, clients that take and never read, and an end that comes."""
 
+import os
 import shlex
+import signal
 import socket
 import struct
 import threading
@@ -271,6 +273,29 @@ def test_door_when_much_is_sent_each_way_then_all_of_it_comes_and_little_is_kept
         done.set()
         watching.join()
     assert most[0] - before < BOUND_KIB
+
+
+def _request(channel: paramiko.Channel, name: bytes, *carries: bytes) -> paramiko.Message:
+    """Give a request of a channel's that wants an answer (RFC 4254, section 5.4)."""
+    texts = b"".join(struct.pack(">I", len(one)) + one for one in carries)
+    return paramiko.Message(struct.pack(">BII", 98, channel.remote_chanid, len(name)) + name + b"\1" + texts)
+
+
+def test_door_when_a_link_breaks_as_a_command_is_asked_for_then_the_command_does_not_stay(door: Door) -> None:
+    """The answer to whoever is gone cannot be said; what was started for him hears of it all the same, or 64 such would fill the door."""
+    with door.connect() as client:
+        transport = client.get_transport()
+        assert transport is not None
+        channel = transport.open_session()
+        os.kill(door.program.pid, signal.SIGSTOP)
+        # The first answer finds nobody, and his kernel says so before the second.
+        for asked in (_request(channel, b"env", b"LANG", b"C"), _request(channel, b"exec", b"cat")):
+            transport._send_user_message(asked)  # type: ignore[attr-defined]
+        transport.close()
+        transport.join()
+        os.kill(door.program.pid, signal.SIGCONT)
+    assert door.ssh("true").returncode == 0
+    wait_until(lambda: not door.children(), 5, "the command to end")
 
 
 def test_door_when_its_end_is_reached_then_it_closes_itself(door: Door) -> None:
