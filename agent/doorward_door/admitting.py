@@ -60,6 +60,10 @@ class DoorAuthHandler(AuthHandler):
             key = None
         return PKey() if key is None else key
 
+    def _parse_userauth_info_response(self, m: Message) -> None:  # noqa: ARG002 - paramiko's signature
+        """Refuse answers, for nothing is ever asked; paramiko would read as many as they are said to be, from anybody."""
+        raise SSHException("an answer that nobody asked for")
+
     def _send_auth_result(self, username: str, method: str, result: int) -> None:
         if result == AUTH_FAILED and method != "none":
             self.tries += 1

@@ -163,6 +163,9 @@ class DoorTransport(Transport):
                 self.packetizer.skip_next()  # type: ignore[attr-defined]
         return said
 
+    def _parse_ext_info(self, msg: Message) -> None:
+        """Leave a client's extensions unread: none is of use here, and paramiko believes how many they are said to be."""
+
     def _queue_incoming_channel(self, channel: Channel) -> None:
         self.live[channel.chanid] = channel
 

@@ -15,14 +15,14 @@ from tests.agent.scripted import private_pem, ssh_line
 class ScriptedRelay(paramiko.ServerInterface):
     """Serves one connection, admits anybody, and grants every forward without listening for it."""
 
-    def __init__(self, *, is_hasty: bool = False) -> None:
-        """Listen; a hasty relay has a visitor before it grants a forward."""
+    def __init__(self, *, is_hasty: bool = False, is_boastful: bool = False) -> None:
+        """Listen; a hasty relay has a visitor before it grants a forward, a boastful one says that it has billions of extensions."""
         key = Ed25519PrivateKey.generate()
         self.host_key = ssh_line(key)
         self.granted = threading.Event()
         self._granted_port = 0
         self._key = paramiko.Ed25519Key.from_private_key(io.StringIO(private_pem(key).decode()))
-        self._is_hasty = is_hasty
+        self._is_hasty, self._is_boastful = is_hasty, is_boastful
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.transport: paramiko.Transport | None = None
@@ -53,6 +53,9 @@ class ScriptedRelay(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:  # noqa: ARG002  as paramiko calls it
+        if self._is_boastful:
+            assert self.transport is not None
+            self.transport._send_message(paramiko.Message(b"\x07" + b"\xff" * 4))  # type: ignore[attr-defined]
         return AUTH_SUCCESSFUL
 
     def check_port_forward_request(self, address: str, port: int) -> int:  # noqa: ARG002  as paramiko calls it

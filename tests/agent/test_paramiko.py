@@ -145,6 +145,14 @@ def test_forward_when_somebody_visits_before_its_answer_then_the_door_hears_them
         bench.door.accept()[0].close()
 
 
+def test_relay_when_it_says_that_it_has_billions_of_extensions_then_the_device_counts_none_of_them(
+    bench: Bench,
+) -> None:
+    """paramiko reads as many as a relay says (RFC 8308), from a packet that has ended: for an hour, on the device's one processor."""
+    with closing(ScriptedRelay(is_boastful=True)) as relay:
+        dial_scripted(bench, relay)
+
+
 def test_relay_when_it_sends_more_than_the_window_then_the_tunnel_ends_and_not_the_device(bench: Bench) -> None:
     """A relay that floods a device takes down its own tunnel, long before the device's memory is full."""
     with closing(ScriptedRelay()) as relay:

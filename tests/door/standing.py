@@ -81,6 +81,11 @@ class Door:
                 return int(line.split()[1])
         raise AssertionError("no Pss_Anon")
 
+    def processor_s(self) -> float:
+        """Give how much time of a processor it has had."""
+        words = Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def threads(self) -> int:
         return len(list(Path(f"/proc/{self.program.pid}/task").iterdir()))
 

@@ -88,6 +88,21 @@ def test_door_when_hundreds_of_strangers_came_and_hung_up_then_nothing_of_them_s
     assert door.ssh("true").returncode == 0
 
 
+@pytest.mark.parametrize("kind", [7, 61], ids=["extensions", "answers"])
+def test_door_when_a_stranger_says_that_billions_follow_then_it_counts_none_of_them(door: Door, kind: int) -> None:
+    """Two messages begin with how many texts follow (RFC 8308, RFC 4256): paramiko reads so many, from a packet that has ended."""
+    assert door.ssh("true").returncode == 0
+    threads, memory_kib, processor_s = door.threads(), door.memory_kib(), door.processor_s()
+    for _ in range(4):
+        with paramiko.Transport(door.raw()) as stranger:
+            stranger.start_client(timeout=10)
+            stranger._send_user_message(paramiko.Message(bytes([kind]) + b"\xff" * 4))  # type: ignore[attr-defined]
+    wait_until(lambda: door.threads() <= threads, 3, "the strangers' threads to end")
+    assert door.processor_s() - processor_s < 1
+    assert door.memory_kib() - memory_kib < 4096
+    assert door.ssh("true").returncode == 0
+
+
 def test_door_when_strangers_wait_then_there_is_room_for_so_many_and_the_next_waits_for_a_place(door: Door) -> None:
     """Who proves nothing takes one of a few places, and gives it back when gone."""
     with ExitStack() as waiting:

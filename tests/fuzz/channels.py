@@ -1,7 +1,9 @@
-"""What somebody may say over SSH who has proved a key: requests and channels, kept and broken (RFC 4254)."""
+"""What somebody may say over SSH who has exchanged keys, and who has proved his: messages, kept and broken (RFC 4252, 4254)."""
 
 import struct
+from contextlib import suppress
 
+import paramiko
 from hypothesis import strategies as st
 
 
@@ -14,7 +16,7 @@ addresses = st.builds(
     st.sampled_from([b"", b"*", b"localhost", b"0.0.0.0", b"127.0.0.1", b"::", b"\xff\xfe", b"a" * 5_000]),
     st.integers(0, 70_000) | st.integers(0, 2**32 - 1),
 )
-numbers = st.integers(0, 3) | st.integers(0, 2**32 - 1)
+numbers = st.integers(0, 3) | st.integers(0, 2**32 - 1) | st.just(2**32 - 1)
 rests = addresses | st.binary(max_size=60)
 names = st.sampled_from(
     [b"tcpip-forward", b"cancel-tcpip-forward", b"streamlocal-forward@openssh.com", b"keepalive@openssh.com", b"no-more-sessions@openssh.com", b"exec",
@@ -38,6 +40,15 @@ messages = (
     )
     | st.builds(lambda to, name, wants, rest: struct.pack(">BI", 98, to) + words(name, wants, rest), numbers, names, st.booleans(), rests)
     | st.builds(lambda kind, to, rest: struct.pack(">BI", kind, to) + rest, st.integers(91, 100), numbers, rests)
+    | st.builds(lambda kind, many, rest: struct.pack(">BI", kind, many) + rest, st.sampled_from([5, 6, 7, 50, 51, 60, 61]), numbers, rests)
     | st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(1, 255), rests)
 )  # fmt: skip
-"""What may come from a device that has proved its key: requests, channels, and whatever else the protocol has a number for (RFC 4254)."""
+"""What may come from anybody then: requests, channels, and whatever else the protocol has a number for."""
+
+
+def say_all(transport: paramiko.Transport, said: list[bytes]) -> None:
+    """Say it all, and hear what the other side says to it, until it hangs up."""
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        for one in said:
+            transport._send_user_message(paramiko.Message(one))  # type: ignore[attr-defined]
+        transport.global_request("keepalive@openssh.com")

@@ -14,12 +14,12 @@ from doorward_protocol.joining import pairing_from_text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.channels import messages, polite
+from tests.fuzz.channels import messages, polite, say_all
 from tests.fuzz.handshakes import handshakes, say
 from tests.fuzz.shapes import NASTY, documents_like, messages_like, patient
 from tests.parts.waiting import wait_until
 from tests.relay.asking import logged_in
-from tests.relay.relaying import Console, Device, Relay, of_embedded
+from tests.relay.relaying import Console, Relay, of_embedded
 from tests.relay.serving import Dial, Serving, echo, opened
 
 pytestmark = [of_embedded, pytest.mark.real("ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
@@ -68,14 +68,21 @@ def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing
     opened(relay, console, dial, service(echo).port)
 
 
-def say_as(device: Device, said: list[bytes]) -> bool:
-    """Log in, say it all, hear what the relay says to it, and hang up; tells whether the log-in worked."""
-    with logged_in(device) as transport, suppress(OSError, EOFError, paramiko.SSHException):
-        for one in said:
-            transport._send_user_message(paramiko.Message(one))  # type: ignore[attr-defined]
-        transport.global_request("keepalive@openssh.com")
-        return True
-    return False
+def test_relay_when_strangers_exchange_keys_and_say_anything_then_it_keeps_nothing_and_serves(
+    relay: Relay, console: Console, dial: Dial, service: Serving
+) -> None:
+    """Anybody may come that far; the next device is admitted."""
+
+    @given(st.lists(messages, max_size=6))
+    @patient
+    def throw(said: list[bytes]) -> None:
+        with paramiko.Transport(socket.create_connection(("127.0.0.1", relay.ssh_port), timeout=10)) as stranger:
+            stranger.start_client(timeout=10)
+            say_all(stranger, said)
+
+    with keeping_nothing(relay):
+        throw()
+    opened(relay, console, dial, service(echo).port)
 
 
 def test_relay_when_an_admitted_device_says_anything_then_it_keeps_nothing_and_serves(
@@ -88,7 +95,9 @@ def test_relay_when_an_admitted_device_says_anything_then_it_keeps_nothing_and_s
     @given(st.lists(polite, max_size=8), st.lists(messages, max_size=3))
     @patient
     def throw(first: list[bytes], then: list[bytes]) -> None:
-        logins[0] += say_as(device, first + then)
+        with logged_in(device) as transport:
+            logins[0] += 1
+            say_all(transport, first + then)
         assert relay.daemon is not None
         assert relay.daemon.is_running
 

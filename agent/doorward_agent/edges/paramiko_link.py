@@ -56,6 +56,13 @@ class EagerSocket(socket.socket):
         return came
 
 
+class RelayTransport(paramiko.Transport):
+    """paramiko's, which counts nothing that a relay only says to have."""
+
+    def _parse_ext_info(self, msg: paramiko.Message) -> None:
+        """Leave a relay's extensions unread: they are for RSA keys, and paramiko believes how many they are said to be."""
+
+
 def dialled(order: Mapping[str, Any]) -> "Link":
     """Connect and log in, by what ``paramiko_dialer`` sends; raises NotDialled."""
     try:
@@ -78,7 +85,7 @@ def _connected(host: str, port: int, limit_s: float) -> EagerSocket:
 
 
 def _tuned(wire: EagerSocket, limit_s: float) -> paramiko.Transport:
-    transport = paramiko.Transport(wire)
+    transport = RelayTransport(wire)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = limit_s
     transport.packetizer.REKEY_BYTES = REKEY_BYTES
     options = transport.get_security_options()
