@@ -1,5 +1,6 @@
 """A full disk under signer and worker, a page of room more each time: what they do is done whole or not at all, and done once there is room."""
 
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
 from django.utils import timezone
+from doorward_console.edges import reserve
 from doorward_console.edges.key_files import wrapping_key_from_file
 from doorward_console.history import own
 from doorward_console.history.models import Chain, Pending, Record
@@ -23,14 +25,24 @@ from doorward_protocol.ids import DeviceId
 
 from tests.console.conftest import House, make_house
 from tests.console.test_full_disk import HERE, MOST_KIB, PAGE_KIB, disk, house, leave_room, opening, rows
+from tests.console.test_nights import worker_at
 from tests.worlds.scripted_device import ScriptedDevice
 
 __all__ = ["disk", "house"]
 pytestmark = [pytest.mark.real("root"), pytest.mark.feature("E9")]
 
+ROUNDS: Final = 3
+"""Of a worker: one finds no room, and the next ones have it."""
+
 Step = tuple[Callable[[], object], Callable[[], bool]]
 """What is tried, and whether it is done."""
 RECORDS: Final = 20
+
+
+def cut_log() -> None:
+    """Leave SQLite's log no room of its own: it keeps the length that it once had."""
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def nothing_is_asked() -> bool:
@@ -98,8 +110,7 @@ def test_step_when_the_disk_is_full_at_any_of_its_writes_then_it_is_done_whole_o
     act, is_done = prepare(house)
     room = 0
     while not is_done():
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # SQLite's log keeps the length that it once had
+        cut_log()
         before = rows()
         leave_room(disk, room)
         with suppress(OperationalError):
@@ -110,3 +121,20 @@ def test_step_when_the_disk_is_full_at_any_of_its_writes_then_it_is_done_whole_o
     assert room > PAGE_KIB, "it was done without room"
     with connection.cursor() as cursor:
         assert cursor.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_worker_when_it_finds_no_room_for_an_off_then_the_reserve_is_given_back_and_it_goes_on(
+    house: House, disk: Path
+) -> None:
+    """Web and signer may have found just enough room for their part of it."""
+    worker_keys(house)
+    look(opening(house))
+    turn_off(house.device, house.owner, HERE)
+    reserve.take()
+    cut_log()
+    leave_room(disk, 0)
+    rounds = itertools.count(1)
+    with worker_at([timezone.now()]) as worker:
+        worker.run(lambda: worker.stop() if next(rounds) == ROUNDS else None)
+    assert reserve.kept() < PAGE_KIB * 1024
+    assert not Pending.objects.exists(), "what was done is in nobody's chain"
