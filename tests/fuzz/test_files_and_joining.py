@@ -8,12 +8,14 @@ from typing import Any, Final
 import pytest
 from doorward_agent.config import config_from_file as agent_config
 from doorward_agent.edges.console import _answer as join_answer
+from doorward_agent.edges.console import post_join
 from doorward_agent.errors import ConfigError as AgentFault
 from doorward_agent.errors import JoinFailed
 from doorward_agent.identity import identity_from_document
 from doorward_console.config import ConfigError as ConsoleFault
 from doorward_console.config import config_from_file as console_config
 from doorward_protocol.fields import Malformed
+from doorward_protocol.joining import join_from_text
 from doorward_protocol.signature import SigningKey
 from doorward_relay.config import ConfigError as RelayFault
 from doorward_relay.config import config_from_text
@@ -73,6 +75,14 @@ def joined(raw: bytes, status: int = 200) -> Any:
 def test_join_answer_when_it_is_anything_then_the_machine_joins_or_says_why_not(status: int, raw: bytes) -> None:
     """Whoever answers at the console's address, also something that is no console."""
     only_refuses(lambda: joined(raw, status), JoinFailed, Malformed)
+
+
+@pytest.mark.parametrize("address", ["https://", "https://[::1", "https://a:99999", "https://a:b", "https://a\u2100b"])
+def test_join_when_the_lines_address_is_none_then_it_says_so(address: str) -> None:
+    """Whoever pasted it badly reads where to look, and no traceback."""
+    line = join_from_text(f"doorward-join-1 {address} {'a' * 26} sha256:{'0' * 64}")
+    with pytest.raises(JoinFailed, match="address"):
+        post_join(line, {})
 
 
 @pytest.mark.parametrize("raw", NASTY, ids=range(len(NASTY)))
