@@ -124,11 +124,13 @@ def silent_reboot(house: House) -> None:
 
 
 def used_up(victim: str) -> Callable[[House], None]:
-    """Leave a process no descriptor but those it has, for three seconds; prlimit(1)."""
+    """Leave a process no descriptor but those it has, for three seconds, through which it lives; prlimit(1)."""
 
     def use_up(house: House) -> None:
-        with none_left(_inside(house, victim).pid):
+        process = _inside(house, victim)
+        with none_left(process.pid):
             let_pass(3)
+        assert process.is_running, f"{victim} has ended:\n{process.log_text()[-4_000:]}"
 
     return use_up
 
