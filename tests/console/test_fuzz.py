@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -19,18 +20,31 @@ from doorward_console.history.queries import PAGE
 from doorward_console.keys.making import ensure_worker_keys
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.worker import hearing
+from doorward_protocol.asks import CommandReport, DoorReport, SettingsReport
 from doorward_protocol.audit import VERBS
+from doorward_protocol.digests import Digest
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed
-from doorward_protocol.ids import DeviceId
+from doorward_protocol.ids import DeviceId, SessionId
 from doorward_protocol.records import Fact, Head, Moment, head_after, next_payload, record_from_payload
+from doorward_protocol.revisions import Revision
 from doorward_protocol.signature import SigningKey
+from doorward_protocol.targets import Offered
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.console.conftest import ED25519_LINE, House
 from tests.console.visiting import open_session, reboot_of
-from tests.fuzz.shapes import NASTY, VECTORS, documents_like, messages_like, only_refuses, patient
+from tests.fuzz.shapes import (
+    NASTY,
+    VECTORS,
+    documents_like,
+    each_otherwise,
+    messages_like,
+    messages_otherwise,
+    only_refuses,
+    patient,
+)
 from tests.worlds.scripted_device import ScriptedDevice
 
 SAMPLES = [one["raw"].encode() for kind in ("asks", "records") for one in VECTORS[kind]]
@@ -62,6 +76,34 @@ def test_worker_when_anything_comes_from_a_device_then_it_goes_on_and_stores_wha
         assert (chain.n, chain.broken) == (joined, "")
 
     hear()
+
+
+def rich_ask(device: ScriptedDevice) -> dict[str, Any]:
+    """Give an ask that says everything that one can say."""
+    digest = Digest("sha256:" + "0" * 64)
+    found: dict[str, Any] = json.loads(
+        device.ask_bytes(
+            door=DoorReport("OPEN", SessionId("s-aaaaaaaaaaaaaaaa"), Revision(0, 1), digest, "tunnel.lost"),
+            settings=SettingsReport(Revision(0, 1), digest, {"address": "new"}, "trying", None, "confirm"),
+            journal=Head(0, 1, digest), command=CommandReport(Revision(0, 1), digest), verbs=("reboot", "settings-read"),
+            wish="rehearse", forwards=(Offered("database", "127.0.0.1:5432"),), knows_hooks=False,
+        )
+    )  # fmt: skip
+    return found
+
+
+@pytest.mark.feature("E9")
+def test_worker_when_any_place_of_an_ask_holds_something_else_then_it_goes_on_and_hears_the_next(house: House) -> None:
+    """Each place in turn, each newer than the one before: an older one would not be looked at."""
+    device = ScriptedDevice(DeviceId(house.device.pk))
+    usual = rich_ask(device)
+    for odd in each_otherwise(usual):
+        device.count += 1
+        newer = {"count": device.count} if odd.get("count") == usual["count"] else {}
+        hearing.hear_asks({device.device: [json.dumps({**odd, **newer}).encode()]}, timezone.now())
+    hearing.hear_asks({device.device: [device.ask_bytes(nonce="z" * 22)]}, timezone.now())
+    house.device.refresh_from_db()
+    assert (house.device.nonce, house.device.ask_count) == ("z" * 22, device.count)
 
 
 SAID: Final[dict[str, Any]] = {
@@ -180,6 +222,13 @@ REQUEST = json.dumps(
 
 
 @pytest.mark.feature("E9")
+def test_join_request_when_any_place_of_it_holds_something_else_then_it_is_read_or_refused() -> None:
+    """Each place in turn."""
+    for raw in messages_otherwise([REQUEST]):
+        only_refuses(partial(request_from_json, raw), JoinRefused)
+
+
+@pytest.mark.feature("E9")
 @given(messages_like([REQUEST]) | st.sampled_from(NASTY))
 @patient
 def test_join_request_when_it_is_anything_then_it_is_read_or_refused(raw: bytes) -> None:
@@ -193,6 +242,21 @@ PAIRED = json.dumps(
 ).encode()  # fmt: skip
 
 
+def read_paired(status: int, raw: bytes) -> None:
+    with _read():
+        _paired(_document(status, raw))
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.parametrize("status", [200, 409])
+def test_relays_answer_when_any_place_of_it_holds_something_else_then_the_worker_reads_it_or_calls_the_relay_away(
+    status: int,
+) -> None:
+    """Each place in turn, of a yes and of a no."""
+    for raw in messages_otherwise([PAIRED, b'{"code": "relay.bad-token"}']):
+        only_refuses(partial(read_paired, status, raw), RelayAway, RelayRefused)
+
+
 @pytest.mark.feature("E9")
 @pytest.mark.parametrize("status", [200, 409, 500])
 @given(raw=messages_like([PAIRED]) | st.sampled_from(NASTY))
@@ -201,9 +265,4 @@ def test_relays_answer_when_it_is_anything_then_the_worker_reads_it_or_calls_the
     status: int, raw: bytes
 ) -> None:
     """A relay in somebody's hands can cut itself off, and nothing more."""
-
-    def read() -> None:
-        with _read():
-            _paired(_document(status, raw))
-
-    only_refuses(read, RelayAway, RelayRefused)
+    only_refuses(partial(read_paired, status, raw), RelayAway, RelayRefused)

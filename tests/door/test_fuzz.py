@@ -15,9 +15,9 @@ GROWTH_KIB = 4096
 
 
 def test_door_when_strangers_say_anything_then_it_keeps_nothing_of_it_and_serves(door: Door) -> None:
-    """After all of them, threads and memory are what they were, and the next log-in works."""
+    """After all of them threads, descriptors and memory are what they were, and the next log-in works."""
     assert door.ssh("true").returncode == 0
-    threads, memory_kib = door.threads(), door.memory_kib()
+    threads, descriptors, memory_kib = door.threads(), door.descriptors(), door.memory_kib()
 
     @given(handshakes)
     @patient
@@ -27,5 +27,6 @@ def test_door_when_strangers_say_anything_then_it_keeps_nothing_of_it_and_serves
 
     throw()
     wait_until(lambda: door.threads() <= threads, GONE_S, "the strangers' threads to end")
+    wait_until(lambda: door.descriptors() <= descriptors, GONE_S, "the strangers' sockets to be closed")
     assert door.memory_kib() - memory_kib < GROWTH_KIB
     assert door.ssh("true").returncode == 0
