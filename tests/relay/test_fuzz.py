@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz.handshakes import handshakes, say
 from tests.fuzz.shapes import NASTY, documents_like, each_otherwise, messages_like, messages_otherwise, patient
+from tests.fuzz.strangers import conversations_as, talk
 from tests.parts.waiting import wait_until
-from tests.relay.relaying import Console, Relay, of_embedded
+from tests.relay.relaying import TUNNEL_USER, Console, Relay, of_embedded
 from tests.relay.serving import Dial, Serving, echo, opened
 
 pytestmark = [of_embedded, pytest.mark.real("ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
@@ -51,7 +52,7 @@ def keeping_nothing(relay: Relay) -> Iterator[None]:
 def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing_and_serves(
     relay: Relay, console: Console, dial: Dial, service: Serving
 ) -> None:
-    """The next device is admitted."""
+    """Before keys are exchanged, or after that; the next device is admitted."""
 
     @given(handshakes)
     @patient
@@ -60,8 +61,18 @@ def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing
         assert relay.daemon is not None
         assert relay.daemon.is_running
 
+    @given(conversations_as(TUNNEL_USER))
+    @patient
+    def talk_on(messages: list[bytes]) -> None:
+        exchanged.append(talk(relay.ssh_port, messages))
+        assert relay.daemon is not None
+        assert relay.daemon.is_running
+
+    exchanged: list[bool] = []
     with keeping_nothing(relay):
         throw()
+        talk_on()
+    assert all(exchanged), "somebody came no further than before"
     opened(relay, console, dial, service(echo).port)
 
 
