@@ -18,7 +18,7 @@ from doorward_console.history.writing import note
 from doorward_console.keys.making import ensure_signer_keys, ensure_worker_keys
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance.asking import extend, turn_off, turn_on
-from doorward_console.maintenance.models import Intent
+from doorward_console.maintenance.models import Command, Intent, Session
 from doorward_console.signer import look
 from doorward_console.worker import hearing
 from doorward_protocol.ids import DeviceId
@@ -26,6 +26,7 @@ from doorward_protocol.ids import DeviceId
 from tests.console.conftest import House, make_house
 from tests.console.test_full_disk import HERE, MOST_KIB, PAGE_KIB, disk, house, leave_room, opening, rows
 from tests.console.test_nights import worker_at
+from tests.console.visiting import open_session, reboot_of
 from tests.worlds.scripted_device import ScriptedDevice
 
 __all__ = ["disk", "house"]
@@ -85,12 +86,29 @@ def worker_chains(house: House) -> Step:
 
 def worker_hears_records(house: House) -> Step:
     keys, device = worker_keys(house), ScriptedDevice(DeviceId(house.device.id))
-    author = f"device:{device.device}"
+    author, session = f"device:{device.device}", open_session(house)
     Chain.objects.create(project=house.project, author=author, public_key=device.key.public)
-    came = {str(device.device): [device.record("door.failed", code="tunnel.lost") for _ in range(RECORDS)]}
+    came = {str(device.device): [device.record("door.lost", session.pk, code="tunnel.lost") for _ in range(RECORDS)]}
     return (
         lambda: hearing.hear_devices(came, keys, lambda _: lambda _: True, timezone.now()),
-        lambda: Record.objects.filter(author=author).count() == RECORDS,
+        lambda: (
+            Record.objects.filter(author=author).count() == RECORDS and bool(Session.objects.get(pk=session.pk).code)
+        ),
+    )
+
+
+def worker_hears_of_a_command(house: House) -> Step:
+    keys, device, command = worker_keys(house), ScriptedDevice(DeviceId(house.device.id)), reboot_of(house)
+    Command.objects.filter(pk=command.pk).update(state=Command.State.ORDERED)
+    Chain.objects.create(project=house.project, author=f"device:{device.device}", public_key=device.key.public)
+    outcome = {"code": None, "status": 0, "said": "x" * 4_000, "result": None, "lasted_ms": 1}
+    told = [
+        device.record("command.begun", command=command.pk),
+        device.record("command.done", command=command.pk, **outcome),
+    ]
+    return (
+        lambda: hearing.hear_devices({str(device.device): told}, keys, lambda _: lambda _: True, timezone.now()),
+        lambda: Command.objects.get(pk=command.pk).state == Command.State.DONE,
     )
 
 
@@ -101,7 +119,16 @@ def worker_hears_an_ask(house: House) -> Step:
 
 
 @pytest.mark.parametrize(
-    "prepare", [signer_opens, signer_extends, signer_shuts, worker_chains, worker_hears_records, worker_hears_an_ask]
+    "prepare",
+    [
+        signer_opens,
+        signer_extends,
+        signer_shuts,
+        worker_chains,
+        worker_hears_records,
+        worker_hears_of_a_command,
+        worker_hears_an_ask,
+    ],
 )
 def test_step_when_the_disk_is_full_at_any_of_its_writes_then_it_is_done_whole_or_not_and_done_once_there_is_room(
     house: House, disk: Path, prepare: Callable[[House], Step]

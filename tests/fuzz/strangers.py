@@ -28,7 +28,7 @@ def _log_in(user: bytes, service: bytes, method: bytes, rest: list[bytes]) -> by
 
 
 def conversations_as(user: str) -> st.SearchStrategy[list[bytes]]:
-    """Give messages of somebody who knows the user's name: log-ins, most of them after asking for that service, and what comes later only."""
+    """Give messages of somebody who knows the user's name: log-ins, and what only comes later; half of them ask for that service first, as one has to."""
     keys = st.lists(words, min_size=2, max_size=3)
     offers = keys.map(lambda rest: _log_in(user.encode(), b"ssh-connection", b"publickey", rest))
     log_ins = st.builds(_log_in, st.just(user.encode()) | words, words, methods, st.lists(words, max_size=4))
