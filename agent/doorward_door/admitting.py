@@ -60,6 +60,11 @@ class DoorAuthHandler(AuthHandler):
             key = None
         return PKey() if key is None else key
 
+    def _parse_userauth_info_response(self, message: Message) -> None:
+        """Hang up: nobody was asked anything (RFC 4256), and paramiko counts for hours up to whatever number of answers a stranger names."""
+        del message
+        raise SSHException("an answer that nobody asked for")
+
     def _send_auth_result(self, username: str, method: str, result: int) -> None:
         if result == AUTH_FAILED and method != "none":
             self.tries += 1

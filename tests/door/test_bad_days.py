@@ -14,9 +14,11 @@ import pytest
 from doorward_door.listening import ENOUGH_S, LOGIN_GRACE_S, MOST_STRANGERS
 from doorward_door.serving import MOST_CHANNELS
 from doorward_door.transport import WINDOW_BYTES
+from paramiko.common import MSG_USERAUTH_INFO_RESPONSE
 from paramiko.packet import Packetizer
 
 from tests.door.standing import BANNER, Door
+from tests.fuzz.strangers import talk
 from tests.parts.installed import require
 from tests.parts.ports import is_listening
 from tests.parts.processes import run
@@ -58,6 +60,17 @@ def test_door_when_a_version_line_does_not_end_then_it_hangs_up_and_keeps_nothin
             _pour(stream, b"x" * 65_536, 400)
     assert door.memory_kib() - before < 2048
     assert door.ssh("true").returncode == 0
+
+
+def test_door_when_a_stranger_names_a_number_of_answers_that_nobody_asked_for_then_it_hangs_up_at_once(
+    door: Door,
+) -> None:
+    """One packet of five bytes kept a thread busy for hours, and filled the memory with billions of empty answers."""
+    assert door.ssh("true").returncode == 0
+    threads, before = door.threads(), door.memory_kib()
+    assert talk(door.port, [bytes([MSG_USERAUTH_INFO_RESPONSE]) + b"\xff" * 4])
+    wait_until(lambda: door.threads() <= threads, 3, "the stranger's thread to end")
+    assert door.memory_kib() - before < 2048
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFC, 300_004, 64_000_004])
