@@ -6,7 +6,8 @@ store. Records are signed when they are sent, so that an idle agent need not loa
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from doorward_protocol.digests import Digest, digest_of
@@ -58,6 +59,7 @@ class History:
         self._refusals = Refusals()
         self._forked: tuple[int, str | None] | None = None
         self._is_told = False
+        self._is_unread = False
         self.patience_ms = FIRST_PATIENCE_MS
         known = store.load("receipt") or {}
         upto = known.get("upto", 0)
@@ -111,15 +113,27 @@ class History:
         self._refusals, left = refusals.swept(self._refusals, now_ms)
         for kind, times in left.items():
             self.write("order.refused", None, {"code": kind.partition(" ")[0], "times": times}, moment)
-        if moment.at is not None:
-            self._journal.trim(self._outbox.receipted, moment.at - KEPT_MS)
-        if self._journal.size_bytes > self._most_bytes:
-            self._journal.trim(self._outbox.receipted, FOR_EVER)
+        with self._as_far_as_read():
+            if moment.at is not None:
+                self._journal.trim(self._outbox.receipted, moment.at - KEPT_MS)
+            if self._journal.size_bytes > self._most_bytes:
+                self._journal.trim(self._outbox.receipted, FOR_EVER)
+
+    @contextmanager
+    def _as_far_as_read(self) -> Iterator[None]:
+        """Do without what cannot be read just now: no descriptor is left, and a tunnel must not end for it. It is tried again."""
+        try:
+            self._is_unread = False
+            yield
+        except OSError as error:
+            self._is_unread = True
+            _log.error("journal or keys not read, tried again later error=%s", error)
 
     @property
     def is_owed(self) -> bool:
-        """Whether records are under way that nobody has receipted, or wait for the console's word."""
-        return self._outbox.sent > self._outbox.receipted or (not self._is_told and bool(self._due()))
+        """Whether records are under way that nobody has receipted, or wait for the console's word, or for being read."""
+        is_under_way = self._outbox.sent > self._outbox.receipted
+        return is_under_way or (not self._is_told and bool(self._due())) or self._is_unread
 
     def lose_patience(self) -> None:
         """Begin again at the receipted record, for its receipt does not come; the next time is waited for twice as long."""
@@ -142,12 +156,15 @@ class History:
 
     def send(self, broker: Broker) -> None:
         """Hand over as many records as there is room for."""
-        for n, payload in self._due() if self._is_told else ():
-            broker.publish("record", self._signing.seal(payload), record=n)
-            self._outbox = outbox.sent(self._outbox, n)
+        with self._as_far_as_read():
+            for n, payload in self._due() if self._is_told else ():
+                broker.publish("record", self._signing.seal(payload), record=n)
+                self._outbox = outbox.sent(self._outbox, n)
 
     def _due(self) -> Sequence[tuple[int, bytes]]:
-        due = self._journal.after(self._outbox.sent, self._outbox.room)
+        due: Sequence[tuple[int, bytes]] = ()
+        with self._as_far_as_read():
+            due = self._journal.after(self._outbox.sent, self._outbox.room)
         is_due = self._signing.is_loaded or policy.is_worth_signing([_verb(payload) for _n, payload in due])
         return due if is_due else ()
 
@@ -155,7 +172,14 @@ class History:
         self._outbox = outbox.delivered(self._outbox, n)
 
     def take_receipt(self, raw: bytes, moment: Moment) -> None:
-        """Note what the console has; a receipt for another record than ours drops nothing and is recorded."""
+        """Note what the console has; a receipt for another record than ours drops nothing and is recorded.
+
+        One that cannot be compared just now is as good as lost: it comes again with what is sent again.
+        """
+        with self._as_far_as_read():
+            self._take_receipt(raw, moment)
+
+    def _take_receipt(self, raw: bytes, moment: Moment) -> None:
         if not self._signing.is_loaded and self._says_nothing_new(raw):
             self._be_told()
             return

@@ -139,7 +139,12 @@ class Runtime:
 
     def _take_order(self, raw: bytes) -> None:
         nonces = self._asking.fresh_nonces()
-        judged = self._orders.judged(raw, nonces)
+        try:
+            judged = self._orders.judged(raw, nonces)
+        except OSError as error:  # no descriptor is left to load with what judges the first one
+            _log.error("order not judged, asked for anew error=%s", error)
+            self._ask_soon()
+            return
         if isinstance(judged, Refusal):
             self._refuse(judged)
         else:
@@ -149,7 +154,12 @@ class Runtime:
     def _refuse(self, refusal: Refusal) -> None:
         _log.warning("order refused code=%s order=%s", refusal.code, refusal.order)
         self._history.write_refusal(refusal, self._orders.moment, self._now_ms)
-        if refusal.code == "order.stale-nonce" and do.NONCE_ASK not in self.timers:
+        if refusal.code == "order.stale-nonce":
+            self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        """Ask for the order anew, at once or ten seconds after the last time."""
+        if do.NONCE_ASK not in self.timers:
             self.timers[do.NONCE_ASK] = self._asking.again_at()
 
     def _accept(self, verified: "Verified", raw: bytes) -> None:

@@ -17,6 +17,7 @@ TOKEN_CHARACTERS: Final = 26
 _JOIN: Final = "doorward-join-1"
 _PAIR: Final = "doorward-relay-1"
 _TOKEN: Final = re.compile(r"^[a-z2-7]{26}$")
+_PORT: Final = re.compile(r"^[0-9]{1,5}$")
 _FINGERPRINT: Final = re.compile(r"^sha256:[0-9a-f]{64}$")
 
 
@@ -87,7 +88,7 @@ def pairing_from_text(text: str) -> PairingLine:
     parts = text.split()
     if len(parts) != 7 or parts[0] != _PAIR:
         raise NotALine(f"A pairing line has seven parts and begins with {_PAIR}. Copy the whole line from the relay.")
-    if not parts[2].isdecimal() or not 0 < int(parts[2]) < 65_536:
+    if _PORT.fullmatch(parts[2]) is None or not 0 < int(parts[2]) < 65_536:
         raise NotALine("The pairing line's third part is not a TCP port. Copy the whole line from the relay.")
     _check(parts[4], parts[3])
     return PairingLine(parts[1], int(parts[2]), parts[3], parts[4], f"{parts[5]} {parts[6]}")

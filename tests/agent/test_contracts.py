@@ -19,6 +19,7 @@ from doorward_agent.edges.system import Machine, SystemClock
 from doorward_protocol.digests import digest_of
 from doorward_protocol.records import Fact, Head, Moment, next_payload
 
+from tests.parts.limits import none_left_here
 from tests.worlds.device import WorldClock, WorldJournal, WorldStore, WorldSystem
 
 pytestmark = pytest.mark.feature("E9")
@@ -140,6 +141,8 @@ def test_machine_when_asked_what_it_is_then_it_says_the_same_each_time_and_never
     assert all(0 <= machine.chance() < 1 for _ in range(20))
     assert 1024 <= machine.free_port() <= 65_535
     assert all(":" in one.target for one in machine.forwards)
+    with none_left_here():
+        assert 1024 <= machine.free_port() <= 65_535
 
 
 # -- the clock

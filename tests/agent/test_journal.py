@@ -1,8 +1,8 @@
 """The journal on a real disk: power loss, full disk, trimming."""
 
 import itertools
-import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -182,12 +182,15 @@ def test_journal_when_the_disk_fills_up_at_any_of_its_writes_then_it_goes_on_in_
     assert_chained(JournalOnDisk(small_disk / "j"))
 
 
-def test_journal_when_a_line_is_damaged_then_it_is_set_aside_for_whoever_looks(tmp_path: Path) -> None:
-    """What does not chain is cut off and kept beside the journal."""
+@pytest.mark.parametrize(
+    "damaged", [b'{"not": "a record"}', rb"\1sha256:" + b"0" * 64 + rb"\2"], ids=["no record", "a link"]
+)
+def test_journal_when_a_line_is_damaged_then_it_is_set_aside_for_whoever_looks(tmp_path: Path, damaged: bytes) -> None:
+    """What does not chain is cut off and kept beside the journal, also where it reads like a record."""
     write(JournalOnDisk(tmp_path), 3)
     (segment,) = tmp_path.glob("*.jsonl")
     lines = segment.read_bytes().splitlines(keepends=True)
-    lines[2] = json.dumps({"not": "a record"}).encode() + b"\n"
+    lines[2] = re.sub(rb'(.*"prev":")[^"]*(".*)', damaged, lines[2])
     segment.write_bytes(b"".join(lines))
     assert JournalOnDisk(tmp_path).head.n == 2
     assert segment.with_suffix(".cut").read_bytes() == lines[2]

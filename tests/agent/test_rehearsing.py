@@ -104,6 +104,18 @@ def test_rehearsal_when_the_way_is_free_then_every_step_is_timed_and_nothing_is_
     assert tunnel_children(os.getpid()) == []
 
 
+@pytest.mark.feature("E9")
+def test_rehearsal_when_it_cannot_begin_then_it_ends_as_interrupted_and_the_next_one_goes_on(stage: Stage) -> None:
+    """No room, or no descriptor: that is no reason for an agent to end, and its tunnel with it."""
+    in_the_way = stage.bench.run_dir / "rehearsal"
+    in_the_way.write_text("")
+    _, last = stage.told()
+    assert last.outcome is not None
+    assert last.outcome.code == "command.interrupted"
+    in_the_way.unlink()
+    assert result_of(stage.told()[1])["opens_in_ms"] is not None
+
+
 @pytest.mark.parametrize(
     ("changes", "step", "code"),
     [

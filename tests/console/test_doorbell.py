@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, transaction
 from doorward_console.edges.doorbell import Bell, Chime, is_listening, ring
 
+from tests.parts.limits import none_left_here
 from tests.parts.ports import free_port
 from tests.parts.waiting import wait_until
 
@@ -69,6 +70,15 @@ def test_ring_when_nobody_listens_then_no_error(run_dir: Path) -> None:
     """A missing listener, or the socket of one that died, does not disturb whoever rings."""
     Bell("worker").close()
     ring("signer", "worker", "web")
+
+
+@pytest.mark.feature("E9")
+@pytest.mark.django_db(transaction=True)
+def test_ring_when_no_descriptor_is_left_then_no_error_and_what_was_committed_is_done(run_dir: Path) -> None:
+    """Whoever was to be woken looks by himself within seconds; nobody ends, and nobody is told that it was not done."""
+    connection.ensure_connection()
+    with none_left_here():
+        ring("signer", "worker", "web")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -89,6 +89,9 @@ class Door:
     def threads(self) -> int:
         return len(list(Path(f"/proc/{self.program.pid}/task").iterdir()))
 
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.program.pid}/fd").iterdir()))
+
     def children(self) -> list[int]:
         """Name what it started and has not reaped; a thread that ends while we look has no children any more."""
         found: list[int] = []

@@ -1,6 +1,5 @@
 """The embedded door against strangers and engineers who say anything: nothing of it is kept, and an engineer comes in all the same."""
 
-import paramiko
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +8,7 @@ from tests.door.standing import Door
 from tests.fuzz.channels import messages, polite, say_all
 from tests.fuzz.handshakes import handshakes, say
 from tests.fuzz.shapes import patient
+from tests.fuzz.strangers import conversations_as, talk
 from tests.parts.waiting import wait_until
 
 pytestmark = [pytest.mark.real("root", "ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
@@ -20,9 +20,10 @@ GROWTH_KIB = 4096
 
 
 def test_door_when_strangers_say_anything_then_it_keeps_nothing_of_it_and_serves(door: Door) -> None:
-    """After all of them, threads and memory are what they were, and the next log-in works."""
+    """After all of them threads, descriptors and memory are what they were, and the next log-in works."""
     assert door.ssh("true").returncode == 0
-    threads, memory_kib = door.threads(), door.memory_kib()
+    exchanged: list[bool] = []
+    threads, descriptors, memory_kib = door.threads(), door.descriptors(), door.memory_kib()
 
     @given(handshakes)
     @patient
@@ -30,28 +31,18 @@ def test_door_when_strangers_say_anything_then_it_keeps_nothing_of_it_and_serves
         say(door.port, handshake)
         assert door.program.is_running
 
-    throw()
-    wait_until(lambda: door.threads() <= threads, GONE_S, "the strangers' threads to end")
-    assert door.memory_kib() - memory_kib < GROWTH_KIB
-    assert door.ssh("true").returncode == 0
-
-
-def test_door_when_strangers_exchange_keys_and_say_anything_then_it_keeps_nothing_of_it_and_serves(door: Door) -> None:
-    """Anybody may come that far; whoever has proved no key costs neither memory nor a processor's time."""
-    assert door.ssh("true").returncode == 0
-    threads, memory_kib = door.threads(), door.memory_kib()
-
-    @given(st.lists(messages, max_size=6))
+    @given(conversations_as(door.login_user))
     @patient
-    def throw(said: list[bytes]) -> None:
-        with paramiko.Transport(door.raw()) as stranger:
-            stranger.start_client(timeout=10)
-            say_all(stranger, said)
+    def talk_on(messages: list[bytes]) -> None:
+        exchanged.append(talk(door.port, messages))
         assert door.program.is_running
 
     throw()
+    talk_on()
+    assert all(exchanged), "somebody came no further than before"
     wait_until(lambda: door.threads() <= threads, GONE_S, "the strangers' threads to end")
-    assert door.memory_kib() - memory_kib < ENGINEERS_KIB
+    wait_until(lambda: door.descriptors() <= descriptors, GONE_S, "the strangers' sockets to be closed")
+    assert door.memory_kib() - memory_kib < GROWTH_KIB
     assert door.ssh("true").returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What somebody may say over SSH who has exchanged keys, and who has proved his: messages, kept and broken (RFC 4252, 4254)."""
+"""What somebody may say over SSH who has proved a key: requests and channels, kept and broken (RFC 4254)."""
 
 import struct
 from contextlib import suppress
@@ -43,7 +43,7 @@ messages = (
     | st.builds(lambda kind, many, rest: struct.pack(">BI", kind, many) + rest, st.sampled_from([5, 6, 7, 50, 51, 60, 61]), numbers, rests)
     | st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(1, 255), rests)
 )  # fmt: skip
-"""What may come from anybody then: requests, channels, and whatever else the protocol has a number for."""
+"""What may come from anybody then: requests, channels, and whatever else the protocol has a number for, with how many of it are said to follow."""
 
 
 def say_all(transport: paramiko.Transport, said: list[bytes]) -> None:

@@ -11,7 +11,8 @@ VERSION: Final = b"SSH-2.0-OpenSSH_9.2p1\r\n"
 _KEXINIT: Final = 20
 
 
-def _name_list(names: bytes) -> bytes:
+def name_list(names: bytes) -> bytes:
+    """Write a string as SSH does (RFC 4251, section 5)."""
     return struct.pack(">I", len(names)) + names
 
 
@@ -24,7 +25,7 @@ names = st.binary(max_size=60) | st.sampled_from(
     [b"curve25519-sha256", b"ssh-ed25519", b"aes128-gcm@openssh.com", b"none", b",,,", b"a," * 500]
 )
 kexinit = st.lists(names, min_size=8, max_size=12).map(
-    lambda lists: bytes([_KEXINIT]) + b"\0" * 16 + b"".join(map(_name_list, lists)) + b"\0" * 5
+    lambda lists: bytes([_KEXINIT]) + b"\0" * 16 + b"".join(map(name_list, lists)) + b"\0" * 5
 )
 payloads = (
     kexinit

@@ -6,7 +6,7 @@ The quick form is some hundred examples; ``DOORWARD_FUZZ_MINUTES`` (``make soak`
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +75,32 @@ def _places(node: Any) -> Any:
         yield from _places(inner)
 
 
+OTHERWISE: Final[Sequence[Any]] = (
+    None,
+    True,
+    -1,
+    1.5,
+    2**70,
+    "",
+    "²",
+    "9" * 5_000,
+    "x" * 70_000,
+    [],
+    [None],
+    {},
+    {"a": []},
+)
+"""What a place may hold instead: each kind of JSON there is, and what is beyond a limit."""
+
+
+def each_otherwise(sample: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a valid document with each of its places in turn holding something else, or gone: chance finds few of them."""
+    for place in range(len(list(_places(sample)))):
+        yield _changed(sample, [(place, None, 0)])
+        for value in OTHERWISE:
+            yield _changed(sample, [(place, value, 2)])
+
+
 def texts_like(samples: Sequence[str]) -> st.SearchStrategy[str]:
     """Give texts that were valid until a piece of them was cut out, doubled or replaced."""
     return st.builds(
@@ -89,13 +115,23 @@ def _spliced(sample: str, start: int, length: int, piece: str) -> str:
 
 def messages_like(samples: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """Give bytes: by chance, JSON, changed documents, spliced text of what was valid."""
-    documents = [found for one in samples if (found := _document(one))]
+    documents = [found for one in samples if (found := document_of(one))]
     changed = documents_like(documents).map(_dumped) if documents else st.just(b"{}")
     spliced = texts_like([one.decode() for one in samples]).map(lambda text: text.encode(errors="surrogatepass"))
     return st.binary(max_size=200) | values.map(_dumped) | changed | spliced
 
 
-def _document(raw: bytes) -> dict[str, Any] | None:
+def messages_otherwise(samples: Sequence[bytes]) -> Iterator[bytes]:
+    """Give each of the samples that are documents with each place in turn otherwise; one that was given already is left out."""
+    given = set[bytes]()
+    for raw in samples:
+        for one in map(_dumped, each_otherwise(document_of(raw) or {})):
+            if one not in given:
+                given.add(one)
+                yield one
+
+
+def document_of(raw: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):

@@ -1,8 +1,10 @@
 """Every reader of what strangers send refuses in its own words, whatever comes: envelopes, lines, bodies, files."""
 
 import base64
+import itertools
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +15,25 @@ from doorward_agent.errors import ConfigError as AgentFault
 from doorward_console.config import ConfigError as ConsoleFault
 from doorward_console.config import config_from_table as console_config
 from doorward_protocol.asks import ask_from_bytes
+from doorward_protocol.digests import digest_of
 from doorward_protocol.envelope import NotAnEnvelope, decode
 from doorward_protocol.fields import Malformed, object_from_json
 from doorward_protocol.grants import _grant as grant_from_payload
 from doorward_protocol.joining import NotALine, join_from_text, pairing_from_text
-from doorward_protocol.orders import UnknownVersion, order_from_payload
+from doorward_protocol.orders import (
+    PARTS,
+    ApplySettings,
+    Body,
+    ConfirmSettings,
+    ShutDoor,
+    UnknownVersion,
+    body_from_text,
+    order_from_payload,
+    text_from_body,
+)
 from doorward_protocol.receipts import receipt_from_payload
 from doorward_protocol.records import record_from_payload
+from doorward_protocol.revisions import Revision
 from doorward_relay.config import ConfigError as RelayFault
 from doorward_relay.config import config_from_document as relay_config
 from doorward_relay.config import config_from_text, text_from_config
@@ -31,7 +45,18 @@ from doorward_runner.requests import request_from_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz.shapes import NASTY, VECTORS, documents_like, messages_like, only_refuses, patient, texts_like
+from tests.fuzz.shapes import (
+    NASTY,
+    VECTORS,
+    document_of,
+    documents_like,
+    each_otherwise,
+    messages_like,
+    messages_otherwise,
+    only_refuses,
+    patient,
+    texts_like,
+)
 from tests.worlds.device import World
 
 pytestmark = pytest.mark.feature("E9")
@@ -55,9 +80,21 @@ def _payload(raw: bytes) -> bytes:
         return b""
 
 
+def bodies_of(part: str) -> list[bytes]:
+    """Take the bodies of the vectors' orders of one part: a string within the order, so nothing that changes an order's places reaches into it."""
+    orders = [found for one in payloads_of("orders") if (found := document_of(one)) is not None]
+    bodies = {str(one["body"]) for one in orders if one.get("part") == part and "body" in one}
+    return [one.encode() for one in sorted(bodies)]
+
+
+def reader_of_bodies(part: str) -> tuple[Callable[[bytes], object], list[bytes]]:
+    return lambda raw: body_from_text(part, raw.decode(errors="surrogateescape")), bodies_of(part)
+
+
 READERS: Final[Mapping[str, tuple[Callable[[bytes], object], list[bytes]]]] = {
     "envelope": (lambda raw: decode(raw, expected="order"), raw_of("orders")),
     "order": (order_from_payload, payloads_of("orders")),
+    **{f"body of {part}": reader_of_bodies(part) for part in PARTS},
     "record": (record_from_payload, payloads_of("records")),
     "receipt": (receipt_from_payload, payloads_of("receipts")),
     "grant": (grant_from_payload, payloads_of("grants")),
@@ -79,6 +116,15 @@ def test_reader_when_what_others_stumbled_over_comes_then_it_reads_or_refuses(na
 
 
 @pytest.mark.parametrize("name", READERS)
+def test_reader_when_any_place_of_a_message_holds_something_else_then_it_reads_or_refuses(name: str) -> None:
+    """Each place of each message in turn, with each kind of JSON there is: one that is not looked at is found whatever chance does."""
+    read, samples = READERS[name]
+    assert any(map(document_of, samples)), "there is nothing to change"
+    for raw in messages_otherwise(samples):
+        only_refuses(partial(read, raw), NotAnEnvelope, Malformed, UnknownVersion)
+
+
+@pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
 @patient
 def test_reader_when_anything_comes_then_it_reads_or_refuses(name: str, data: st.DataObject) -> None:
@@ -88,7 +134,32 @@ def test_reader_when_anything_comes_then_it_reads_or_refuses(name: str, data: st
     only_refuses(lambda: read(raw), NotAnEnvelope, Malformed, UnknownVersion)
 
 
-@given(texts_like([one["text"] for kind in ("join_strings", "pairing_lines") for one in VECTORS[kind]]) | st.text())
+LINES: Final = [one["text"] for kind in ("join_strings", "pairing_lines") for one in VECTORS[kind]]
+
+WORDS: Final = (
+    "",
+    "²",
+    "-1",
+    "22x",
+    "9" * 5_000,
+    "x" * 70_000,
+    "https://",
+    "https://[::1",
+    "https://a:99999",
+    "https://a:b",
+)
+
+
+def test_join_and_pairing_line_when_any_word_of_it_is_another_then_it_is_read_or_refused() -> None:
+    """Each word of each line in turn."""
+    for words in map(str.split, LINES):
+        for place, other in itertools.product(range(len(words)), WORDS):
+            text = " ".join([*words[:place], other, *words[place + 1 :]])
+            only_refuses(partial(join_from_text, text), NotALine)
+            only_refuses(partial(pairing_from_text, text), NotALine)
+
+
+@given(texts_like(LINES) | st.text())
 @patient
 def test_join_and_pairing_line_when_anything_was_pasted_then_it_is_read_or_refused(text: str) -> None:
     """A line that somebody pasted badly is refused as no line."""
@@ -106,6 +177,14 @@ BODIES: Final[Mapping[str, tuple[Callable[[Mapping[str, Any]], object], dict[str
          "record_key": "a" * 44, "tunnel_ca": "ssh-ed25519 AAAA", "client_certificate": "x"},
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_control_body_when_any_place_of_it_holds_something_else_then_it_is_read_or_refused(name: str) -> None:
+    """Each place in turn."""
+    read, sample = BODIES[name]
+    for raw in messages_otherwise([json.dumps(sample).encode()]):
+        only_refuses(lambda raw=raw: read(object_from_json(raw)), Malformed)  # type: ignore[misc]  # a default binds the loop's name
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -135,6 +214,14 @@ CONFIGS: Final[Mapping[str, Callable[[dict[str, Any]], object]]] = {
     "relay.toml": relay_config,
     "console.toml": lambda document: console_config(Path("console.toml"), document),
 }
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_when_any_key_holds_something_else_then_its_faults_are_told(name: str) -> None:
+    """Each key of the example in turn."""
+    read = CONFIGS[name]
+    for document in each_otherwise(example(name)):
+        only_refuses(partial(read, document), AgentFault, RunnerFault, RelayFault, ConsoleFault)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -171,6 +258,26 @@ def test_agent_when_anything_comes_from_the_broker_then_it_obeys_the_next_good_o
         world.deliver(raw, leaf)
     assert world.state == "SHUT"
     world.deliver(world.order(world.body()))
+    assert world.state == "OPEN"
+
+
+WORLD: Final = World()
+ASKED_FOR: Final[Mapping[str, Body]] = {
+    "open": WORLD.body(), "shut": ShutDoor(None), "command": WORLD.command(), "rehearse": WORLD.command(verb="rehearse"),
+    "settings": ApplySettings({"address": "new"}), "confirm": ConfirmSettings(Revision(0, 1), digest_of(b"settings")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED_FOR)
+def test_agent_when_any_place_of_an_order_for_it_holds_something_else_then_it_obeys_the_next(name: str) -> None:
+    """Signed, for this device, fresh and new: what is refused is refused for what it says, and what is obeyed does no harm."""
+    world = World()
+    for body in each_otherwise(json.loads(text_from_body(ASKED_FOR[name]))):
+        good = json.loads(decode(world.order(ASKED_FOR[name]), expected="order").payload)
+        world.deliver(world.grant.seal("order", json.dumps({**good, "body": json.dumps(body)}).encode()))
+    world.deliver(world.order(ShutDoor(None)))
+    assert world.state == "SHUT"
+    world.deliver(world.order(world.body(9)))
     assert world.state == "OPEN"
 
 

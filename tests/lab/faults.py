@@ -124,13 +124,21 @@ def silent_reboot(house: House) -> None:
 
 
 def used_up(victim: str) -> Callable[[House], None]:
-    """Leave a process no descriptor but those it has, for three seconds; prlimit(1)."""
+    """Leave a process no descriptor but those it has, for three seconds, through which it lives; prlimit(1)."""
 
     def use_up(house: House) -> None:
         with none_left(_inside(house, victim).pid):
             let_pass(3)
+        _see_alive(house, victim)
 
     return use_up
+
+
+def _see_alive(house: House, *parts: str) -> None:
+    """See that these live: ``House.restore`` would start them again, as a service manager does, and nobody would see that they had ended."""
+    for part in parts:
+        process = _inside(house, part)
+        assert process.is_running, f"{part} has ended:\n{process.log_text()[-4_000:]}"
 
 
 def _inside(house: House, victim: str) -> Inside:
@@ -141,7 +149,7 @@ def _inside(house: House, victim: str) -> Inside:
 
 
 def full_disk(place: str, left_kib: int, lasts_s: float = 4) -> Callable[[House], None]:
-    """Fill the disk on which a part keeps its state, but for so much, for some seconds."""
+    """Fill the disk on which a part keeps its state, but for so much, for some seconds, through which whoever writes there lives."""
 
     def fill(house: House) -> None:
         with on_a_small_disk(house, place) as (machine, folder):
@@ -149,6 +157,7 @@ def full_disk(place: str, left_kib: int, lasts_s: float = 4) -> Callable[[House]
             size_kib = Path(f"{machine.inside(folder)}/filler").stat().st_size // 1024
             machine.must("/usr/bin/truncate", f"--size={max(0, size_kib - left_kib)}K", f"{folder}/filler")
             let_pass(lasts_s)
+            _see_alive(house, *_disk_of(house, place)[2])
             machine.must("/bin/rm", f"{folder}/filler")
 
     return fill

@@ -1,5 +1,6 @@
 """A process without a descriptor left: prlimit(1) takes them away and gives them back."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,17 @@ def none_left(pid: int) -> Iterator[None]:
     finally:
         if Path(f"/proc/{pid}").exists():
             _limit(pid, soft, hard)
+
+
+@contextmanager
+def none_left_here() -> Iterator[None]:
+    """Leave this process none but those it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_STANDARD, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _limits(pid: int) -> tuple[int, int]:

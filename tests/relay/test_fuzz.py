@@ -3,12 +3,11 @@
 import json
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-import paramiko
 import pytest
 from doorward_protocol.joining import pairing_from_text
 from hypothesis import given
@@ -16,10 +15,11 @@ from hypothesis import strategies as st
 
 from tests.fuzz.channels import messages, polite, say_all
 from tests.fuzz.handshakes import handshakes, say
-from tests.fuzz.shapes import NASTY, documents_like, messages_like, patient
+from tests.fuzz.shapes import NASTY, documents_like, each_otherwise, messages_like, messages_otherwise, patient
+from tests.fuzz.strangers import conversations_as, talk
 from tests.parts.waiting import wait_until
 from tests.relay.asking import logged_in
-from tests.relay.relaying import Console, Relay, of_embedded
+from tests.relay.relaying import TUNNEL_USER, Console, Relay, of_embedded
 from tests.relay.serving import Dial, Serving, echo, opened
 
 pytestmark = [of_embedded, pytest.mark.real("ssh"), pytest.mark.feature("E9"), pytest.mark.timeout(3600)]
@@ -54,7 +54,7 @@ def keeping_nothing(relay: Relay) -> Iterator[None]:
 def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing_and_serves(
     relay: Relay, console: Console, dial: Dial, service: Serving
 ) -> None:
-    """The next device is admitted."""
+    """Before keys are exchanged, or after that; the next device is admitted."""
 
     @given(handshakes)
     @patient
@@ -63,25 +63,18 @@ def test_relay_when_strangers_say_anything_at_its_ssh_port_then_it_keeps_nothing
         assert relay.daemon is not None
         assert relay.daemon.is_running
 
-    with keeping_nothing(relay):
-        throw()
-    opened(relay, console, dial, service(echo).port)
-
-
-def test_relay_when_strangers_exchange_keys_and_say_anything_then_it_keeps_nothing_and_serves(
-    relay: Relay, console: Console, dial: Dial, service: Serving
-) -> None:
-    """Anybody may come that far; the next device is admitted."""
-
-    @given(st.lists(messages, max_size=6))
+    @given(conversations_as(TUNNEL_USER))
     @patient
-    def throw(said: list[bytes]) -> None:
-        with paramiko.Transport(socket.create_connection(("127.0.0.1", relay.ssh_port), timeout=10)) as stranger:
-            stranger.start_client(timeout=10)
-            say_all(stranger, said)
+    def talk_on(messages: list[bytes]) -> None:
+        exchanged.append(talk(relay.ssh_port, messages))
+        assert relay.daemon is not None
+        assert relay.daemon.is_running
 
+    exchanged: list[bool] = []
     with keeping_nothing(relay):
         throw()
+        talk_on()
+    assert all(exchanged), "somebody came no further than before"
     opened(relay, console, dial, service(echo).port)
 
 
@@ -144,6 +137,20 @@ def requests_like(samples: dict[tuple[bytes, bytes], dict[str, Any]]) -> st.Sear
     )  # fmt: skip
 
 
+def otherwise(samples: dict[tuple[bytes, bytes], dict[str, Any]]) -> list[bytes]:
+    """Give each of these with each place of its document in turn holding something else, and with other numbers behind its path."""
+    bodies = [
+        with_body(verb, path, body)
+        for (verb, path), sample in samples.items()
+        for body in messages_otherwise([json.dumps(sample).encode()])
+    ]
+    counted = [(verb, path.partition(b"?")[0]) for verb, path in samples if b"?" in path]
+    return bodies + [with_body(verb, path + b"?after=" + number, b"") for verb, path in counted for number in NUMBERS]
+
+
+NUMBERS: Final = (b"", b"-1", b"x", b"1e3", b"%C2%B2", b"9" * 19, b"9" * 5_000)
+
+
 def as_they_are(samples: dict[tuple[bytes, bytes], dict[str, Any]]) -> list[bytes]:
     return [with_body(verb, path, json.dumps(sample).encode()) for (verb, path), sample in samples.items()]
 
@@ -163,17 +170,22 @@ def status_of(relay: Relay, context: ssl.SSLContext, request: bytes) -> int:
     return int(heard.split(b" ", 2)[1]) if heard.startswith(b"HTTP/1.1 ") else 0
 
 
-def throw_at(relay: Relay, context: ssl.SSLContext, requests: st.SearchStrategy[bytes]) -> None:
-    """Say all of them: each is answered or waited for, and none is a mistake of the relay's."""
+def throw_at(relay: Relay, context: ssl.SSLContext, each: Iterable[bytes], requests: st.SearchStrategy[bytes]) -> None:
+    """Say each of the first, and as many of the others as chance has: each is answered or waited for, and none is a mistake of the relay's."""
+
+    def say_it(request: bytes) -> None:
+        assert status_of(relay, context, request) != 500, f"the relay calls that its own mistake: {request[:300]!r}"
+        assert relay.daemon is not None
+        assert relay.daemon.is_running
 
     @given(requests)
     @patient
     def throw(request: bytes) -> None:
-        assert status_of(relay, context, request) != 500, "the relay calls that its own mistake"
-        assert relay.daemon is not None
-        assert relay.daemon.is_running
+        say_it(request)
 
     with keeping_nothing(relay):
+        for request in each:
+            say_it(request)
         throw()
 
 
@@ -185,7 +197,7 @@ def test_unpaired_relay_when_strangers_say_anything_then_it_keeps_nothing_and_is
     samples = {(b"POST", b"/v1/pair"): {**pairing, "token": "b" * 26}, (b"GET", b"/readyz"): {}}
     context = ssl._create_unverified_context()
     assert [status_of(relay, context, one) for one in as_they_are(samples)] == [403, 200]
-    throw_at(relay, context, rude | requests_like(samples))
+    throw_at(relay, context, otherwise(samples), rude | requests_like(samples))
 
     status, output, errors = relay.command("install", "--pair-again", "--yes")
     assert status == 0, errors
@@ -199,10 +211,12 @@ def test_unpaired_relay_when_the_token_is_right_and_the_rest_is_not_then_it_stay
     """Who has the token is an administrator, whose console may be of any age, or cut off in the middle of a word."""
     pairing = Console(relay, scratch).pairing_document()
     others = {name: value for name, value in pairing.items() if name != "token"} | {"client_certificate": "x"}
-    requests = documents_like([others]).map(
-        lambda one: with_body(b"POST", b"/v1/pair", json.dumps({**one, "token": relay.line.token}).encode())
-    )
-    throw_at(relay, ssl._create_unverified_context(), requests)
+
+    def request(one: dict[str, Any]) -> bytes:
+        return with_body(b"POST", b"/v1/pair", json.dumps({**one, "token": relay.line.token}).encode())
+
+    each = map(request, each_otherwise(others))
+    throw_at(relay, ssl._create_unverified_context(), each, documents_like([others]).map(request))
     Console(relay, scratch).pair()
 
 
@@ -232,7 +246,7 @@ def test_relay_when_its_console_says_anything_then_it_keeps_nothing_and_serves(
     }  # fmt: skip
     context = console.context(console.client)
     assert [status_of(relay, context, one) for one in as_they_are(samples)] == [200, 200, 200, 200, 200, 409]
-    throw_at(relay, context, rude | requests_like(samples))
+    throw_at(relay, context, otherwise(samples), rude | requests_like(samples))
 
     assert console.records(), "signed, and in a row"
     be_restored(relay, console)

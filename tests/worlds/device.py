@@ -272,10 +272,11 @@ class WorldRehearser:
 
 @dataclass(slots=True)
 class WorldJournal:
-    """Records in a list; what was lost of them is empty."""
+    """Records in a list; what was lost of them is empty. A test takes the descriptors away with which they are read."""
 
     payloads: list[bytes] = field(default_factory=list)
     head: Head = field(default_factory=Head)
+    is_readable: bool = True
 
     @property
     def first(self) -> int:
@@ -300,11 +301,18 @@ class WorldJournal:
         self.head = head
 
     def after(self, n: int, most: int) -> Sequence[tuple[int, bytes]]:
+        self._read()
         held = [(number, payload) for number, payload in enumerate(self.payloads, 1) if number > n and payload]
         return held[:most]
 
     def trim(self, receipted: int, older_than: int) -> None:
-        pass
+        """Read, as one does who drops the oldest; drop nothing."""
+        del receipted, older_than
+        self._read()
+
+    def _read(self) -> None:
+        if not self.is_readable:
+            raise OSError(24, "Too many open files")
 
     @property
     def verbs(self) -> list[str]:
@@ -354,6 +362,7 @@ class World:
     answered: int = 0
     is_receipting: bool = True
     console_offset_ms: int = CONSOLE_NOW
+    is_loadable: bool = True
 
     def __post_init__(self) -> None:
         self.broker = WorldBroker(self.came)
@@ -378,10 +387,15 @@ class World:
         edges = Edges(
             self.clock, self.system, self.broker, self.runner, self.tunnel, self.rehearser, self.journal, self.store
         )
-        self.signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw)
+        self.signing = Signing(self.identity, 28_800, "remote-admin", self.own.raw, self._loaded)
         self.runtime = Runtime(self.identity, self.signing, edges, "0", 8_388_608)
         self.runtime.start()
         self.settle()
+
+    def _loaded(self) -> None:
+        """Let the package compute; a test takes the descriptors away with which it is loaded."""
+        if not self.is_loadable:
+            raise OSError(24, "Too many open files")
 
     def crash(self) -> None:
         """Kill the agent: the tunnel dies with it, the door stays, the console sees the connection break."""

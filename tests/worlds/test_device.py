@@ -300,6 +300,36 @@ def test_disk_when_full_then_the_door_opens_and_shuts_all_the_same(world: World)
     assert world.state == "SHUT"
 
 
+@pytest.mark.feature("E9")
+def test_journal_when_no_descriptor_is_left_to_read_it_then_the_door_stays_and_its_records_are_sent_later(
+    world: World,
+) -> None:
+    """An engineer's way in does not end for what can be told half a minute later; receipts and the usual sweep come meanwhile, too."""
+    open_door(world)
+    world.journal.is_readable = False
+    world.tunnel.lose()
+    world.deliver(world.receipt(1), "receipt")
+    world.move(6 * MINUTE_MS)
+    assert world.state == "OPEN"
+    sent = len(world.sent_records)
+    world.journal.is_readable = True
+    world.move(5 * MINUTE_MS)
+    assert {one.head.n for one in world.sent_records[sent:]} >= set(range(2, world.journal.head.n + 1))
+    world.deliver(world.receipt(world.journal.head.n), "receipt")
+    assert world.store.durable["receipt"]["upto"] == world.journal.head.n
+
+
+@pytest.mark.feature("E9")
+def test_order_when_what_judges_it_cannot_be_loaded_then_it_is_asked_for_anew_and_obeyed(world: World) -> None:
+    """The first order finds no descriptor left: it is not refused, for nobody has looked at it."""
+    world.is_loadable, asked = False, len(world.asks)
+    world.deliver(world.order(world.body()))
+    assert (world.state, world.refusals, len(world.asks)) == ("SHUT", [], asked + 1)
+    world.is_loadable = True
+    world.deliver(world.order(world.body(), revision=world.revision))
+    assert world.state == "OPEN"
+
+
 @pytest.mark.feature("B4")
 def test_records_when_broker_was_away_then_all_arrive_in_order_and_once_receipted_no_more(world: World) -> None:
     """Nothing is lost over a break, and what is receipted is not sent again."""

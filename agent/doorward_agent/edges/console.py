@@ -8,8 +8,9 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from doorward_protocol.fields import Malformed, object_from_json
 from doorward_protocol.joining import JoinLine, fingerprint_of
@@ -25,26 +26,27 @@ def post_join(line: JoinLine, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Send a join request and give the console's answer.
 
     Raises:
-        JoinFailed: unreachable, another certificate than the line names, or a no.
+        JoinFailed: no address, unreachable, another certificate than the line names, or a no.
     """
-    address = urlsplit(line.address)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the fingerprint below says more than any name
-    context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection(
-        address.hostname or "", address.port or 443, timeout=LIMIT_S, context=context
-    )
     try:
-        connection.connect()
-        _check_certificate(connection, line.fingerprint)
-        body = json.dumps({**request, "token": line.token})
-        connection.request("POST", f"{address.path}/api/join", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return _answer(response.status, response.read(MAX_ANSWER_BYTES))
+        address = urlsplit(line.address)
+        with closing(_connection(address)) as connection:
+            connection.connect()
+            _check_certificate(connection, line.fingerprint)
+            body = json.dumps({**request, "token": line.token})
+            connection.request("POST", f"{address.path}/api/join", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return _answer(response.status, response.read(MAX_ANSWER_BYTES))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise JoinFailed("join.unreachable", f"{type(error).__name__}: {error}.") from None
-    finally:
-        connection.close()
+
+
+def _connection(address: SplitResult) -> http.client.HTTPSConnection:
+    """Prepare the connection; raises ValueError where the port is none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the fingerprint says more than any name
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(address.hostname or "", address.port or 443, timeout=LIMIT_S, context=context)
 
 
 def _check_certificate(connection: http.client.HTTPSConnection, fingerprint: str) -> None:

@@ -3,6 +3,7 @@
 The children that dial die with their thread; nothing is left of a rehearsal but what it told.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from doorward_protocol.targets import ForwardTest, Tried, result_from_tried
 from doorward_agent.config import Config
 from doorward_agent.contracts import Post
 from doorward_agent.events import RehearsalTold
+
+_log = logging.getLogger(__name__)
 
 STOP_LIMIT_S: Final = 3.0
 
@@ -46,12 +49,16 @@ class RehearsalEdge:
         if former is not None:
             former.join()  # every step of it has a limit
         began = time.monotonic()
-        last: Rehearsed | Tried | None = None
-        for last in self._tried(wanted):
-            self._post(RehearsalTold(command, last))
-        if last is not None and not self._stopping.is_set():  # the next agent says that it was interrupted
+        last, code = _nothing_of(wanted), None
+        try:
+            for last in self._tried(wanted):
+                self._post(RehearsalTold(command, last))
+        except OSError as error:  # no room or no descriptor to begin with: the tunnel beside it must not end for that
+            _log.error("not tried to the end command=%s error=%s", command, error)
+            code = "command.interrupted"
+        if not self._stopping.is_set():  # the next agent says that it was interrupted
             lasted_ms = round((time.monotonic() - began) * 1000)
-            self._post(RehearsalTold(command, last, Outcome(last.code, None, "", _result_of(last), lasted_ms)))
+            self._post(RehearsalTold(command, last, Outcome(code or last.code, None, "", _result_of(last), lasted_ms)))
 
     def _tried(self, wanted: Rehearsal | ForwardTest) -> Iterator[Rehearsed | Tried]:
         if isinstance(wanted, ForwardTest):
@@ -63,6 +70,13 @@ class RehearsalEdge:
 
         self._folder.mkdir(mode=0o700, exist_ok=True)
         yield from tried(Trying(self._config, self._folder, self._stopping), wanted)
+
+
+def _nothing_of(wanted: Rehearsal | ForwardTest) -> Rehearsed | Tried:
+    """Give what is known before the first step."""
+    if isinstance(wanted, ForwardTest):
+        return Tried(wanted.name, "", "", ())
+    return Rehearsed(wanted.relays[0].relay, None, ())
 
 
 def _result_of(last: Rehearsed | Tried) -> Mapping[str, Any]:

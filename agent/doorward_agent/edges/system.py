@@ -14,6 +14,9 @@ from doorward_protocol.targets import Offered
 
 from doorward_agent.config import Config
 
+LOW_PORT = 32_768
+HIGH_PORT = 60_999
+"""Which ports Linux gives to whoever asks for none (ip_local_port_range)."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -46,10 +49,16 @@ class Machine:
         return base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
 
     def free_port(self) -> int:
-        """Find a loopback port that is free now; the runner says door.port-busy if it is not any more."""
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])
+        """Find a loopback port that is free now; the runner says door.port-busy if it is not any more.
+
+        Without a descriptor to look with it is one by chance.
+        """
+        try:
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                return int(listener.getsockname()[1])
+        except OSError:
+            return LOW_PORT + secrets.randbelow(HIGH_PORT - LOW_PORT + 1)
 
 
 def facts(firmware: str, firmware_file: Path | None) -> Mapping[str, str]:

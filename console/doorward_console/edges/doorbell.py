@@ -47,8 +47,11 @@ def _channel(whom: Whom) -> str:
 
 
 def _send(whom: Whom) -> None:
-    """Put a datagram into each listener's socket; a full one has been rung already."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+    """Put a datagram into each listener's socket; a full one has been rung already.
+
+    What is committed is done: whoever has no descriptor left to ring with goes on, and the others look all the same.
+    """
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         for path in _sockets(whom):
             with suppress(OSError), short_name(path) as name:
                 sender.sendto(b"", name)

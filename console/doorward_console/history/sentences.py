@@ -43,7 +43,8 @@ def _title_of(line: Line) -> str:
     title = title_of(line.verb)
     if "command" not in line.data and "batch" not in line.data:
         return title
-    return _A_COMMAND.sub(f"“{name_of(str(line.data.get('verb')))}”", title, count=1)
+    named = f"“{name_of(str(line.data.get('verb')))}”"
+    return _A_COMMAND.sub(lambda _: named, title, count=1)  # as it stands: a device may say anything
 
 
 _A_COMMAND = re.compile(r"\b(?:a|the) command\b", re.IGNORECASE)
@@ -60,7 +61,8 @@ def details_of(data: Mapping[str, Any]) -> str:
 def _of_command(data: Mapping[str, Any]) -> list[str]:
     if "command" not in data and "batch" not in data:
         return []
-    text = (data.get("arguments") or {}).get("text")
+    arguments = data.get("arguments")
+    text = arguments.get("text") if isinstance(arguments, dict) else None
     count, state = data.get("count"), data.get("state")
     return [
         *([f"“{text}”"] if text else []),

@@ -60,7 +60,7 @@ def _hear_alarm(project: str, record: Record) -> None:
     """Raise an alarm for what only an administrator can mend."""
     author = record.author.partition(":")[2]
     code = _SAYS_IT_ALL.get(record.fact.verb, record.fact.data.get("code"))
-    if record.fact.verb not in {"order.refused", *_SAYS_IT_ALL} or code not in _ALARMING:
+    if record.fact.verb not in {"order.refused", *_SAYS_IT_ALL} or not isinstance(code, str) or code not in _ALARMING:
         return
     if code == "order.lower-revision" and not _holds_more(author, record.fact.data):
         return  # an order that came late; the device has obeyed a newer one of ours

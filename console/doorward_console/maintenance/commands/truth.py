@@ -68,10 +68,12 @@ def _outcome(record: Record) -> Outcome:
 def refused_order(record: Record) -> tuple[str, str] | None:
     """Name the command's order that a record says was refused for good, and why; None of any other record."""
     data = record.fact.data
-    if record.fact.verb != "order.refused" or data.get("part") != "command" or data.get("code") in MENDS_ITSELF:
-        return None
     order, code = data.get("order"), data.get("code")
-    return (order, code[:60]) if isinstance(order, str) and isinstance(code, str) else None
+    if record.fact.verb != "order.refused" or data.get("part") != "command":
+        return None
+    if not isinstance(order, str) or not isinstance(code, str) or code in MENDS_ITSELF:
+        return None
+    return order, code[:60]
 
 
 def state_after(state: str, code: str, fact: Fact) -> str | None:
