@@ -22,6 +22,7 @@ from tests.lab.kills import DOOR_STATES, STATES, VICTIMS, kill_part, killing, pa
 from tests.lab.middle import behind_a_proxy, let_pass, without_broker
 from tests.lab.sightings import AT_REST, device_status
 from tests.lab.twins import cloned, put_back
+from tests.lab.wanted import has_device_obey, is_so, wait_for_door
 from tests.parts.limits import none_left
 from tests.parts.waiting import wait_until
 
@@ -90,8 +91,11 @@ def go_through(house: House, fault: Fault, state: str, pause: Callable[[], None]
     if wanted == "open" and (door := house.console.door(house.device.id))["state"] in AT_REST:
         assert (door["why"] or {"code": ""})["code"] in fault.may_fail, door
         house.console.open_door(house.device.id)
-    house.console.wait_for_door(house.device.id, wanted, fault.within_s)
+    wait_for_door(house, wanted, fault.within_s)
     is_well(fault.within_s)
+    all_hold(house, fault.within_s)
+    assert is_so(house, wanted), f"the door is not {wanted} any more: {house.console.door(house.device.id)}"
+    has_device_obey(house, wanted, fault.within_s)
     all_hold(house, fault.within_s)
     return was_done is not False
 

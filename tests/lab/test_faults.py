@@ -10,6 +10,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9", "B15")]
 
 QUICK = (
     ("SIGKILL agent", "OPENING"),
+    ("SIGKILL tunnel", "OPEN"),
     ("SIGKILL door", "OPEN"),
     ("SIGKILL relay and worker", "CLOSING"),
     ("SIGKILL agent and door", "CLOSING"),
