@@ -20,7 +20,7 @@ from tests.lab.clocks import LACKING, alone, jumped
 from tests.lab.errands import BEGIN
 from tests.lab.invariants import all_hold
 from tests.lab.kills import DOOR_STATES, STATES, VICTIMS, kill_part, killing, pairs, states_of
-from tests.lab.middle import behind_a_proxy, let_pass, without_broker
+from tests.lab.middle import behind_a_proxy, let_pass, tunnel_back_first, without_broker
 from tests.lab.sightings import AT_REST, device_status
 from tests.lab.twins import cloned, put_back
 from tests.lab.wanted import has_device_obey, is_so, wait_for_door
@@ -242,6 +242,7 @@ FAULTS: Final[Sequence[Fault]] = (
         Fault(f"SIGKILL {one} and {other}", killing(one, other), states=states_of(one, other), may_fail=_WITHOUT_RELAY)
         for one, other in pairs()
     ),
+    Fault("tunnel lost and back while there is no broker", tunnel_back_first, states=("OPEN",)),
     Fault("power cut", reboot, BOOTED_S, STATES),
     Fault("power cut, relay not told", silent_reboot, BOOTED_S),
     Fault("half-open link to the device, 5 s", under(lambda weather: weather.black_hole("device", "to"), 5), 60),

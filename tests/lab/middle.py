@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.house.house import House
 from tests.house.network import Network
+from tests.lab.kills import killing
 from tests.lab.sightings import AT_REST
 from tests.parts.processes import Program
 from tests.parts.waiting import wait_until
@@ -87,3 +88,14 @@ def without_broker(lasts_s: float) -> Callable[[House], None]:
         assert was != "closing" or said["state"] in AT_REST, said
 
     return be_without
+
+
+def tunnel_back_first(house: House) -> None:
+    """Kill tunnel and broker, and leave it so until the console knows that the door answers again: the device's word of the loss comes late."""
+
+    def last_opened() -> list[str]:
+        return [line["at"] for line in house.console.lines("session.opened", house.device.id)[:1]]
+
+    before = last_opened()
+    killing("tunnel", "broker")(house)
+    wait_until(lambda: last_opened() != before, 40, "the door to answer again")
