@@ -1,7 +1,8 @@
 """A day of the real agent without its broker, in minutes: started by ``footprint`` on a joined device, broker ended.
 
 Everything is the agent's own: machine, history, journal on disk, paho with TLS, runner, tunnel. Only its clock is ours: where the agent
-would wait, the clock jumps to the end of that wait. Prints one JSON object: dials, memory after the first of them and at the day's end.
+would wait, the clock jumps to the end of that wait. Prints one JSON object: dials, the longest time between two, memory
+after the first of them and at the day's end.
 """
 
 import json
@@ -75,19 +76,23 @@ def main(hours: float) -> int:
     clock, mailbox = MovedClock(), Mailbox()
     runtime = agent(config_from_file(Path("/etc/doorward/agent.toml")), clock, mailbox)
     runtime.start()
-    dials, first_mib = 0, 0.0
+    dials, first_mib, dialled_ms, longest_ms = 0, 0.0, clock.boottime_ms(), 0
     while clock.skipped_ms < hours * 3_600_000:
         is_pausing = do.LINK_RETRY in runtime.timers
         event = mailbox.take(0 if is_pausing else DIAL_LIMIT_S)
         if event is not None:
             runtime.handle(event)
-            dials += isinstance(event, BrokerLost)
+            if isinstance(event, BrokerLost):
+                dials, now_ms = dials + 1, clock.boottime_ms()
+                dialled_ms, longest_ms = now_ms, max(longest_ms, now_ms - dialled_ms)
             if dials == FIRST_DIALS and not first_mib:
                 first_mib = pss_mib_of_ourselves()
         elif is_pausing:
             clock.skipped_ms += round(runtime.wait_s * 1000) + 1
         runtime.fire_timers()
-    print(json.dumps({"dials": dials, "first_mib": first_mib, "last_mib": pss_mib_of_ourselves()}), flush=True)
+    longest_ms = max(longest_ms, clock.boottime_ms() - dialled_ms)
+    found = {"dials": dials, "longest_s": longest_ms / 1000, "first_mib": first_mib, "last_mib": pss_mib_of_ourselves()}
+    print(json.dumps(found), flush=True)
     return 0
 
 

@@ -70,6 +70,12 @@ def _listening(line: str) -> Listening:
     return Listening(address, int(port), uid)
 
 
+def dialled_from(machine: Machine) -> list[int]:
+    """List the machine's own TCP ports of the connections that stand in its network; ss(8)."""
+    lines = machine.must("/bin/ss", "-Htn", "state", "established").splitlines()
+    return [int(line.split()[2].rpartition(":")[2]) for line in lines]
+
+
 def uid_of(machine: Machine, user: str) -> int:
     accounts = (line.split(":") for line in (machine.folder / "etc/passwd").read_text().splitlines())
     return next(int(account[2]) for account in accounts if account[0] == user)

@@ -10,10 +10,11 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.feature("E9", "B15")]
 
 QUICK = (
     ("SIGKILL agent", "OPENING"),
+    ("SIGKILL tunnel", "OPEN"),
     ("SIGKILL door", "OPEN"),
     ("SIGKILL relay and worker", "CLOSING"),
     ("SIGKILL agent and door", "CLOSING"),
-    ("SIGKILL tunnel and broker", "OPEN"),
+    ("tunnel lost and back while there is no broker", "OPEN"),
     ("power cut, relay not told", "OPEN"),
     ("journal torn in its last record", "SHUT"),
     ("disk full but for 0 KiB: console", "OPENING"),

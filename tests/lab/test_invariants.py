@@ -13,7 +13,7 @@ import pytest
 
 from tests.house.house import LOGIN_USER, Device, House
 from tests.house.machine import Machine
-from tests.lab import invariants
+from tests.lab import invariants, sightings
 from tests.lab.invariants import all_hold, disagreements, growth, history_faults, stray_listeners, stray_processes
 from tests.lab.scales import Scales
 from tests.lab.sightings import TUNNEL_USER, weight_of
@@ -98,10 +98,40 @@ def test_sides_when_the_relay_says_it_has_no_session_then_that_is_found(lab: Hou
     """A relay whose ledger lost a session that console and device call open is named."""
     lab.console.open_door(device.id)
     session = lab.console.wait_for_door(device.id, "open")["session"]
-    database = lab.relay_machine.folder / "var/lib/doorward-relay/relay.db"
-    with closing(sqlite3.connect(database)) as store, store:
-        store.execute("DELETE FROM live WHERE session = ?", (session,))
+    lose_at_relay(lab, session)
     assert any("relay" in fault and session in fault for fault in disagreements(lab))
+
+
+def lose_at_relay(lab: House, session: str) -> None:
+    """Take a session out of the relay's database."""
+    with closing(sqlite3.connect(lab.relay_machine.folder / "var/lib/doorward-relay/relay.db")) as store, store:
+        store.execute("DELETE FROM live WHERE session = ?", (session,))
+
+
+def test_sides_when_the_relay_has_lost_a_session_then_all_three_say_shut_soon(lab: House, device: Device) -> None:
+    """Nobody tells the console: it compares, hears that the session is missing there, and tells the device to shut."""
+    lab.console.open_door(device.id)
+    session = lab.console.wait_for_door(device.id, "open")["session"]
+    lab.stop("relay")
+    lose_at_relay(lab, session)
+    lab.restore()
+    lab.console.wait_for_door(device.id, "shut", invariants.AGREE_S)
+    all_hold(lab)
+
+
+def test_sides_when_the_relay_still_has_what_the_console_believes_ended_then_the_relay_ends_it_soon(
+    lab: House, device: Device
+) -> None:
+    """Nobody tells the relay to end it: the console compares, and what it does not list is ended there."""
+    lab.console.open_door(device.id)
+    session = lab.console.wait_for_door(device.id, "open")["session"]
+    database = lab.console_machine.folder / "var/lib/doorward-console/console.sqlite3"
+    with closing(sqlite3.connect(database, timeout=20)) as store, store:
+        store.execute("UPDATE maintenance_grant SET state = 'ended' WHERE session_id = ?", (session,))
+        store.execute("UPDATE maintenance_session SET state = 'closed', closed_at = opened_at WHERE id = ?", (session,))
+    assert sightings.relay_status(lab)["live"]
+    wait_until(lambda: not sightings.relay_status(lab)["live"], invariants.AGREE_S, "the relay to end it")
+    all_hold(lab)
 
 
 def test_sides_when_the_agent_is_gone_while_open_then_that_is_found(lab: House, device: Device) -> None:
