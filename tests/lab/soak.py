@@ -117,6 +117,12 @@ def fuzz(tally: Tally, minutes: float) -> None:
     run_program(tally, "fuzzing", ["pytest", "-q", "-p", "no:cacheprovider", *how, *files], minutes)
 
 
+def _what_failed(said: str) -> str:
+    """Give pytest's own line of the first that failed, or the last thing that was said."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("FAILED ")), lines[-1] if lines else "nothing was said")
+
+
 def run_program(tally: Tally, name: str, module: Sequence[str], minutes: float = 0.0) -> None:
     """Run what needs no lab, or one of its own."""
     environment = {**os.environ, "DOORWARD_FUZZ_MINUTES": str(minutes)}
@@ -129,8 +135,9 @@ def run_program(tally: Tally, name: str, module: Sequence[str], minutes: float =
     tally.tried[name] += 1
     print(f"{'BROKE' if done.returncode else 'held '} {name}: {done.stdout[-200:]}", flush=True)
     if done.returncode:
-        tally.broke[name] = [(done.stdout + done.stderr)[-4000:]]
-        print(tally.broke[name][0], flush=True)
+        said = done.stdout + done.stderr
+        tally.broke[name] = [_what_failed(said)]
+        print(said[-4000:], flush=True)
 
 
 def matching(pattern: str) -> list[Fault]:

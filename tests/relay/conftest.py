@@ -87,9 +87,9 @@ class Door:
         self._shutting.set()
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._thread.join(5)  # whoever came in this moment is among those that are open, too
         for one in self._open:
             one.close()
-        self._thread.join(5)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ class Service:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, name="service", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="service", daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -40,6 +41,7 @@ class Service:
     def shut(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._thread.join(5)  # whoever came in this moment is among those that are open, too
         for one in self._open:
             one.close()
 
