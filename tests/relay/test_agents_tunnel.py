@@ -137,7 +137,8 @@ def test_agent_when_it_has_named_forwards_then_the_relay_gives_what_its_grant_sa
         assert told["database"] == events.ForwardTold(1, named[0], "127.0.0.1")
         assert told["other"].code == "forward.port-refused"  # type: ignore[union-attr]  # as above
         console.wait_for_verb("door.answered", grant.session)
-        threading.Thread(target=_greet, args=(service,), daemon=True).start()
+        greeter = threading.Thread(target=_greet, args=(service,), daemon=True)
+        greeter.start()
         with socket.create_connection(("127.0.0.1", second), 20) as visitor:
             visitor.settimeout(20)
             assert visitor.recv(10) == b"here"
@@ -146,15 +147,15 @@ def test_agent_when_it_has_named_forwards_then_the_relay_gives_what_its_grant_sa
         assert not is_listening(third)
         assert console.end(grant.session).json()["ports_free"] is True
         assert not any(is_listening(port) for port in (first, second, third))
+        service.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody who accepts
+        greeter.join(5)
     agent.edge.stop()
 
 
 def _greet(service: socket.socket) -> None:
     """Greet whoever comes, the agent's own looks before the forward among them, and let them stay."""
-    stay = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stay:
         while True:
-            came, _ = service.accept()
-            stay.append(came)
+            came = stay.enter_context(service.accept()[0])
             with contextlib.suppress(OSError):
                 came.sendall(b"here")
