@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from doorward_protocol.orders import Forward, RelayRoute
-from doorward_protocol.targets import Target
+from doorward_protocol.orders import RelayRoute
 
 from doorward_agent.config import Config
 
@@ -67,23 +66,6 @@ def dial_command(config: Config, route: RelayRoute) -> Sequence[str]:
     options = [word for option in (*_ALWAYS, *own) for word in ("-o", option)]
     target = ("-p", str(route.port), "-l", route.user, "--", route.host)
     return (str(config.ssh_program), "-F", "none", "-N", "-M", "-S", CONTROL, *options, *target)
-
-
-def forward_command(program: Path, forward: Forward, place: Target, host: str) -> Sequence[str]:
-    """Build the request for one forward: exit status 0 is granted, 255 refused.
-
-    ``place`` is an address: a name ssh would resolve anew for each visitor.
-    """
-    address = f"[{place.host}]" if ":" in place.host else place.host
-    return (
-        *_through_master(program),
-        "-O",
-        "forward",
-        "-R",
-        f"{forward.bind}:{forward.port}:{address}:{place.port}",
-        "--",
-        host,
-    )
 
 
 def hello_command(program: Path, host: str) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """Dialling with the ``ssh`` program, told what to do through its control socket.
 
-No debug text is read: the control socket's appearance says that the relay admitted us, exit statuses say whether a
+No debug text is read: the control socket's appearance says that the relay admitted us, its answers say whether a
 forward was granted, and the list of host keys that were seen says how far a dial came that failed.
 """
 
@@ -17,7 +17,7 @@ from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
-from doorward_agent.edges import children, ssh_command
+from doorward_agent.edges import children, ssh_command, ssh_control
 from doorward_agent.edges.files import write_whole
 
 COMMAND_LIMIT_S: Final = 10.0
@@ -46,9 +46,7 @@ class SshConnection:
         return time.monotonic() if any((seen / pin).is_dir() for pin in pins) else None
 
     def ask(self, forward: Forward, place: Target) -> bool:
-        command = ssh_command.forward_command(self.program, forward, place, self.route.host)
-        status, _output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
-        return status == 0
+        return ssh_control.is_granted(self.folder, ssh_command.CONTROL, forward, place, COMMAND_LIMIT_S)
 
     def hello(self) -> bytes:
         command = ssh_command.hello_command(self.program, self.route.host)
