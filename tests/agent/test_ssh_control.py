@@ -20,15 +20,15 @@ HELLO = struct.pack(">III", 8, 1, 4)
 OK = struct.pack(">III", 8, 0x80000001, 0)
 FAILURE = struct.pack(">III", 8, 0x80000003, 0)
 
-Answering = Callable[[Path, bytes], list[bytes]]
+Answering = Callable[[Path, bytes], Callable[[], bytes]]
 
 
 @pytest.fixture
 def answering() -> Iterator[Answering]:
-    """Stand where a master would, answer the first who comes with these bytes, and keep what he said."""
+    """Stand where a master would, answer the first who comes with these bytes, and give what he said until he went."""
     open_ones: list[socket.socket] = []
 
-    def answer(folder: Path, said: bytes) -> list[bytes]:
+    def answer(folder: Path, said: bytes) -> Callable[[], bytes]:
         listening, heard = socket.socket(socket.AF_UNIX), list[bytes]()
         open_ones.append(listening)
         listening.bind(str(folder / "control"))
@@ -41,8 +41,14 @@ def answering() -> Iterator[Answering]:
                 while piece := caller.recv(1000):
                     heard.append(piece)
 
-        threading.Thread(target=serve, daemon=True).start()
-        return heard
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+
+        def all_of_it() -> bytes:
+            serving.join(5)
+            return b"".join(heard)
+
+        return all_of_it
 
     yield answer
     for one in open_ones:
@@ -57,7 +63,7 @@ def test_forward_when_the_master_grants_it_then_it_was_asked_as_ssh_itself_asks(
     assert is_granted(tmp_path, "control", FORWARD, PLACE, 5)
     listen, connect = b"\0\0\0\1*" + struct.pack(">I", 4711), b"\0\0\0\t127.0.0.1" + struct.pack(">I", 2222)
     asked = struct.pack(">III", 0x10000006, 0, 2) + listen + connect
-    assert b"".join(heard) == HELLO + struct.pack(">I", len(asked)) + asked
+    assert heard() == HELLO + struct.pack(">I", len(asked)) + asked
 
 
 @pytest.mark.parametrize(
