@@ -267,7 +267,7 @@ FAULTS: Final[Sequence[Fault]] = (
     Fault("NAT gets another address, and says nothing", under(lambda weather: weather.change_address(is_told=False), 60), 90,
           ("SHUT", "OPEN", "CLOSING")),
     Fault("proxy cuts what is idle for 60 s, for 90 s", behind_a_proxy(60, 90, may_cut=False), 60, ("SHUT", "OPEN")),
-    Fault("proxy cuts what is idle for 8 s, for 40 s", behind_a_proxy(8, 40, may_cut=True), 90, ("SHUT", "OPEN")),
+    Fault("proxy cuts what is idle for 8 s, for 40 s", behind_a_proxy(8, 40, may_cut=True), 60, ("SHUT", "OPEN")),
     Fault("no broker for 40 s", without_broker(40), 90),
     Fault("30 % loss for 10 s", under(lambda weather: weather.loss("device", 30), 10), 60),
     Fault("satellite: 600 ms for 10 s", under(lambda weather: weather.delay(300), 10), 60),
