@@ -32,6 +32,12 @@ AT_REST = {"ssh": 1, "paramiko": 5}
 
 STALLED = {"ssh": 10, "paramiko": 40}
 """Visitors who do not read: ssh gives each the same window, paramiko of ours the later ones a small one."""
+MOST_KEPT_MIB = {"ssh": 80, "paramiko": 40}
+"""What all of STALLED may hold, of the 500 and 2,000 MiB that wait to be sent.
+
+ssh: a window of 2 MiB for each, in a buffer that is packed when half of it is spent and grows by copying, so up to
+4 MiB and the holes that the copies leave: 10 to 31 MiB seen in quiet, 42 in haste.
+"""
 
 
 @dataclass(slots=True)
@@ -158,7 +164,7 @@ def test_tunnel_when_one_does_not_read_then_others_are_served_and_memory_is_boun
 
     wait_until(are_stuck, 30, "a jam", closely=True)
     send(quick.visitor, quick.door)
-    assert resident_bytes(child) - before < 40 * MIB
+    assert resident_bytes(child) - before < MOST_KEPT_MIB[tunnel] * MIB
 
 
 def push(sender: socket.socket) -> None:
