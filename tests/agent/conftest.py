@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from doorward_agent.config import Config
+from doorward_agent.edges.reachability import Lookup, resolved
 from doorward_agent.edges.tunnel import TunnelEdge
 from doorward_agent.events import Event
 from doorward_protocol.ids import SessionId
@@ -168,7 +169,13 @@ def limit_s() -> int:
 
 
 @pytest.fixture
-def bench(relay: Relay, scratch: Path, tunnel: str, limit_s: int) -> Iterator[Bench]:
+def lookup() -> Lookup:
+    """Who resolves a relay's name; a test of resolvers names another."""
+    return resolved
+
+
+@pytest.fixture
+def bench(relay: Relay, scratch: Path, tunnel: str, limit_s: int, lookup: Lookup) -> Iterator[Bench]:
     """A tunnel edge, its relay, and a door that the test answers for."""
     key = Ed25519PrivateKey.generate()
     state, run = (scratch / name for name in FOLDERS)
@@ -177,7 +184,7 @@ def bench(relay: Relay, scratch: Path, tunnel: str, limit_s: int) -> Iterator[Be
     run.mkdir()
     came: queue.SimpleQueue[Event] = queue.SimpleQueue()
     config = Config(state_dir=state, tunnel=tunnel, tunnel_limit_s=limit_s, relay_keepalive_s=1)
-    edge = TunnelEdge(config, run, came.put)
+    edge = TunnelEdge(config, run, came.put, lookup)
     door = socket.create_server(("127.0.0.1", 0))
     made = Bench(edge, came, relay, key, SessionId(new_id("s")), free_port(), door, scratch)
     relay.admit(made.session, made.port)

@@ -37,7 +37,7 @@ def tunnel() -> str:
 def connection(bench: Bench) -> Iterator[ParamikoConnection]:
     """A child that the relay has admitted, without the edge around it."""
     dialer = ParamikoDialer(Config(state_dir=bench.state_dir), bench.folder)
-    made = dialer.dial(Dial(1, bench.session, bench.relay.route(bench.certificate()), ()))
+    made = dialer.dial(Dial(1, bench.session, bench.relay.route(bench.certificate()), ()), bench.link())
     wait_until(made.is_admitted)
     yield made
     children.end(made.process)
@@ -58,7 +58,8 @@ from doorward_agent.contracts import Dial
 from doorward_agent.edges.paramiko_dialer import ParamikoDialer
 from doorward_protocol.orders import RelayRoute
 folder, (session, route) = Path(sys.argv[1]), json.loads(sys.argv[2])
-made = ParamikoDialer(Config(state_dir=Path(sys.argv[3])), folder).dial(Dial(1, session, RelayRoute(**route), ()))
+link = socket.create_connection((route["host"], route["port"]))
+made = ParamikoDialer(Config(state_dir=Path(sys.argv[3])), folder).dial(Dial(1, session, RelayRoute(**route), ()), link)
 with socket.socket(socket.AF_UNIX) as test:
     test.connect(str(folder / "test.sock"))
     socket.send_fds(test, [str(made.process.pid).encode()], [made.input.fileno(), made.output.fileno()])

@@ -9,6 +9,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from doorward_agent import events
 from doorward_agent.contracts import Dial
+from doorward_agent.edges.connecting import relay_link
+from doorward_agent.edges.reachability import resolved
 from doorward_agent.edges.tunnel import TunnelEdge
 from doorward_agent.events import Event
 from doorward_protocol.ids import RelayId, SessionId
@@ -96,6 +98,12 @@ class Bench:
     def dial(self, attempt: int = 1, route: RelayRoute | None = None, bind: str = "localhost") -> None:
         chosen = route or self.relay.route(self.certificate())
         self.edge.open(Dial(attempt, self.session, chosen, (Forward("ssh", "ssh", bind, self.port),)))
+
+    def link(self) -> socket.socket:
+        """Connect to the relay as the tunnel's own thread does."""
+        link = relay_link(resolved("127.0.0.1", self.relay.sshd.port), 20)
+        assert link is not None
+        return link
 
     def next(self) -> Event:
         return self.events.get(timeout=20)

@@ -1,6 +1,7 @@
 """Another process's sockets as they are at this moment, to be asked what was set on them."""
 
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ _PIDFD_GETFD: Final = 438
 def tcp_sockets_of(pid: int) -> Iterator[list[socket.socket]]:
     """Give copies of the connected TCP sockets of a process; options that are read are those of its own."""
     there = os.pidfd_open(pid)
-    found = [_copied(there, int(fd.name)) for fd in Path(f"/proc/{pid}/fd").iterdir() if _is_socket(fd)]
+    found = [one for fd in Path(f"/proc/{pid}/fd").iterdir() for one in _sockets(there, fd)]
     try:
         yield [one for one in found if one.family in (socket.AF_INET, socket.AF_INET6) and _is_connected(one)]
     finally:
@@ -25,8 +26,14 @@ def tcp_sockets_of(pid: int) -> Iterator[list[socket.socket]]:
             one.close()
 
 
-def _is_socket(fd: Path) -> bool:
-    return str(fd.readlink()).startswith("socket:")
+def _sockets(process: int, fd: Path) -> list[socket.socket]:
+    """Give a copy of a descriptor; none where it is no socket, or was closed meanwhile."""
+    try:
+        return [_copied(process, int(fd.name))] if str(fd.readlink()).startswith("socket:") else []
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EBADF):
+            return []
+        raise
 
 
 def _copied(process: int, fd: int) -> socket.socket:

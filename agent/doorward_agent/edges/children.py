@@ -35,9 +35,14 @@ def _die_with(parent: int) -> None:
 
 
 def start_dying_with_us(
-    command: Sequence[str], folder: Path, *, output: int, source: int = subprocess.DEVNULL
+    command: Sequence[str],
+    folder: Path,
+    *,
+    output: int,
+    source: int = subprocess.DEVNULL,
+    more: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in ``folder`` that is killed when this process dies in whatever way; raises OSError."""
+    """Start a program in ``folder`` that is killed when this process dies in whatever way, with ``more`` descriptors; raises OSError."""
     parent = os.getpid()
     return subprocess.Popen(
         command,
@@ -47,6 +52,7 @@ def start_dying_with_us(
         stdout=output,
         preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509  no other way to set it; _die_with takes no lock
         close_fds=True,
+        pass_fds=more,
     )
 
 

@@ -3,19 +3,25 @@
 There are two dialers: OpenSSH's client, and paramiko where that is missing. ``TunnelEdge`` is the same for both.
 """
 
+import json
 import os
+import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from doorward_protocol.orders import Forward
+from doorward_protocol.orders import Forward, RelayRoute
 from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
+from doorward_agent.edges.reachability import reachability
+
+FORWARD_TRIES: Final = 3
+"""The relay frees our port for us; that it is taken again by the time we ask happens to nobody twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Found:
 
 
 class Connection(Protocol):
-    """One child that dials a relay, and what it can be asked once the relay has admitted it."""
+    """One child that logs in to a relay, and what it can be asked once the relay has admitted it."""
 
     @property
     def process(self) -> subprocess.Popen[bytes]: ...
@@ -62,7 +68,7 @@ class Connection(Protocol):
         ...
 
     def diagnosis(self) -> str | None:
-        """Say why the child ended before the relay admitted us; None where it cannot know, as it never met a relay."""
+        """Say why the child ended before the relay admitted us; None where it cannot know, as it met no SSH server."""
         ...
 
     def close(self) -> None:
@@ -76,8 +82,11 @@ class Dialer(Protocol):
         """Name who dials."""
         ...
 
-    def dial(self, dial: Dial) -> Connection:
-        """Start a child that dials; raises OSError or ValueError. To be called on a thread that lives as long as the agent."""
+    def dial(self, dial: Dial, link: socket.socket) -> Connection:
+        """Start a child that logs in over ``link``, which is the connection's from then on, and closed where this fails.
+
+        Raises OSError or ValueError. To be called on a thread that lives as long as the agent.
+        """
         ...
 
 
@@ -93,3 +102,30 @@ def dialer_for(config: Config, folder: Path) -> Dialer | None:
 
         return ParamikoDialer(config, folder)
     return None
+
+
+def refusal_of(connection: Connection, forward: Forward, place: Target) -> str | None:
+    """Ask until the forward is granted (None) or the relay gives another reason than an old connection."""
+    relay_code = ""
+    for _ in range(FORWARD_TRIES):
+        if connection.ask(forward, place):
+            return None
+        relay_code = _relay_code(connection.hello())
+        if relay_code != "relay.port-freed":
+            break
+    return relay_code
+
+
+def _relay_code(said: bytes) -> str:
+    """Read the relay's reason; one that does not say (a plain relay) gives an empty code."""
+    try:
+        answer = json.loads(said[:4096].partition(b"\n")[0])
+    except ValueError:
+        return ""
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return code if isinstance(code, str) and code.startswith("relay.") and len(code) <= 60 else ""
+
+
+def why_not_admitted(connection: Connection, route: RelayRoute) -> str:
+    """Say as a reason code why a child ended before the relay admitted us."""
+    return connection.diagnosis() or reachability(route.host, route.port)

@@ -3,7 +3,8 @@
 The agent itself never imports paramiko: the child holds its 25 MiB while a tunnel is there and no longer. What the two say
 to one another, a JSON object a line:
 
-- agent, first: everything that the dial needs. The private key goes by its path, nothing by the argument list.
+- agent, first: everything that the dial needs. The connection goes as a descriptor by its number, the private key by its path, nothing by
+  the argument list.
 - child: ``{"admitted": true}``, or ``{"failed": CODE}`` and its end; CODE is null where it met no SSH server. Both with
   ``host_key_at``, when it had seen a pinned host key, or null.
 - agent: ``{"forward": PORT, "bind": …, "to": [ADDRESS, PORT]}``, and the child: ``{"granted": true | false}``.
@@ -16,6 +17,7 @@ import contextlib
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -129,23 +131,23 @@ class ParamikoDialer:
     config: Config
     folder: Path
 
-    def dial(self, dial: Dial) -> ParamikoConnection:
+    def dial(self, dial: Dial, link: socket.socket) -> ParamikoConnection:
         command = (sys.executable, "-I", "-m", CHILD)
-        pipe = subprocess.PIPE
-        process = children.start_dying_with_us(command, self.folder, output=pipe, source=pipe)
+        pipe, number = subprocess.PIPE, link.fileno()
+        with link:
+            process = children.start_dying_with_us(command, self.folder, output=pipe, source=pipe, more=(number,))
         connection = ParamikoConnection(process, *_pipes(process))
         try:
-            connection.say(self._first_line(dial))
+            connection.say(self._first_line(dial, number))
         except OSError:
             children.end(connection.process)
             connection.close()
             raise
         return connection
 
-    def _first_line(self, dial: Dial) -> Mapping[str, Any]:
+    def _first_line(self, dial: Dial, link: int) -> Mapping[str, Any]:
         return {
-            "host": dial.route.host,
-            "port": dial.route.port,
+            "link": link,
             "user": dial.route.user,
             "host_keys": dial.route.host_keys,
             "certificate": dial.route.certificate,

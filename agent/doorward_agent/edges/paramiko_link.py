@@ -30,7 +30,7 @@ MAX_HELLO_BYTES: Final = 4096
 
 
 class NotDialled(Exception):
-    """The relay could not be reached or did not admit us.
+    """The relay did not admit us.
 
     Attributes:
         code: None where no SSH server was met.
@@ -64,11 +64,8 @@ class RelayTransport(paramiko.Transport):
 
 
 def dialled(order: Mapping[str, Any]) -> "Link":
-    """Connect and log in, by what ``paramiko_dialer`` sends; raises NotDialled."""
-    try:
-        wire = _connected(order["host"], order["port"], order["limit_s"])
-    except (OSError, UnicodeError) as error:
-        raise NotDialled(None, error) from None
+    """Log in over the connection that ``paramiko_dialer`` gives, by what it sends; raises NotDialled."""
+    wire = _eager(order["link"])
     transport = _tuned(wire, order["limit_s"])
     _shake_hands(transport, order["host_keys"])
     host_key_at = time.monotonic()
@@ -76,10 +73,8 @@ def dialled(order: Mapping[str, Any]) -> "Link":
     return Link(transport, wire, order["alive_s"], host_key_at)
 
 
-def _connected(host: str, port: int, limit_s: float) -> EagerSocket:
-    plain = socket.create_connection((host, port), limit_s)
-    wire = EagerSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _eager(descriptor: int) -> EagerSocket:
+    wire = EagerSocket(fileno=descriptor)
     wire.heard_s = time.monotonic()
     return wire
 

@@ -1,6 +1,7 @@
 """How far a device gets towards a relay without an SSH client: its name, its port, and who greets there."""
 
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -33,10 +34,17 @@ def resolved(host: str, port: int) -> Sequence[Address]:
 
 
 def connected(addresses: Sequence[Address], limit_s: float) -> socket.socket | None:
-    """Connect to the first address that takes us within ``limit_s``; None where none does."""
-    for family, kind, protocol, _name, address in addresses:
-        connection = socket.socket(family, kind, protocol)
-        connection.settimeout(limit_s)
+    """Connect to the first address that takes us; None where none does within ``limit_s`` in all, or no descriptor is left.
+
+    Each has its share of the time that is left: one whose packets vanish (a device without real IPv6) keeps nobody from the next.
+    """
+    ends_at = time.monotonic() + limit_s
+    for index, (family, kind, protocol, _name, address) in enumerate(addresses):
+        try:
+            connection = socket.socket(family, kind, protocol)
+        except OSError:
+            continue
+        connection.settimeout(max(0.1, (ends_at - time.monotonic()) / (len(addresses) - index)))
         if connection.connect_ex(address) == 0:
             return connection
         connection.close()

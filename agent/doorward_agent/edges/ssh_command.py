@@ -53,13 +53,15 @@ _ALWAYS: Final = (
 
 
 def dial_command(config: Config, route: RelayRoute) -> Sequence[str]:
-    """Build the master: it logs in, opens the control socket, and carries nothing yet."""
+    """Build the master: it logs in over the connection that is its standard input and output, opens the control socket, and carries nothing yet."""
     types = ",".join(dict.fromkeys(algorithm for line in route.host_keys for algorithm in _algorithms(line)))
     own = (
         # Read as a line of ssh_config: the folder may have spaces in its name.
         f'IdentityFile="{config.state_dir / "tunnel_key"}"',
         f"HostKeyAlias={route.relay}",
         f"HostKeyAlgorithms={types}",
+        # Standard input and output are the connection (OpenSSH 6.2 and later; no command is run).
+        "ProxyCommand=-",
         f"ConnectTimeout={config.tunnel_limit_s}",
         f"ServerAliveInterval={config.relay_keepalive_s}",
     )

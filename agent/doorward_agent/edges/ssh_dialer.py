@@ -1,10 +1,11 @@
-"""Dialling with the ``ssh`` program, told what to do through its control socket.
+"""Dialling with the ``ssh`` program, over a connection of ours and told what to do through its control socket.
 
 No debug text is read: the control socket's appearance says that the relay admitted us, its answers say whether a
 forward was granted, and the list of host keys that were seen says how far a dial came that failed.
 """
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from doorward_protocol.targets import Target
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
 from doorward_agent.edges import children, ssh_command, ssh_control
+from doorward_agent.edges.connecting import acknowledge
 from doorward_agent.edges.files import write_whole
 
 COMMAND_LIMIT_S: Final = 10.0
@@ -25,9 +27,14 @@ COMMAND_LIMIT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SshConnection:
-    """A running master."""
+    """A running master.
+
+    Attributes:
+        link: the connection that it speaks over; ours, too, while it logs in.
+    """
 
     process: subprocess.Popen[bytes]
+    link: socket.socket
     program: Path
     folder: Path
     route: RelayRoute
@@ -37,7 +44,12 @@ class SshConnection:
         return ()
 
     def is_admitted(self) -> bool:
-        return (self.folder / ssh_command.CONTROL).exists()
+        """See whether ssh has its control socket: until then what comes is acknowledged at once, from then on the link is its alone."""
+        acknowledge(self.link)
+        is_there = (self.folder / ssh_command.CONTROL).exists()
+        if is_there:
+            self.link.close()
+        return is_there
 
     def host_key_at(self) -> float | None:
         """See whether a pinned key's folder is there; ssh before 8.5 makes none."""
@@ -59,7 +71,7 @@ class SshConnection:
         return "tunnel.host-key" if self.host_key_at() is None else "tunnel.not-admitted"
 
     def close(self) -> None:
-        """Hold nothing."""
+        self.link.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +82,15 @@ class SshDialer:
     config: Config
     folder: Path
 
-    def dial(self, dial: Dial) -> SshConnection:
-        self._prepare(dial.route)
-        command = ssh_command.dial_command(self.config, dial.route)
-        process = children.start_dying_with_us(command, self.folder, output=subprocess.DEVNULL)
-        return SshConnection(process, self.config.ssh_program, self.folder, dial.route)
+    def dial(self, dial: Dial, link: socket.socket) -> SshConnection:
+        try:
+            self._prepare(dial.route)
+            command = ssh_command.dial_command(self.config, dial.route)
+            process = children.start_dying_with_us(command, self.folder, source=link.fileno(), output=link.fileno())
+        except BaseException:
+            link.close()
+            raise
+        return SshConnection(process, link, self.config.ssh_program, self.folder, dial.route)
 
     def _prepare(self, route: RelayRoute) -> None:
         """Write what ssh reads; a control socket left by another master would make this one run without control."""

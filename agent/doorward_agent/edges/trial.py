@@ -6,6 +6,7 @@ child that dials is gone when the last step is told. To be called on a thread th
 
 import binascii
 import contextlib
+import socket
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from doorward_protocol.targets import Target
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
 from doorward_agent.edges import children
-from doorward_agent.edges.dialling import Connection, dialer_for
-from doorward_agent.edges.reachability import connected, reachability, resolved
+from doorward_agent.edges.connecting import relay_link
+from doorward_agent.edges.dialling import Connection, dialer_for, why_not_admitted
+from doorward_agent.edges.reachability import resolved
 
 POLL_S: Final = 0.004
 SLOW_POLL_S: Final = 0.05
@@ -84,20 +86,22 @@ class _Trial:
         addresses = resolved(self.route.host, self.route.port)
         yield Step("resolve", _ms_since(began), None if addresses else "tunnel.unresolved")
         began = time.monotonic()
-        connection = connected(addresses, self.trying.config.tunnel_limit_s)
-        yield Step("connect", _ms_since(began), None if connection else "tunnel.unreachable")
-        if connection is not None:
-            connection.close()
-        yield from self._dialled()
+        link = relay_link(addresses, self.trying.config.tunnel_limit_s)
+        if link is None:
+            yield Step("connect", _ms_since(began), "tunnel.unreachable")
+            return
+        with link:
+            yield Step("connect", _ms_since(began))
+            yield from self._dialled(link)
 
-    def _dialled(self) -> Iterator[Step]:
+    def _dialled(self, link: socket.socket) -> Iterator[Step]:
         dialer = dialer_for(self.trying.config, self.trying.folder)
         if dialer is None:
             yield Step("host-key", 0, "tunnel.no-ssh")
             return
         self.way, began = dialer.way, time.monotonic()
         try:
-            connection = dialer.dial(Dial(0, self.rehearsal.session, self.route, ()))
+            connection = dialer.dial(Dial(0, self.rehearsal.session, self.route, ()), link)
         except (OSError, ValueError, binascii.Error):
             yield Step("host-key", _ms_since(began), "tunnel.unreachable")
             return
@@ -128,7 +132,7 @@ class _Trial:
 
     def _failure(self, connection: Connection, lasted_s: float) -> str | None:
         if connection.process.poll() is not None:
-            return connection.diagnosis() or reachability(self.route.host, self.route.port)
+            return why_not_admitted(connection, self.route)
         is_over = lasted_s > self.trying.config.tunnel_limit_s or self.trying.stopping.is_set()
         return "tunnel.timeout" if is_over else None
 
@@ -143,7 +147,8 @@ class _Trial:
             code = "tunnel.lost"
         elif time.monotonic() - asked > ANSWER_LIMIT_S:
             code = "tunnel.timeout"
-        self.opens_in_ms = _ms_since(began) if code is None else None
+        reached_ms = sum(step.ms or 0 for step in self.steps if step.step in ("resolve", "connect"))
+        self.opens_in_ms = reached_ms + _ms_since(began) if code is None else None
         return Step("refusal", _ms_since(asked), code)
 
 

@@ -1,14 +1,13 @@
-"""The tunnel: a child that dials the relay, watched and ended by one thread.
+"""The tunnel: a child that logs in to the relay, watched and ended by one thread.
 
 The thread lives as long as the agent, as the child's death signal is tied to it. Who dials, ``ssh`` or paramiko, is chosen for
-each dial (``dialling``); what happens when is the same: dialled, admitted, the door's forward granted, lost. What went wrong is
-asked of the connection, and where that met nobody, of the resolver and the relay's TCP port. Named forwards come after the door's,
+each dial (``dialling``); what happens when is the same: reached (``connecting``), admitted, the door's forward granted, lost. What went
+wrong is asked of the connection, and where that met no SSH server, of the relay's TCP port. Named forwards come after the door's,
 each once ``scouting`` has found its target, and hold up nothing.
 """
 
 import binascii
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -19,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from doorward_protocol.orders import Forward
 from doorward_protocol.targets import DOOR, Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial, Post
-from doorward_agent.edges import children
-from doorward_agent.edges.dialling import Connection, Found, dialer_for
-from doorward_agent.edges.reachability import Lookup, reachability, resolved
+from doorward_agent.edges import children, connecting
+from doorward_agent.edges.connecting import Reached
+from doorward_agent.edges.dialling import Connection, Dialer, Found, dialer_for, refusal_of, why_not_admitted
+from doorward_agent.edges.reachability import Lookup, resolved
 from doorward_agent.events import ForwardTold, TunnelEnded, TunnelFailed, TunnelOpened
 
 if TYPE_CHECKING:
@@ -39,18 +38,22 @@ POLL_S: Final = 0.004
 SLOW_POLL_S: Final = 0.05
 QUICK_S: Final = 1.0
 STOP_LIMIT_S: Final = 3.0
-FORWARD_TRIES: Final = 3
-"""The relay frees our port for us; that it is taken again by the time we ask happens to nobody twice."""
 
 
 @dataclass(slots=True)
-class _Child:
-    """The one child that is under way."""
+class _Tunnel:
+    """The one dial that is under way.
+
+    Attributes:
+        connection: the child that logs in; None until the relay is reached.
+        port: the door's, once it answers.
+    """
 
     dial: Dial
-    connection: Connection
+    dialer: Dialer
     started_s: float
-    pidfd: int | None
+    connection: Connection | None = None
+    pidfd: int | None = None
     is_admitted: bool = False
     is_up: bool = False
     port: int | None = None
@@ -73,7 +76,7 @@ class _Stop:
     pass
 
 
-_Command = Dial | _Forward | Found | _End | _Stop
+_Command = Dial | Reached | _Forward | Found | _End | _Stop
 
 
 @dataclass(slots=True)
@@ -108,7 +111,7 @@ class TunnelEdge:
         self._pid_file = runtime_dir / "tunnel.pid"
         children.end_leftover(self._pid_file)
         self._mailbox = _Mailbox()
-        self._child: _Child | None = None
+        self._tunnel: _Tunnel | None = None
         self._thread = threading.Thread(target=self._work, name="tunnel", daemon=True)
         self._thread.start()
 
@@ -135,142 +138,143 @@ class TunnelEdge:
                     self._watch()
                 case Dial():
                     self._dial(command)
+                case Reached():
+                    self._log_in(command)
                 case _Forward(attempt, port):
-                    if self._child is not None and self._child.dial.attempt == attempt:
-                        self._child.port = port
-                        self._advance(self._child)
+                    if self._tunnel is not None and self._tunnel.dial.attempt == attempt:
+                        self._tunnel.port = port
+                        self._advance(self._tunnel)
                 case Found():
                     self._open_named(command)
                 case _End(attempt):
-                    self._end_child()
+                    self._end_tunnel()
                     self._post(TunnelEnded(attempt))
                 case _Stop():
-                    self._end_child()
+                    self._end_tunnel()
                     return
 
     def _watch(self) -> None:
-        """Wait for a command or for news of the child, and act on the news."""
-        child = self._child
-        if child is None:
+        """Wait for a command or for news of the tunnel, and act on the news."""
+        tunnel = self._tunnel
+        if tunnel is None:
             select.select([self._mailbox.ends[0]], [], [])
             return
-        news = () if child.is_admitted else child.connection.watched
-        watched = [self._mailbox.ends[0], *news, *([] if child.pidfd is None else [child.pidfd])]
-        select.select(watched, [], [], _pause_s(child))
-        self._advance(child)
+        news = () if tunnel.connection is None or tunnel.is_admitted else tunnel.connection.watched
+        watched = [self._mailbox.ends[0], *news, *([] if tunnel.pidfd is None else [tunnel.pidfd])]
+        select.select(watched, [], [], self._pause_s(tunnel))
+        self._advance(tunnel)
+
+    def _pause_s(self, tunnel: _Tunnel) -> float | None:
+        lasted_s = time.monotonic() - tunnel.started_s
+        if tunnel.connection is None:
+            return max(0.0, self._config.tunnel_limit_s - lasted_s)
+        if not tunnel.is_admitted:
+            return POLL_S if not tunnel.connection.watched and lasted_s < QUICK_S else SLOW_POLL_S
+        return None if tunnel.pidfd is not None else SLOW_POLL_S * 10
 
     def _dial(self, dial: Dial) -> None:
-        self._end_child()
+        self._end_tunnel()
         dialer = dialer_for(self._config, self._folder)
         if dialer is None:
             self._post(TunnelFailed(dial.attempt, "tunnel.no-ssh"))
             return
+        self._tunnel = _Tunnel(dial, dialer, time.monotonic())
         try:
-            connection = dialer.dial(dial)
-        except (OSError, ValueError, binascii.Error) as error:
-            _log.error("dial not started attempt=%s error=%s", dial.attempt, error)
-            self._post(TunnelFailed(dial.attempt, "tunnel.unreachable"))
+            connecting.begin(dial, self._lookup, self._config.tunnel_limit_s, self._mailbox.put)
+        except RuntimeError as error:
+            self._not_started(error)
+
+    def _log_in(self, reached: Reached) -> None:
+        """Start the child over the connection that was made for this dial; one that was made for another is let go."""
+        tunnel = self._tunnel
+        if tunnel is None or tunnel.dial is not reached.dial:
+            if reached.link is not None:
+                reached.link.close()
             return
-        pid = connection.process.pid
-        self._child = _Child(dial, connection, time.monotonic(), _pidfd(pid))
+        if reached.link is None:
+            self._fail(reached.code or "tunnel.unreachable")
+            return
+        try:
+            tunnel.connection = tunnel.dialer.dial(tunnel.dial, reached.link)
+        except (OSError, ValueError, binascii.Error) as error:
+            self._not_started(error)
+            return
+        pid = tunnel.connection.process.pid
+        tunnel.pidfd = _pidfd(pid)
         with contextlib.suppress(OSError):
             children.remember(self._pid_file, pid)
 
-    def _advance(self, child: _Child) -> None:
-        if child.connection.process.poll() is not None:
-            self._fail("tunnel.lost" if child.is_admitted else _diagnosis(child))
+    def _not_started(self, error: Exception) -> None:
+        _log.error("dial not started error=%s", error)
+        self._fail("tunnel.unreachable")
+
+    def _advance(self, tunnel: _Tunnel) -> None:
+        is_late = time.monotonic() - tunnel.started_s >= self._config.tunnel_limit_s
+        if tunnel.connection is None:
+            if is_late:
+                self._fail("tunnel.timeout")
             return
-        if not child.is_admitted:
-            child.is_admitted = child.connection.is_admitted()
-            if not child.is_admitted and time.monotonic() - child.started_s > self._config.tunnel_limit_s:
+        if tunnel.connection.process.poll() is not None:
+            self._fail("tunnel.lost" if tunnel.is_admitted else why_not_admitted(tunnel.connection, tunnel.dial.route))
+            return
+        if not tunnel.is_admitted:
+            tunnel.is_admitted = tunnel.connection.is_admitted()
+            if not tunnel.is_admitted and is_late:
                 self._fail("tunnel.timeout")
                 return
-        if child.is_admitted and not child.is_up and child.port is not None:
-            self._ask_for_forwards(child, child.port)
+        if tunnel.is_admitted and not tunnel.is_up and tunnel.port is not None:
+            self._ask_for_forwards(tunnel, tunnel.connection, tunnel.port)
 
-    def _ask_for_forwards(self, child: _Child, port: int) -> None:
+    def _ask_for_forwards(self, tunnel: _Tunnel, connection: Connection, port: int) -> None:
         """Ask for the door's forward; once it is granted the tunnel is open, and the named ones are looked into."""
-        door = [one for one in child.dial.forwards if one.target == DOOR]
-        named = [one for one in child.dial.forwards if one.target != DOOR]
+        door = [one for one in tunnel.dial.forwards if one.target == DOOR]
+        named = [one for one in tunnel.dial.forwards if one.target != DOOR]
         for forward in door:
-            relay_code = _refusal(child.connection, forward, Target("127.0.0.1", port))
+            relay_code = refusal_of(connection, forward, Target("127.0.0.1", port))
             if relay_code is not None:
                 self._fail("tunnel.port-refused", relay_code)
                 return
-        child.is_up = True
-        self._post(TunnelOpened(child.dial.attempt))
+        tunnel.is_up = True
+        self._post(TunnelOpened(tunnel.dial.attempt))
         if named:
             from doorward_agent.edges.scouting import Scout  # a session without any does without
 
-            child.scout = Scout(self._config.forwards, self._lookup, self._mailbox.put)
-            child.scout.begin(child.dial.attempt, named)
+            tunnel.scout = Scout(self._config.forwards, self._lookup, self._mailbox.put)
+            tunnel.scout.begin(tunnel.dial.attempt, named)
 
     def _open_named(self, found: Found) -> None:
         """Ask the relay for a named forward whose target answers; one of a tunnel that is gone is nobody's any more."""
-        child = self._child
-        if child is None or child.dial.attempt != found.attempt:
+        tunnel = self._tunnel
+        if tunnel is None or tunnel.connection is None or tunnel.dial.attempt != found.attempt:
             return
         code, relay_code = found.code, None
         if found.place is not None:
-            relay_code = _refusal(child.connection, found.forward, found.place)
+            relay_code = refusal_of(tunnel.connection, found.forward, found.place)
             code = None if relay_code is None else "forward.port-refused"
-            if code is not None and child.scout is not None:
-                child.scout.again(found.attempt, found.forward)
-        if child.connection.process.poll() is None:  # else the tunnel was lost, which is told instead
+            if code is not None and tunnel.scout is not None:
+                tunnel.scout.again(found.attempt, found.forward)
+        if tunnel.connection.process.poll() is None:  # else the tunnel was lost, which is told instead
             self._post(ForwardTold(found.attempt, found.forward, found.address, code, relay_code or None))
 
     def _fail(self, code: str, relay_code: str | None = None) -> None:
-        child = self._child
-        self._end_child()
-        if child is not None:
-            _log.warning("tunnel failed attempt=%s code=%s relay_code=%s", child.dial.attempt, code, relay_code)
-            self._post(TunnelFailed(child.dial.attempt, code, relay_code or None))
+        tunnel = self._tunnel
+        self._end_tunnel()
+        if tunnel is not None:
+            _log.warning("tunnel failed attempt=%s code=%s relay_code=%s", tunnel.dial.attempt, code, relay_code)
+            self._post(TunnelFailed(tunnel.dial.attempt, code, relay_code or None))
 
-    def _end_child(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            if child.scout is not None:
-                child.scout.stop()
-            children.end(child.connection.process)
-            child.connection.close()
-            if child.pidfd is not None:
-                os.close(child.pidfd)
+    def _end_tunnel(self) -> None:
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is None:
+            return
+        if tunnel.scout is not None:
+            tunnel.scout.stop()
+        if tunnel.connection is not None:
+            children.end(tunnel.connection.process)
+            tunnel.connection.close()
             self._pid_file.unlink(missing_ok=True)
-
-
-def _refusal(connection: Connection, forward: Forward, place: Target) -> str | None:
-    """Ask until the forward is granted (None) or the relay gives another reason than an old connection."""
-    relay_code = ""
-    for _ in range(FORWARD_TRIES):
-        if connection.ask(forward, place):
-            return None
-        relay_code = _relay_code(connection.hello())
-        if relay_code != "relay.port-freed":
-            break
-    return relay_code
-
-
-def _relay_code(said: bytes) -> str:
-    """Read the relay's reason; one that does not say (a plain relay) gives an empty code."""
-    try:
-        answer = json.loads(said[:4096].partition(b"\n")[0])
-    except ValueError:
-        return ""
-    code = answer.get("code") if isinstance(answer, dict) else None
-    return code if isinstance(code, str) and code.startswith("relay.") and len(code) <= 60 else ""
-
-
-def _diagnosis(child: _Child) -> str:
-    """Say why a child ended before the relay admitted us."""
-    route = child.dial.route
-    return child.connection.diagnosis() or reachability(route.host, route.port)
-
-
-def _pause_s(child: _Child) -> float | None:
-    if not child.is_admitted:
-        is_quick = not child.connection.watched and time.monotonic() - child.started_s < QUICK_S
-        return POLL_S if is_quick else SLOW_POLL_S
-    return None if child.pidfd is not None else SLOW_POLL_S * 10
+        if tunnel.pidfd is not None:
+            os.close(tunnel.pidfd)
 
 
 def _pidfd(pid: int) -> int | None:
