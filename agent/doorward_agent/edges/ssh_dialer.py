@@ -30,7 +30,8 @@ class SshConnection:
     """A running master.
 
     Attributes:
-        link: the connection that it speaks over; ours, too, while it logs in.
+        link: the connection that it speaks over; ours, too, until the first forward was answered: so long we acknowledge at once
+            what comes.
     """
 
     process: subprocess.Popen[bytes]
@@ -44,12 +45,8 @@ class SshConnection:
         return ()
 
     def is_admitted(self) -> bool:
-        """See whether ssh has its control socket: until then what comes is acknowledged at once, from then on the link is its alone."""
         acknowledge(self.link)
-        is_there = (self.folder / ssh_command.CONTROL).exists()
-        if is_there:
-            self.link.close()
-        return is_there
+        return (self.folder / ssh_command.CONTROL).exists()
 
     def host_key_at(self) -> float | None:
         """See whether a pinned key's folder is there; ssh before 8.5 makes none."""
@@ -58,7 +55,12 @@ class SshConnection:
         return time.monotonic() if any((seen / pin).is_dir() for pin in pins) else None
 
     def ask(self, forward: Forward, place: Target) -> bool:
-        return ssh_control.is_granted(self.folder, ssh_command.CONTROL, forward, place, COMMAND_LIMIT_S)
+        """Ask over the control socket; sshd says nothing about a first visitor until its answer is acknowledged."""
+        try:
+            return ssh_control.is_granted(self.folder, ssh_command.CONTROL, forward, place, COMMAND_LIMIT_S)
+        finally:
+            acknowledge(self.link)
+            self.link.close()
 
     def hello(self) -> bytes:
         command = ssh_command.hello_command(self.program, self.route.host)
