@@ -284,6 +284,25 @@ def test_target_when_it_comes_up_later_then_it_is_found_then(monkeypatch: pytest
         wait_until(lambda: "scout" not in {one.name for one in threading.enumerate()})
 
 
+def test_forward_when_no_thread_is_left_to_look_into_it_then_told_and_the_door_is_open(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device at its limit of threads keeps its agent, and its door."""
+    begin = threading.Thread.start
+
+    def no_scout(thread: threading.Thread) -> None:
+        if thread.name == "scout":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_scout)
+    mine = Service(b"mine")
+    stage = stages.stage({"one": AllowedForward(mine.target)}, {"one": mine.target})
+    stage.open()
+    assert stage.told().code == "forward.unreachable"
+    assert stage.door_answers()
+
+
 def test_scout_when_it_is_stopped_then_it_tells_nothing_more() -> None:
     """A tunnel that is gone is told about by nobody, and no thread stays."""
     target = f"tcp:{LITERAL}:{free_port()}"

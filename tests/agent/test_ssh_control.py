@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from doorward_agent.edges.ssh_control import is_granted
+from doorward_agent.edges.ssh_control import LOOK_S, is_granted
 from doorward_protocol.orders import Forward
 from doorward_protocol.targets import Target
 
@@ -60,10 +60,20 @@ def test_forward_when_the_master_grants_it_then_it_was_asked_as_ssh_itself_asks(
 ) -> None:
     """OpenSSH's PROTOCOL.mux: a hello, and then a forward of the remote kind, from where to where."""
     heard = answering(tmp_path, HELLO + OK)
-    assert is_granted(tmp_path, "control", FORWARD, PLACE, 5)
+    assert is_granted(tmp_path, "control", FORWARD, PLACE, 5, lambda: None)
     listen, connect = b"\0\0\0\1*" + struct.pack(">I", 4711), b"\0\0\0\t127.0.0.1" + struct.pack(">I", 2222)
     asked = struct.pack(">III", 0x10000006, 0, 2) + listen + connect
     assert heard() == HELLO + struct.pack(">I", len(asked)) + asked
+
+
+def test_forward_when_the_master_takes_its_time_then_something_is_done_meanwhile(
+    answering: Answering, tmp_path: Path
+) -> None:
+    """A relay that waits for an acknowledgement of ours gets one, as often as it may need it."""
+    done: list[float] = []
+    answering(tmp_path, HELLO)
+    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 0.3, lambda: done.append(0))
+    assert 0.3 / LOOK_S / 10 < len(done) <= 0.3 / LOOK_S + 1
 
 
 @pytest.mark.parametrize(
@@ -76,16 +86,16 @@ def test_forward_when_the_answer_is_anything_else_then_it_is_not_granted(
 ) -> None:
     """Also where nothing more comes: the tunnel's thread waits for so long, and not for ever."""
     answering(tmp_path, said)
-    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 0.3)
+    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 0.3, lambda: None)
 
 
 def test_forward_when_no_master_is_there_then_it_is_not_granted(tmp_path: Path) -> None:
     """It has ended, or its socket is gone with its folder; whoever left a socket behind is not there either."""
-    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 5)
-    assert not is_granted(tmp_path / "none", "control", FORWARD, PLACE, 5)
+    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 5, lambda: None)
+    assert not is_granted(tmp_path / "none", "control", FORWARD, PLACE, 5, lambda: None)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "control"))
-    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 5)
+    assert not is_granted(tmp_path, "control", FORWARD, PLACE, 5, lambda: None)
 
 
 def test_forward_when_the_folders_name_is_long_then_the_master_is_found_all_the_same(
@@ -96,4 +106,4 @@ def test_forward_when_the_folders_name_is_long_then_the_master_is_found_all_the_
     folder.mkdir()
     monkeypatch.chdir(folder)
     answering(Path(), HELLO + OK)
-    assert is_granted(folder, "control", FORWARD, PLACE, 5)
+    assert is_granted(folder, "control", FORWARD, PLACE, 5, lambda: None)

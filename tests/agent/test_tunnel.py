@@ -23,14 +23,9 @@ from tests.agent.scripted import new_id, port_of_door, ssh_line, tunnel_children
 from tests.agent.tunnels import TUNNELS, Bench, Relay
 from tests.parts.files import write_whole
 from tests.parts.installed import require
-from tests.parts.ports import free_port, is_listening
+from tests.parts.ports import free_port, is_listening, taken
 from tests.parts.processes import Programs
 from tests.parts.waiting import wait_until
-
-
-def taken(port: int) -> socket.socket:
-    """Listen on a port for IPv4 and IPv6: sshd grants a forward when either is free."""
-    return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
 
 
 @pytest.fixture(params=TUNNELS)

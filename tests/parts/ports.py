@@ -55,3 +55,8 @@ def is_listening(port: int, host: str = "127.0.0.1") -> bool:
     except OSError:
         return False
     return True
+
+
+def taken(port: int) -> socket.socket:
+    """Listen on a port for IPv4 and IPv6: sshd grants a forward when either is free."""
+    return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)

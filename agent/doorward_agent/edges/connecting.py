@@ -6,11 +6,19 @@ A resolver can neither be hurried nor stopped: each dial has a thread for it, wh
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from doorward_agent.contracts import Dial
 from doorward_agent.edges.reachability import Address, Lookup, connected
+
+MARGIN_S: Final = 0.5
+"""So much sooner than a dial as a whole an address that swallows everything is given up: that is no relay's silence."""
+MOST_THREADS: Final = 8
+"""A dial a minute, and a resolver that never returns: what waits for it has to end somewhere."""
+_NAME: Final = "connect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,35 +26,32 @@ class Reached:
     """What came of connecting for a dial.
 
     Attributes:
-        link: None where ``code`` says how far it came.
+        addresses: what the relay's name led to; none where it is unknown.
+        link: the connection to the first of them that took us; None where none did.
     """
 
     dial: Dial
+    addresses: Sequence[Address]
     link: socket.socket | None
-    code: str | None
 
 
 def begin(dial: Dial, lookup: Lookup, limit_s: float, tell: Callable[[Reached], None]) -> None:
-    """Connect for a dial on a thread of its own, and tell what came of it; raises RuntimeError where no thread is left."""
+    """Connect for a dial on a thread of its own, and tell what came of it; raises RuntimeError where there are too many."""
+    ends_at = time.monotonic() + limit_s - MARGIN_S
 
     def work() -> None:
         addresses = lookup(dial.route.host, dial.route.port)
-        link = relay_link(addresses, limit_s)
-        tell(Reached(dial, link, _code(addresses, link)))
+        tell(Reached(dial, addresses, relay_link(addresses, ends_at - time.monotonic())))
 
-    threading.Thread(target=work, name="connect", daemon=True).start()
-
-
-def _code(addresses: Sequence[Address], link: socket.socket | None) -> str | None:
-    if link is not None:
-        return None
-    return "tunnel.unreachable" if addresses else "tunnel.unresolved"
+    if sum(one.name == _NAME for one in threading.enumerate()) >= MOST_THREADS:
+        raise RuntimeError("the resolver does not come back")
+    threading.Thread(target=work, name=_NAME, daemon=True).start()
 
 
 def relay_link(addresses: Sequence[Address], limit_s: float) -> socket.socket | None:
     """Connect for a dial: nothing waits for an acknowledgement, and a peer that has vanished is noticed; None where nobody takes us.
 
-    ssh sets neither for a connection without a session: what it says in two pieces, a keystroke's echo say, would wait 40 ms.
+    ssh sets the one only behind the log-in, and the other only where it connects itself.
     """
     link = connected(addresses, limit_s)
     if link is not None:

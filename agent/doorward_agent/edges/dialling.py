@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-from doorward_protocol.orders import Forward, RelayRoute
+from doorward_protocol.orders import Forward
 from doorward_protocol.targets import Target
 
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
-from doorward_agent.edges.reachability import reachability
+from doorward_agent.edges.reachability import Address, reachability
 
 FORWARD_TRIES: Final = 3
 """The relay frees our port for us; that it is taken again by the time we ask happens to nobody twice."""
@@ -68,7 +68,7 @@ class Connection(Protocol):
         ...
 
     def diagnosis(self) -> str | None:
-        """Say why the child ended before the relay admitted us; None where it cannot know, as it met no SSH server."""
+        """Say why the child, which has ended, was not admitted; None where it cannot know, as it met no SSH server."""
         ...
 
     def close(self) -> None:
@@ -126,6 +126,6 @@ def _relay_code(said: bytes) -> str:
     return code if isinstance(code, str) and code.startswith("relay.") and len(code) <= 60 else ""
 
 
-def why_not_admitted(connection: Connection, route: RelayRoute) -> str:
-    """Say as a reason code why a child ended before the relay admitted us."""
-    return connection.diagnosis() or reachability(route.host, route.port)
+def why_not_admitted(connection: Connection, addresses: Sequence[Address]) -> str:
+    """Say as a reason code why a child ended before the relay at these addresses admitted us; asks no resolver."""
+    return connection.diagnosis() or reachability(addresses)

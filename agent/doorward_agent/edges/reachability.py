@@ -1,9 +1,13 @@
-"""How far a device gets towards a relay without an SSH client: its name, its port, and who greets there."""
+"""How far a device gets towards an address without an SSH client: its name, its port, and who greets there."""
 
+import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+_log = logging.getLogger(__name__)
 
 CHECK_LIMIT_S: Final = 3.0
 
@@ -13,11 +17,8 @@ Lookup = Callable[[str, int], Sequence[Address]]
 """Resolves a name, as ``resolved`` does."""
 
 
-def reachability(host: str, port: int) -> str:
+def reachability(addresses: Sequence[Address]) -> str:
     """Say as a reason code what stands between this device and an SSH server, where no host key was shown."""
-    addresses = resolved(host, port)
-    if not addresses:
-        return "tunnel.unresolved"
     connection = connected(addresses, CHECK_LIMIT_S)
     if connection is None:
         return "tunnel.unreachable"
@@ -42,12 +43,15 @@ def connected(addresses: Sequence[Address], limit_s: float) -> socket.socket | N
     for index, (family, kind, protocol, _name, address) in enumerate(addresses):
         try:
             connection = socket.socket(family, kind, protocol)
-        except OSError:
+        except OSError as error:
+            _log.warning("not reached address=%s error=%s", address, error)
             continue
         connection.settimeout(max(0.1, (ends_at - time.monotonic()) / (len(addresses) - index)))
-        if connection.connect_ex(address) == 0:
+        failed = connection.connect_ex(address)
+        if not failed:
             return connection
         connection.close()
+        _log.warning("not reached address=%s error=%s", address, os.strerror(failed))
     return None
 
 

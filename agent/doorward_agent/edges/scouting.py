@@ -5,6 +5,7 @@ cannot be reached, and what the relay refuses, is tried again; what the configur
 agent's start alone.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -15,6 +16,8 @@ from doorward_agent.config import AllowedForward
 from doorward_agent.edges.dialling import Found
 from doorward_agent.edges.reachability import Lookup
 from doorward_agent.edges.target_trial import TargetTrial
+
+_log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 15.0
 _FINAL: Final = frozenset({"forward.not-allowed", "forward.other-target"})
@@ -33,15 +36,24 @@ class Scout:
         self._stopping = threading.Event()
 
     def begin(self, attempt: int, forwards: Sequence[Forward]) -> None:
-        threading.Thread(target=self._work, args=(attempt, forwards, 0.0), name="scout", daemon=True).start()
+        self._start(attempt, forwards, 0.0)
 
     def again(self, attempt: int, forward: Forward) -> None:
         """Look at one anew after a while: its target answered, and the relay refused its port, which may be held for a moment only."""
-        threading.Thread(target=self._work, args=(attempt, [forward], AGAIN_S), name="scout", daemon=True).start()
+        self._start(attempt, [forward], AGAIN_S)
 
     def stop(self) -> None:
         """Find nothing more; what is under way has its own limits and is told to nobody."""
         self._stopping.set()
+
+    def _start(self, attempt: int, forwards: Sequence[Forward], pause_s: float) -> None:
+        """Work on a thread of its own; where none is left, the forwards cannot be reached, and are not tried again in this tunnel."""
+        try:
+            threading.Thread(target=self._work, args=(attempt, forwards, pause_s), name="scout", daemon=True).start()
+        except RuntimeError as error:
+            _log.error("forwards not looked into error=%s", error)
+            for one in forwards:
+                self._tell(Found(attempt, one, None, "", "forward.unreachable"))
 
     def _work(self, attempt: int, forwards: Sequence[Forward], pause_s: float) -> None:
         waiting = list(forwards)

@@ -62,6 +62,7 @@ def dial_command(config: Config, route: RelayRoute) -> Sequence[str]:
         f"HostKeyAlgorithms={types}",
         # Standard input and output are the connection (OpenSSH 6.2 and later; no command is run).
         "ProxyCommand=-",
+        # For the relay's banner.
         f"ConnectTimeout={config.tunnel_limit_s}",
         f"ServerAliveInterval={config.relay_keepalive_s}",
     )

@@ -4,8 +4,11 @@
 """
 
 import os
+import select
 import socket
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +20,18 @@ _HELLO: Final = 0x00000001
 _OPEN_FORWARD: Final = 0x10000006
 _REMOTE: Final = 2
 _OK: Final = 0x80000001
+LOOK_S: Final = 0.004
 MOST_ANSWER_BYTES: Final = 65_536
 """A refusal is a sentence; whoever says more is no master."""
 
 
-def is_granted(folder: Path, control: str, forward: Forward, place: Target, limit_s: float) -> bool:
-    """Ask the master behind ``folder / control`` for one remote forward; False also where it is gone, or does not answer within the limit."""
+def is_granted(
+    folder: Path, control: str, forward: Forward, place: Target, limit_s: float, meanwhile: Callable[[], None]
+) -> bool:
+    """Ask the master behind ``folder / control`` for one remote forward; False also where it is gone, or does not answer within the limit.
+
+    ``meanwhile`` is called every ``LOOK_S`` while the answer is waited for.
+    """
     asked = struct.pack(">III", _OPEN_FORWARD, 0, _REMOTE)
     asked += _text(forward.bind) + struct.pack(">I", forward.port) + _text(place.host) + struct.pack(">I", place.port)
     try:
@@ -31,6 +40,7 @@ def is_granted(folder: Path, control: str, forward: Forward, place: Target, limi
             if struct.unpack_from(">II", _heard(master)) != (_HELLO, VERSION):
                 return False
             _say(master, asked)
+            _wait(master, limit_s, meanwhile)
             return bool(struct.unpack_from(">I", _heard(master))[0] == _OK)
     except (OSError, struct.error):
         return False
@@ -59,6 +69,15 @@ def _text(text: str) -> bytes:
 
 def _say(master: socket.socket, packet: bytes) -> None:
     master.sendall(struct.pack(">I", len(packet)) + packet)
+
+
+def _wait(master: socket.socket, limit_s: float, meanwhile: Callable[[], None]) -> None:
+    """Wait until there is something to read; raises TimeoutError."""
+    ends_at = time.monotonic() + limit_s
+    while not select.select([master], [], [], LOOK_S)[0]:
+        if time.monotonic() >= ends_at:
+            raise TimeoutError("the master is silent")
+        meanwhile()
 
 
 def _heard(master: socket.socket) -> bytes:

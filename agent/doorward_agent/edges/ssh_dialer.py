@@ -4,6 +4,7 @@ No debug text is read: the control socket's appearance says that the relay admit
 forward was granted, and the list of host keys that were seen says how far a dial came that failed.
 """
 
+import logging
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,8 @@ from doorward_agent.contracts import Dial
 from doorward_agent.edges import children, ssh_command, ssh_control
 from doorward_agent.edges.connecting import acknowledge
 from doorward_agent.edges.files import write_whole
+
+_log = logging.getLogger(__name__)
 
 COMMAND_LIMIT_S: Final = 10.0
 
@@ -45,7 +48,7 @@ class SshConnection:
         return ()
 
     def is_admitted(self) -> bool:
-        acknowledge(self.link)
+        self._hasten()
         return (self.folder / ssh_command.CONTROL).exists()
 
     def host_key_at(self) -> float | None:
@@ -55,25 +58,35 @@ class SshConnection:
         return time.monotonic() if any((seen / pin).is_dir() for pin in pins) else None
 
     def ask(self, forward: Forward, place: Target) -> bool:
-        """Ask over the control socket; sshd says nothing about a first visitor until its answer is acknowledged."""
+        """Ask over the control socket; sshd answers once what it said before is acknowledged, and says nothing of a visitor before its answer is."""
         try:
-            return ssh_control.is_granted(self.folder, ssh_command.CONTROL, forward, place, COMMAND_LIMIT_S)
+            return ssh_control.is_granted(
+                self.folder, ssh_command.CONTROL, forward, place, COMMAND_LIMIT_S, self._hasten
+            )
         finally:
-            acknowledge(self.link)
+            self._hasten()
             self.link.close()
 
     def hello(self) -> bytes:
         command = ssh_command.hello_command(self.program, self.route.host)
-        _status, output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
+        try:
+            _status, output = children.run_briefly(command, self.folder, COMMAND_LIMIT_S)
+        except OSError as error:  # no descriptor is left to ask with
+            _log.error("relay not asked why error=%s", error)
+            return b""
         return output
 
     def diagnosis(self) -> str | None:
+        self.link.close()  # a relay that is asked what is wrong hears of this end first
         if not (self.folder / ssh_command.SEEN).exists():
             return None
         return "tunnel.host-key" if self.host_key_at() is None else "tunnel.not-admitted"
 
     def close(self) -> None:
         self.link.close()
+
+    def _hasten(self) -> None:
+        acknowledge(self.link)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import binascii
 import contextlib
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -23,7 +23,7 @@ from doorward_agent.contracts import Dial
 from doorward_agent.edges import children
 from doorward_agent.edges.connecting import relay_link
 from doorward_agent.edges.dialling import Connection, dialer_for, why_not_admitted
-from doorward_agent.edges.reachability import resolved
+from doorward_agent.edges.reachability import Address, resolved
 
 POLL_S: Final = 0.004
 SLOW_POLL_S: Final = 0.05
@@ -66,6 +66,7 @@ class _Trial:
     rehearsal: Rehearsal
     route: RelayRoute
     steps: list[Step] = field(default_factory=list)
+    addresses: Sequence[Address] = ()
     way: str | None = None
     opens_in_ms: int | None = None
 
@@ -83,10 +84,10 @@ class _Trial:
 
     def _tried(self) -> Generator[Step, None, None]:
         began = time.monotonic()
-        addresses = resolved(self.route.host, self.route.port)
-        yield Step("resolve", _ms_since(began), None if addresses else "tunnel.unresolved")
+        self.addresses = resolved(self.route.host, self.route.port)
+        yield Step("resolve", _ms_since(began), None if self.addresses else "tunnel.unresolved")
         began = time.monotonic()
-        link = relay_link(addresses, self.trying.config.tunnel_limit_s)
+        link = relay_link(self.addresses, self.trying.config.tunnel_limit_s)
         if link is None:
             yield Step("connect", _ms_since(began), "tunnel.unreachable")
             return
@@ -132,7 +133,7 @@ class _Trial:
 
     def _failure(self, connection: Connection, lasted_s: float) -> str | None:
         if connection.process.poll() is not None:
-            return why_not_admitted(connection, self.route)
+            return why_not_admitted(connection, self.addresses)
         is_over = lasted_s > self.trying.config.tunnel_limit_s or self.trying.stopping.is_set()
         return "tunnel.timeout" if is_over else None
 

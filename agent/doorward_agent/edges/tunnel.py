@@ -14,6 +14,7 @@ import queue
 import select
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from doorward_agent.contracts import Dial, Post
 from doorward_agent.edges import children, connecting
 from doorward_agent.edges.connecting import Reached
 from doorward_agent.edges.dialling import Connection, Dialer, Found, dialer_for, refusal_of, why_not_admitted
-from doorward_agent.edges.reachability import Lookup, resolved
+from doorward_agent.edges.reachability import Address, Lookup, resolved
 from doorward_agent.events import ForwardTold, TunnelEnded, TunnelFailed, TunnelOpened
 
 if TYPE_CHECKING:
@@ -45,14 +46,18 @@ class _Tunnel:
     """The one dial that is under way.
 
     Attributes:
+        addresses: what the relay's name led to.
         connection: the child that logs in; None until the relay is reached.
+        child_at_s: when that was started.
         port: the door's, once it answers.
     """
 
     dial: Dial
     dialer: Dialer
     started_s: float
+    addresses: Sequence[Address] = ()
     connection: Connection | None = None
+    child_at_s: float = 0.0
     pidfd: int | None = None
     is_admitted: bool = False
     is_up: bool = False
@@ -165,48 +170,52 @@ class TunnelEdge:
         self._advance(tunnel)
 
     def _pause_s(self, tunnel: _Tunnel) -> float | None:
-        lasted_s = time.monotonic() - tunnel.started_s
         if tunnel.connection is None:
-            return max(0.0, self._config.tunnel_limit_s - lasted_s)
+            return max(0.0, tunnel.started_s + self._config.tunnel_limit_s - time.monotonic())
         if not tunnel.is_admitted:
-            return POLL_S if not tunnel.connection.watched and lasted_s < QUICK_S else SLOW_POLL_S
+            is_young = time.monotonic() - tunnel.child_at_s < QUICK_S
+            return POLL_S if is_young and not tunnel.connection.watched else SLOW_POLL_S
         return None if tunnel.pidfd is not None else SLOW_POLL_S * 10
 
     def _dial(self, dial: Dial) -> None:
         self._end_tunnel()
-        dialer = dialer_for(self._config, self._folder)
+        try:
+            dialer = dialer_for(self._config, self._folder)
+            if dialer is not None:
+                connecting.begin(dial, self._lookup, self._config.tunnel_limit_s, self._mailbox.put)
+        except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
+            self._not_started(dial, error)
+            return
         if dialer is None:
             self._post(TunnelFailed(dial.attempt, "tunnel.no-ssh"))
-            return
-        self._tunnel = _Tunnel(dial, dialer, time.monotonic())
-        try:
-            connecting.begin(dial, self._lookup, self._config.tunnel_limit_s, self._mailbox.put)
-        except RuntimeError as error:
-            self._not_started(error)
+        else:
+            self._tunnel = _Tunnel(dial, dialer, time.monotonic())
 
     def _log_in(self, reached: Reached) -> None:
         """Start the child over the connection that was made for this dial; one that was made for another is let go."""
         tunnel = self._tunnel
-        if tunnel is None or tunnel.dial is not reached.dial:
+        if tunnel is None or tunnel.dial is not reached.dial or tunnel.connection is not None:
             if reached.link is not None:
                 reached.link.close()
             return
         if reached.link is None:
-            self._fail(reached.code or "tunnel.unreachable")
+            self._fail("tunnel.unreachable" if reached.addresses else "tunnel.unresolved")
             return
         try:
             tunnel.connection = tunnel.dialer.dial(tunnel.dial, reached.link)
         except (OSError, ValueError, binascii.Error) as error:
-            self._not_started(error)
+            self._tunnel = None
+            self._not_started(tunnel.dial, error)
             return
+        tunnel.addresses, tunnel.child_at_s = reached.addresses, time.monotonic()
         pid = tunnel.connection.process.pid
         tunnel.pidfd = _pidfd(pid)
         with contextlib.suppress(OSError):
             children.remember(self._pid_file, pid)
 
-    def _not_started(self, error: Exception) -> None:
-        _log.error("dial not started error=%s", error)
-        self._fail("tunnel.unreachable")
+    def _not_started(self, dial: Dial, error: Exception) -> None:
+        _log.error("dial not started attempt=%s error=%s", dial.attempt, error)
+        self._post(TunnelFailed(dial.attempt, "tunnel.unreachable"))
 
     def _advance(self, tunnel: _Tunnel) -> None:
         is_late = time.monotonic() - tunnel.started_s >= self._config.tunnel_limit_s
@@ -215,7 +224,7 @@ class TunnelEdge:
                 self._fail("tunnel.timeout")
             return
         if tunnel.connection.process.poll() is not None:
-            self._fail("tunnel.lost" if tunnel.is_admitted else why_not_admitted(tunnel.connection, tunnel.dial.route))
+            self._fail("tunnel.lost" if tunnel.is_admitted else why_not_admitted(tunnel.connection, tunnel.addresses))
             return
         if not tunnel.is_admitted:
             tunnel.is_admitted = tunnel.connection.is_admitted()
