@@ -225,5 +225,10 @@ def _end(text: str) -> tuple[str, int]:
     """Read ``ADDRESS:PORT`` in hex; addresses are 32-bit words in the machine's own byte order."""
     address, _, port = text.partition(":")
     raw = b"".join(struct.pack("=I", int(address[at : at + 8], 16)) for at in range(0, len(address), 8))
+    return address_from(raw), int(port, 16)
+
+
+def address_from(raw: bytes) -> str:
+    """Write an address of 4 or 16 bytes; an IPv4 address inside IPv6 as itself."""
     raw = raw.removeprefix(_MAPPED)
-    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw), int(port, 16)
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)

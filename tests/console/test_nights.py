@@ -17,9 +17,10 @@ from doorward_console.history.writing import note
 from doorward_console.keys.opening import WorkerKeys
 from doorward_console.maintenance.commands.wishes import NIGHT_MINUTES, minute_of
 from doorward_console.maintenance.models import Command
+from doorward_console.worker.events import Event, MessageCame, Rung
 from doorward_console.worker.hearing import hear_asks, relay_head
 from doorward_console.worker.relay_links import RelayLinks
-from doorward_console.worker.runtime import POLL_S, Runtime
+from doorward_console.worker.runtime import POLL_S, SOON_S, Runtime
 from doorward_protocol.ids import DeviceId
 
 from tests.console.commanding import ALL, can_all
@@ -63,12 +64,12 @@ def test_worker_when_a_devices_minute_of_the_night_comes_then_it_has_it_rehearse
     clock = [NIGHT + timedelta(hours=11)]
     with worker_at(clock) as noon:
         clock[0] += timedelta(minutes=2)
-        noon.round(is_quiet=True)
+        noon.round([])
     assert not Command.objects.exists()
     clock = [NIGHT + timedelta(minutes=minute - 1)]
     with worker_at(clock) as worker:
         clock[0] += timedelta(minutes=2)
-        worker.round(is_quiet=True)
+        worker.round([])
     asked = [(one.verb, one.by_name) for one in Command.objects.all()]
     assert asked == ([("rehearse", "the console, every night")] if is_wanted else [])
 
@@ -80,7 +81,7 @@ def test_worker_when_a_device_tries_settings_then_it_has_it_rehearse_by_itself(h
     clock = [NIGHT + timedelta(hours=11)]
     Device.objects.filter(pk=house.device.pk).update(settings_state="trying", settings_at=clock[0])
     with worker_at(clock) as worker:
-        worker.round(is_quiet=True)
+        worker.round([])
     assert [one.verb for one in Command.objects.all()] == ["rehearse"]
 
 
@@ -102,20 +103,35 @@ def test_worker_when_it_has_just_looked_at_everything_then_a_quiet_round_chains_
 ) -> None:
     """Each thing that happens is followed by a quiet moment: looking twice would be half of what a busy worker does."""
     with worker_at([NIGHT]) as worker:
-        worker.round(is_quiet=False)
+        worker.round([Rung()])
         with CaptureQueriesContext(connection) as first:
-            worker.round(is_quiet=False)
+            worker.round([Rung()])
         note(house.project, "session.on", device=house.device.pk)
         with CaptureQueriesContext(connection) as quiet:
-            worker.round(is_quiet=True)
+            worker.round([])
         assert Record.objects.filter(verb="session.on").exists()
         with CaptureQueriesContext(connection) as again:
-            worker.round(is_quiet=True)
+            worker.round([])
         assert len(again) * 5 < len(first), (len(again), len(first), len(quiet))
         wait_until(lambda: _looks(worker) >= len(first) / 2, 2 * POLL_S, "the next look at everything")
 
 
-def _looks(worker: Runtime) -> int:
+def _looks(worker: Runtime, *heard: Event) -> int:
     with CaptureQueriesContext(connection) as found:
-        worker.round(is_quiet=True)
+        worker.round(heard)
     return len(found)
+
+
+@pytest.mark.feature("E9")
+def test_worker_when_devices_talk_then_it_looks_at_everything_once_for_all_that_comes_within_a_moment(
+    house: House,
+) -> None:
+    """An opening is ten messages; to look after each kept the worker's processor from the door, whom it should serve."""
+    said = MessageCame(house.device.pk, "ask", b"")
+    with worker_at([NIGHT]) as worker:
+        _looks(worker, Rung())
+        whole = _looks(worker, Rung())
+        assert [_looks(worker, said) for _ in range(5)] == [0] * 5
+        assert _looks(worker, said, Rung()) >= whole / 2
+        assert _looks(worker, said) == 0
+        wait_until(lambda: _looks(worker, said) >= whole / 2, 2 * SOON_S, "the look at everything", closely=True)

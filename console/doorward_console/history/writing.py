@@ -24,8 +24,9 @@ def note(
     session: str | None = None,
     device: str | None = None,
     data: Mapping[str, Any] | None = None,
+    wakes: bool = True,
 ) -> Pending:
-    """Write down that ``verb`` happened, with the ids it concerns, and wake the worker.
+    """Write down that ``verb`` happened, with the ids it concerns, and wake the worker; not where somebody will who is woken now.
 
     Raises:
         ValueError: ``verb`` is none of the console's.
@@ -34,7 +35,8 @@ def note(
     written: Pending = Pending.objects.create(
         project=project, verb=verb, session=session, device=device, data=dict(data or {}), at=timezone.now()
     )
-    ring("worker")
+    if wakes:
+        ring("worker")
     return written
 
 

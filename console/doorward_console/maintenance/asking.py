@@ -99,7 +99,7 @@ def _on(device: Device, asker: Asker, wanted: Opening) -> Intent | Session:
         note(device.project, "session.on", session=session, device=device.id, data=facts | {"already": "requested"})
         return waiting
     session = new_session_id()
-    note(device.project, "session.on", session=session, device=device.id, data=facts)
+    note(device.project, "session.on", session=session, device=device.id, data=facts, wakes=False)  # the signer will
     values = {"session": session, **named}
     intent = intent_of(device, asker, Intent.Kind.ON, duration_s=wanted.duration_s, reason=wanted.reason, values=values)
     if _is_just_shut_by_another(device, asker):

@@ -52,6 +52,10 @@ BATCH: Final = 200
 """Events taken together: records of one device in a batch are stored in one transaction and receipted once."""
 POLL_S: Final = 1.0
 """How long a ring that was lost can delay anything, and how exact the ends of sessions are."""
+SOON_S: Final = 0.1
+"""What devices and relays say makes nothing due that somebody waits for: what it asks of the signer comes back as a ring, and an
+order leaves with its grant's answer. For all that comes within so long everything is looked at once."""
+_CAN_WAIT: Final = (MessageCame, RecordsCame, GrantPut)
 QUIET_S: Final = 0.1
 """Chaining holds SQLite's one write lock for 10 ms, and whoever waits for that lock looks again only every few ms: it comes
 when nothing has been asked for this long, or once in ``POLL_S``."""
@@ -97,7 +101,7 @@ class Runtime:
             close_old_connections()
             try:
                 self.hear(batch)
-                self.round(is_quiet=not batch)
+                self.round(batch)
                 batch = []
             except OperationalError:
                 LOG.exception("the database does not answer")
@@ -134,10 +138,13 @@ class Runtime:
                 self._handle(event, now)
         self._hear_said(records, asked, now)
 
-    def round(self, *, is_quiet: bool) -> None:
-        """Do what is due now and chain what was written, when it is quiet; within ``POLL_S`` of such a look nothing new is due in a quiet one."""
-        at = time.monotonic()
-        if not is_quiet or at >= self._look_by:
+    def round(self, heard: Sequence[Event]) -> None:
+        """Do what is due after what was heard, and chain what was written, when it is quiet; within ``POLL_S`` of such a look nothing new is due in a quiet one."""
+        at, is_quiet = time.monotonic(), not heard
+        if not is_quiet:
+            can_wait = all(isinstance(event, _CAN_WAIT) for event in heard)
+            self._look_by = min(self._look_by, at + SOON_S if can_wait else at)
+        if at >= self._look_by:
             self._look_by = at + POLL_S
             self._do_what_is_due()
         if self._is_chained and not is_quiet:
