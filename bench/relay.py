@@ -49,7 +49,7 @@ def measure(report: Report, quick: bool) -> None:  # noqa: FBT001  the harness's
 
 
 def _measure(report: Report, programs: Programs, folder: Path, most: int, seconds: float) -> None:
-    with standing(programs, folder, EMBEDDED, 10_000, most + SPARE) as ours:
+    with standing(programs, folder, EMBEDDED, 22_000, most + SPARE) as ours:
         _fleet(report, ours, most, seconds)
         with standing(programs, folder, MANAGED, 20_000, AT_ONCE + SPARE) as anchor:
             _anchor(report, anchor)
