@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NoReturn
 
 import pytest
@@ -195,6 +195,22 @@ def test_tunnel_when_the_relay_hangs_up_then_it_hears_of_our_end_before_it_is_as
         bench.dial(route=bench.relay.route(bench.certificate(), port=listening.getsockname()[1]))
         assert heard.get(timeout=20) != HELD
         assert isinstance(bench.next(), events.TunnelFailed)
+
+
+def test_tunnel_when_the_relay_is_too_busy_for_us_then_that_is_no_other_host_key(bench: Bench) -> None:
+    """A relay at its limit of log-ins (MaxStartups) hangs up with a line, and greets the next: nobody is to be alarmed by that."""
+
+    def turn_away(listening: socket.socket) -> None:
+        with listening.accept()[0] as first:
+            first.sendall(b"Exceeded MaxStartups\r\n")
+        with listening.accept()[0] as second, suppress(ConnectionResetError):
+            second.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            second.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=turn_away, args=(listening,), daemon=True).start()
+        bench.dial(route=bench.relay.route(bench.certificate(), port=listening.getsockname()[1]))
+        assert bench.next() == events.TunnelFailed(1, "tunnel.lost")
 
 
 HELD = b"held open"

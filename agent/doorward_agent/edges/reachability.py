@@ -18,7 +18,7 @@ Lookup = Callable[[str, int], Sequence[Address]]
 
 
 def reachability(addresses: Sequence[Address]) -> str:
-    """Say as a reason code what stands between this device and an SSH server, where no host key was shown."""
+    """Say as a reason code what stands between this device and an SSH server, where one was not met."""
     connection = connected(addresses, CHECK_LIMIT_S)
     if connection is None:
         return "tunnel.unreachable"
@@ -56,9 +56,9 @@ def connected(addresses: Sequence[Address], limit_s: float) -> socket.socket | N
 
 
 def _greeting(connection: socket.socket) -> str:
-    """Say what is wrong with a port that accepts: an SSH server with no kind of host key that was pinned is another one."""
+    """Say what is wrong with a port that accepts: an SSH server that greets now was too busy, or away, for the one before."""
     try:
-        return "tunnel.host-key" if connection.recv(4) == b"SSH-" else "tunnel.unreachable"
+        return "tunnel.lost" if connection.recv(4) == b"SSH-" else "tunnel.unreachable"
     except TimeoutError:
         return "tunnel.timeout"
     except OSError:

@@ -20,12 +20,14 @@ from doorward_protocol.targets import Target
 from doorward_agent.config import Config
 from doorward_agent.contracts import Dial
 from doorward_agent.edges import children, ssh_command, ssh_control
-from doorward_agent.edges.connecting import acknowledge
+from doorward_agent.edges.connecting import acknowledge, bytes_heard
 from doorward_agent.edges.files import write_whole
 
 _log = logging.getLogger(__name__)
 
 COMMAND_LIMIT_S: Final = 10.0
+LEAST_OFFER: Final = 300
+"""Bytes. A version line and the list of what a server can (RFC 4253, section 7.1) are a thousand; who is too busy says a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,11 @@ class SshConnection:
         return output
 
     def diagnosis(self) -> str | None:
+        """Say it by what was seen: a server that offered what it has, and no key of ours among it, is another one."""
+        has_offered = bytes_heard(self.link) >= LEAST_OFFER
         self.link.close()  # a relay that is asked what is wrong hears of this end first
         if not (self.folder / ssh_command.SEEN).exists():
-            return None
+            return "tunnel.host-key" if has_offered else None
         return "tunnel.host-key" if self.host_key_at() is None else "tunnel.not-admitted"
 
     def close(self) -> None:
